@@ -1,0 +1,111 @@
+// Package metrics holds every series of the program, in one struct on a
+// registry of its own. Labels are upstream names, and words and numbers from
+// fixed sets: never a subject, a scope, a path or anything else that a caller
+// chooses.
+package metrics
+
+import (
+	"net/http"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const namespace = "token_sidecar"
+
+// Metrics is the set of series. Its methods are safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests        *prometheus.CounterVec
+	requestSeconds  *prometheus.HistogramVec
+	lookups         *prometheus.CounterVec
+	waitSeconds     *prometheus.HistogramVec
+	tokenRequests   *prometheus.CounterVec
+	tokenReqSeconds *prometheus.HistogramVec
+	refreshes       *prometheus.CounterVec
+	rejections      *prometheus.CounterVec
+	redisOperations *prometheus.CounterVec
+	secretReloads   *prometheus.CounterVec
+	logDropped      prometheus.Counter
+}
+
+// New returns the series on a fresh registry, with Go and process collectors
+// and build_info carrying version.
+func New(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: counters("requests_total",
+			"Requests answered, by upstream, method and status code.", "upstream", "method", "code"),
+		requestSeconds: histograms("request_duration_seconds",
+			"Time from a request's arrival to the end of its answer.", prometheus.DefBuckets, "upstream"),
+		lookups: counters("token_lookups_total",
+			"Token look-ups of requests: fresh and stale came from memory at once, waited had to wait for a load, failed got none.",
+			"upstream", "result"),
+		waitSeconds: histograms("token_wait_seconds",
+			"How long requests waited for a token. Requests that did not wait are not in it.",
+			[]float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "upstream"),
+		tokenRequests: counters("token_requests_total",
+			"Token requests, by outcome: ok, or the class of failure.", "upstream", "outcome"),
+		tokenReqSeconds: histograms("token_request_duration_seconds",
+			"Duration of token requests.", prometheus.DefBuckets, "upstream"),
+		refreshes: counters("refreshes_total",
+			"Tokens replaced ahead of expiry, by outcome.", "upstream", "outcome"),
+		rejections: counters("rejections_total",
+			"Tokens that a target answered 401 to, by what was done: replaced, adopted (a newer one was there), cooled_down (replaced a short while ago), failed.",
+			"upstream", "action"),
+		redisOperations: counters("redis_operations_total",
+			"Operations on the shared cache, by outcome.", "operation", "outcome"),
+		secretReloads: counters("secret_reloads_total",
+			"Secret files read again after a change, by outcome.", "outcome"),
+		logDropped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "log_lines_dropped_total",
+			Help: "Log lines dropped because nobody reads the log fast enough."}),
+	}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
+		Help: "Always 1; the labels tell the build."}, []string{"version", "go_version"})
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+	m.registry.MustRegister(build, m.requests, m.requestSeconds, m.lookups, m.waitSeconds, m.tokenRequests,
+		m.tokenReqSeconds, m.refreshes, m.rejections, m.redisOperations, m.secretReloads, m.logDropped,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+}
+
+// Handler serves the series in the formats that Prometheus asks for, to at
+// most four scrapers at a time.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// Gatherer gives the series to code in the same process, such as the status page.
+func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+
+// RedisOperation counts one operation on the shared cache.
+func (m *Metrics) RedisOperation(operation, outcome string) {
+	m.redisOperations.WithLabelValues(operation, outcome).Inc()
+}
+
+// SecretReload counts one changed secret file: taken, or refused as invalid.
+func (m *Metrics) SecretReload(ok bool) {
+	m.secretReloads.WithLabelValues(outcome(ok)).Inc()
+}
+
+// LogDropped counts n lost log lines.
+func (m *Metrics) LogDropped(n int) { m.logDropped.Add(float64(n)) }
+
+func outcome(ok bool) string {
+	if ok {
+		return "ok"
+	}
+	return "failed"
+}

@@ -1,0 +1,136 @@
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Upstream is the series of one upstream with its labels looked up, so that a
+// request pays for an atomic add and no more. Its methods are safe for
+// concurrent use.
+type Upstream struct {
+	Fresh, Stale, Waited, Failed prometheus.Counter // token_lookups_total
+
+	m        *Metrics
+	name     string
+	duration prometheus.Observer
+	wait     prometheus.Observer
+	tokenReq prometheus.Observer
+	requests [len(methods) + 1][500]atomic.Pointer[requestCounter]
+}
+
+type requestCounter struct{ prometheus.Counter }
+
+// methods get a label of their own; all others share "other".
+var methods = [...]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete,
+	http.MethodPatch, http.MethodHead, http.MethodOptions}
+
+// Upstream returns the series of one upstream. The name must come from the
+// configuration: each name is a label for good. The look-up series start at 0,
+// so that rates over them are whole from the first request on.
+func (m *Metrics) Upstream(name string) *Upstream {
+	return &Upstream{
+		Fresh:    m.lookups.WithLabelValues(name, "fresh"),
+		Stale:    m.lookups.WithLabelValues(name, "stale"),
+		Waited:   m.lookups.WithLabelValues(name, "waited"),
+		Failed:   m.lookups.WithLabelValues(name, "failed"),
+		m:        m,
+		name:     name,
+		duration: m.requestSeconds.WithLabelValues(name),
+		wait:     m.waitSeconds.WithLabelValues(name),
+		tokenReq: m.tokenReqSeconds.WithLabelValues(name),
+	}
+}
+
+// Request counts one answered request. A method or status outside the known
+// sets counts as "other": a caller or a target must not make new series.
+func (u *Upstream) Request(method string, status int, took time.Duration) {
+	u.duration.Observe(took.Seconds())
+	row, methodLabel := len(methods), "other"
+	for i, known := range methods {
+		if method == known {
+			row, methodLabel = i, known
+			break
+		}
+	}
+	if status < 100 || status > 599 {
+		u.m.requests.WithLabelValues(u.name, methodLabel, "other").Inc()
+		return
+	}
+	slot := &u.requests[row][status-100]
+	counter := slot.Load()
+	if counter == nil {
+		counter = &requestCounter{u.m.requests.WithLabelValues(u.name, methodLabel, strconv.Itoa(status))}
+		slot.Store(counter)
+	}
+	counter.Inc()
+}
+
+// TokenWait records that a request waited for a token.
+func (u *Upstream) TokenWait(d time.Duration) { u.wait.Observe(d.Seconds()) }
+
+// TokenRequest records one token request; outcome is "ok" or a class of failure.
+func (u *Upstream) TokenRequest(outcome string, took time.Duration) {
+	u.tokenReq.Observe(took.Seconds())
+	u.m.tokenRequests.WithLabelValues(u.name, outcome).Inc()
+}
+
+// Refresh counts one attempt to replace a token ahead of its expiry.
+func (u *Upstream) Refresh(ok bool) { u.m.refreshes.WithLabelValues(u.name, outcome(ok)).Inc() }
+
+// Rejection counts one token that a target answered 401 to, and what was done.
+func (u *Upstream) Rejection(action string) { u.m.rejections.WithLabelValues(u.name, action).Inc() }
+
+// Tokens is how many tokens of one upstream are in which state.
+type Tokens struct {
+	Upstream              string
+	Fresh, Stale, Invalid int
+	PinnedLife            time.Duration // least remaining life of a pinned token
+	HasPinned             bool
+}
+
+// CollectTokens has each scrape ask source for the tokens series. It must be
+// called once.
+func (m *Metrics) CollectTokens(source func() []Tokens) {
+	m.registry.MustRegister(&tokensCollector{source: source})
+}
+
+type tokensCollector struct {
+	source func() []Tokens
+	mu     sync.Mutex // one walk through the cache at a time
+}
+
+var (
+	tokensDesc = prometheus.NewDesc(namespace+"_tokens",
+		"Tokens in memory, by state.", []string{"upstream", "state"}, nil)
+	expiryDesc = prometheus.NewDesc(namespace+"_token_expiry_seconds",
+		"Least remaining life of a pinned token; 0 if one is missing.", []string{"upstream"}, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (c *tokensCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- tokensDesc
+	ch <- expiryDesc
+}
+
+// Collect implements [prometheus.Collector].
+func (c *tokensCollector) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.source() {
+		gauge := func(state string, n int) {
+			ch <- prometheus.MustNewConstMetric(tokensDesc, prometheus.GaugeValue, float64(n), t.Upstream, state)
+		}
+		gauge("fresh", t.Fresh)
+		gauge("stale", t.Stale)
+		gauge("invalid", t.Invalid)
+		if t.HasPinned {
+			ch <- prometheus.MustNewConstMetric(expiryDesc, prometheus.GaugeValue, max(t.PinnedLife.Seconds(), 0), t.Upstream)
+		}
+	}
+}

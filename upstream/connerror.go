@@ -1,0 +1,67 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// ConnError names what went wrong with a connection by a proxy error type of
+// RFC 9209 section 2.3. It replaces the text of net and net/http errors, which
+// quotes URLs, addresses and what the other side sent.
+func ConnError(err error) string {
+	var dns *net.DNSError
+	var cert *tls.CertificateVerificationError
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &dns):
+		if dns.IsTimeout {
+			return "dns_timeout"
+		}
+		return "dns_error"
+	case errors.As(err, &cert):
+		return "tls_certificate_error"
+	case errors.As(err, &alert):
+		return "tls_alert_received"
+	case errors.As(err, &record):
+		return "tls_protocol_error"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection_refused"
+	case errors.As(err, &op) && op.Op == "dial":
+		if op.Timeout() {
+			return "connection_timeout"
+		}
+		return "destination_ip_unroutable"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), isTimeout(err):
+		return "http_response_timeout"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
+		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+		return "connection_terminated"
+	case strings.HasPrefix(errText(err), "tls:"):
+		return "tls_protocol_error"
+	}
+	return "http_protocol_error"
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// errText returns the innermost text of err.
+func errText(err error) string {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err.Error()
+		}
+		err = next
+	}
+}

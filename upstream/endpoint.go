@@ -1,0 +1,114 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// endpoint is one token endpoint with its own connections, so that one
+// provider's trouble never takes another's.
+type endpoint struct {
+	upstream string
+	url      *url.URL
+	client   *http.Client
+	config   Config
+}
+
+func newEndpoint(upstream string, c Config) *endpoint {
+	transport := &http.Transport{
+		// No Proxy: an environment variable must not send secrets elsewhere.
+		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    5 * time.Second,
+		ForceAttemptHTTP2:      true,
+		MaxConnsPerHost:        16,
+		MaxIdleConnsPerHost:    16,
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true, // a bomb would inflate here
+	}
+	return &endpoint{
+		upstream: upstream,
+		url:      c.TokenURL,
+		config:   c,
+		client: &http.Client{
+			Transport: transport,
+			// A redirect would carry the credential to a place nobody configured.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// message is one token request, before it is signed and sent.
+type message struct {
+	query       url.Values
+	contentType string
+	body        []byte
+	header      http.Header
+}
+
+const formType = "application/x-www-form-urlencoded"
+
+// formMessage carries fields in the body: RFC 6749 section 4.4.2.
+func formMessage(fields url.Values) message {
+	return message{contentType: formType, body: []byte(fields.Encode())}
+}
+
+// queryMessage carries fields in the query, with an empty body.
+func queryMessage(fields url.Values) message { return message{query: fields} }
+
+// jsonMessage carries members as a JSON object in the body.
+func jsonMessage(members map[string]string) message {
+	body, err := json.Marshal(members)
+	if err != nil {
+		panic("a map of strings always marshals")
+	}
+	return message{contentType: "application/json", body: body}
+}
+
+// send makes the token request and reads the answer, whatever its status. The
+// error, an *Error, means that no whole answer came.
+func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
+	target := *e.url
+	// %20 and not +: both are right in a form, only one is in every query reader.
+	target.RawQuery = strings.ReplaceAll(m.query.Encode(), "+", "%20")
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(m.body))
+	if err != nil {
+		return answer{}, e.fail(ClassUnavailable, "the token request cannot be built")
+	}
+	for name, values := range m.header {
+		req.Header[name] = values
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "token-sidecar")
+	if m.contentType != "" {
+		req.Header.Set("Content-Type", m.contentType)
+	}
+	// An empty value is not sent. It lets the Transport try again when the
+	// provider closed an idle connection just as this request went out.
+	req.Header["X-Idempotency-Key"] = []string{}
+
+	began := time.Now()
+	res, err := e.client.Do(req)
+	if err != nil {
+		return answer{}, e.fail(ClassUnavailable, "no answer: "+ConnError(err))
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err != nil {
+		return answer{}, e.fail(ClassUnavailable, "the answer broke off: "+ConnError(err))
+	}
+	return newAnswer(res, body, began), nil
+}
+
+func (e *endpoint) fail(class Class, reason string) *Error {
+	return &Error{Upstream: e.upstream, Class: class, Reason: reason}
+}

@@ -1,0 +1,45 @@
+package upstream
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Class says what a failed token request means for those who need the token.
+type Class string
+
+// The classes of failure, and how far each reaches.
+const (
+	ClassCredential  Class = "credential"  // the client's own credential is refused: the whole upstream
+	ClassSubject     Class = "subject"     // no token for this subject: this key
+	ClassScope       Class = "scope"       // scope or grant not given to this client: this key
+	ClassThrottled   Class = "throttled"   // too many token requests: the whole upstream
+	ClassUnavailable Class = "unavailable" // no answer, or a server's own failure
+	ClassMalformed   Class = "malformed"   // an answer that breaks the contract
+)
+
+// Error is a failed token request. It never holds text of the provider's
+// answer other than an error code that stands in a table of known ones.
+type Error struct {
+	Upstream   string
+	Class      Class
+	Code       string        // of RFC 6749 section 5.2, or the provider's; empty if none
+	Status     int           // of the answer; 0 if none came
+	RetryAfter time.Duration // asked for by the provider; 0 if it did not
+	Reason     string        // in our words
+}
+
+// Error returns one line without secrets, subjects or foreign text.
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "token request to %s: %s: %s", e.Upstream, e.Class, e.Reason)
+	if e.Status != 0 {
+		fmt.Fprintf(&b, ", status %d", e.Status)
+	}
+	if e.Code != "" {
+		fmt.Fprintf(&b, ", code %s", e.Code)
+	}
+	return b.String()
+}
+

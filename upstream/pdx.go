@@ -1,0 +1,66 @@
+package upstream
+
+import (
+	"context"
+	"net/url"
+)
+
+// PDXConfig configures Mydex PDX.
+type PDXConfig struct {
+	Config
+	ClientID     string
+	ClientSecret Secret
+	Post         bool // credential in the body; else HTTP Basic
+	PlainBasic   bool // Basic without form-encoding the halves first
+}
+
+// pdxScope is part of every scope: without it the API refuses every call
+// (Mydex, Personal Data eXchange Overview).
+const pdxScope = "mydex:pdx"
+
+type pdx struct {
+	config   PDXConfig
+	rule     kindRule
+	routes   []Route
+	endpoint *endpoint
+}
+
+// NewPDX returns the upstream of Mydex PDX: client credentials at
+// /oauth2/token of its OAuth 2.0 server, the credential by HTTP Basic with
+// form-encoded halves (Mydex's published examples), tokens of one hour. A
+// token belongs to the client, so no subject is taken; members are told apart
+// by headers and parameters that the app sends itself.
+func NewPDX(c PDXConfig) Upstream {
+	return &pdx{
+		config:   c,
+		rule:     kindRule{scopes: newScopeSet(c.Scope, c.AllowedScopes, pdxScope)},
+		routes:   c.Config.routes("pdx", KindClient, SubjectRefused),
+		endpoint: newEndpoint("pdx", c.Config),
+	}
+}
+
+func (u *pdx) Name() string    { return "pdx" }
+func (u *pdx) Routes() []Route { return u.routes }
+
+func (u *pdx) Key(kind Kind, subject, scope string) (Key, error) {
+	return u.rule.key("pdx", kind, subject, scope)
+}
+
+func (u *pdx) Fingerprint() Fingerprint {
+	return fingerprint(u.config.TokenURL.String(), u.config.ClientID, u.config.ClientSecret.Reveal())
+}
+
+// Fetch always sends scope: the server (ORY Hydra) issues a token without any
+// scope to a request that names none.
+func (u *pdx) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error) {
+	c := u.config
+	auth := clientAuth{id: c.ClientID, secret: c.ClientSecret.Reveal(), post: c.Post, plain: c.PlainBasic}
+	a, err := u.endpoint.send(ctx, auth.message(url.Values{
+		"grant_type": {"client_credentials"},
+		"scope":      {key.Scope},
+	}))
+	if err != nil {
+		return Token{}, err
+	}
+	return u.endpoint.read(a, key)
+}

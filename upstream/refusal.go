@@ -1,0 +1,69 @@
+package upstream
+
+import "net/http"
+
+// codeClasses tells failures apart by their code: RFC 6749 section 5.2, and
+// the further codes of RFC 6749 section 4.1.2.1 that token endpoints send too.
+// A code that stands neither here nor in a provider's own table is not
+// repeated anywhere: it is foreign text.
+var codeClasses = map[string]Class{
+	"invalid_client":          ClassCredential,
+	"invalid_grant":           ClassSubject,
+	"invalid_request":         ClassScope,
+	"invalid_scope":           ClassScope,
+	"unauthorized_client":     ClassScope,
+	"unsupported_grant_type":  ClassScope,
+	"access_denied":           ClassSubject,
+	"slow_down":               ClassThrottled,
+	"server_error":            ClassUnavailable,
+	"temporarily_unavailable": ClassUnavailable,
+}
+
+// refusal makes an *Error of an answer that is not good. Body first, status
+// second: providers put lasting refusals on 400, 401 and 403 alike. classes is
+// the provider's own table of codes, code the one found in the answer.
+func (e *endpoint) refusal(a answer, key Key, classes map[string]Class, code string) *Error {
+	err := &Error{Upstream: e.upstream, Status: a.status, RetryAfter: a.retry}
+	class, known := classes[code]
+	if known {
+		err.Code = code
+	} else {
+		class = classOfStatus(a.status)
+	}
+	if class == ClassSubject && key.Subject == "" {
+		class = ClassScope // there is no subject that could be at fault
+	}
+	err.Class, err.Reason = class, reasons[class]
+	return err
+}
+
+var reasons = map[Class]string{
+	ClassCredential:  "the credential is refused",
+	ClassSubject:     "no token is issued for this subject",
+	ClassScope:       "this scope or grant is not given to the client",
+	ClassThrottled:   "too many token requests",
+	ClassUnavailable: "the token endpoint fails",
+	ClassMalformed:   "the answer is not one a token endpoint gives",
+}
+
+func classOfStatus(status int) Class {
+	switch {
+	case status == http.StatusUnauthorized:
+		return ClassCredential
+	case status == http.StatusForbidden:
+		return ClassSubject
+	case status == http.StatusTooManyRequests:
+		return ClassThrottled
+	case status == http.StatusRequestTimeout, status >= 500:
+		return ClassUnavailable
+	}
+	return ClassMalformed
+}
+
+// read takes an answer in the form of RFC 6749 section 5: a token, or an *Error.
+func (e *endpoint) read(a answer, key Key) (Token, error) {
+	if a.status != http.StatusOK || a.has("error") {
+		return Token{}, e.refusal(a, key, codeClasses, a.text("error"))
+	}
+	return e.token(a, standardForm, key)
+}

@@ -1,0 +1,99 @@
+// Package upstream knows the remote APIs: which keys they issue tokens for and
+// how their token endpoints are asked (RFC 6749). One file per provider; what
+// they share stands beside them: endpoint.go sends a token request, answer.go
+// reads what comes back, refusal.go tells failures apart, auth.go and
+// assertion.go prove who we are.
+package upstream
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"net/url"
+	"time"
+)
+
+// Upstream is one remote API behind OAuth tokens. Implementations are safe for
+// concurrent use.
+type Upstream interface {
+	// Name returns the name that routes, logs and metrics use.
+	Name() string
+
+	// Routes returns the routes to this upstream, the first one being the
+	// main one. The caller must not change them.
+	Routes() []Route
+
+	// Key checks what a request asked for (subject and scope as it gave them,
+	// empty for the default) and returns the key of the token it needs. Its
+	// errors are the Err values of this package. It neither blocks nor
+	// allocates for a request that names no scope.
+	Key(kind Kind, subject, scope string) (Key, error)
+
+	// Fetch makes the token request for key, or several where one token is
+	// bought with another, which it takes from tokens. It blocks until the
+	// answer or the end of ctx. Its error is an *Error, save one of tokens.
+	Fetch(ctx context.Context, key Key, tokens TokenSource) (Token, error)
+
+	// Fingerprint names the credential and the token endpoint in use. It
+	// changes when a secret is rotated. It is a hash of secrets: compare it,
+	// feed it to a keyed hash, never show it.
+	Fingerprint() Fingerprint
+}
+
+// TokenSource gives tokens for chains: a MyDataHelps participant token is
+// bought with a service token. The cache is one.
+type TokenSource interface {
+	// Token returns a usable token, waiting for a load if it must.
+	Token(ctx context.Context, key Key) (Token, error)
+	// Reject reports that rejected was refused, and returns once a
+	// replacement is there or is known not to come.
+	Reject(ctx context.Context, key Key, rejected Token)
+}
+
+// Fingerprint is a hash over an upstream's credential and token endpoint.
+type Fingerprint [sha256.Size]byte
+
+// fingerprint hashes parts, each behind its length.
+func fingerprint(parts ...string) Fingerprint {
+	var form []byte
+	for _, p := range parts {
+		form = Key{Upstream: p}.AppendCanonical(form)
+	}
+	return sha256.Sum256(form)
+}
+
+// Route is one way in to an upstream: requests under its name go to Target
+// with a token of Kind.
+type Route struct {
+	Name    string
+	Target  *url.URL // without a trailing slash in its path
+	Kind    Kind
+	Subject SubjectRule
+}
+
+// Target is a further API host of an upstream, routed as "upstream.Name".
+type Target struct {
+	Name string
+	URL  *url.URL
+}
+
+// Config holds the settings that all upstreams share.
+type Config struct {
+	TokenURL        *url.URL       // token endpoint, RFC 6749 section 3.2
+	Target          *url.URL       // of the main route
+	Targets         []Target       // further routes; same kind of token
+	Scope           string         // default scope, space-separated
+	AllowedScopes   string         // what a request may name beside Scope
+	DefaultLifetime time.Duration  // of a token whose answer names none
+	RefuseNarrow    bool           // an answer that grants less than was asked is an error
+	Roots           *x509.CertPool // nil: the system's
+}
+
+// routes returns the main route and one for each further target.
+func (c Config) routes(name string, kind Kind, rule SubjectRule) []Route {
+	all := []Route{{name, c.Target, kind, rule}}
+	for _, t := range c.Targets {
+		all = append(all, Route{name + "." + t.Name, t.URL, kind, rule})
+	}
+	return all
+}
