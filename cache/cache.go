@@ -1,0 +1,203 @@
+// Package cache turns keys into tokens. A token is fresh, then stale, then
+// invalid: a fresh one is used, a stale one is used and replaced in the
+// background, an invalid one is never used. Keys in use are refreshed ahead of
+// expiry, so that a request finds its token in memory.
+//
+// cache.go is what the other rooms call; clock.go has the states; table.go
+// keeps the entries within bounds; flight.go makes the one load per key;
+// schedule.go refreshes ahead; failure.go and gate.go say when to try again;
+// reject.go handles tokens that a target refused.
+package cache
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
+
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
+)
+
+// Config configures a Cache.
+type Config struct {
+	// Upstreams are the sources of tokens, with distinct names.
+	Upstreams []upstream.Upstream
+	// Metrics receives the series of the cache. Required; one Cache per Metrics.
+	Metrics *metrics.Metrics
+	// Log receives failures of token requests. The zero Logger writes nothing.
+	Log zerolog.Logger
+	// MaxTokens bounds the keys kept in memory. Zero means 10,000.
+	MaxTokens int
+	// RefreshAhead is the last fraction of a token's life in which it is
+	// replaced. Zero means 0.2. Each refresh varies it by a fifth, so that
+	// tokens issued together are not replaced together.
+	RefreshAhead float64
+	// TokenTimeout bounds one load, from the first look to the last byte of
+	// the answer. Zero means 10 s.
+	TokenTimeout time.Duration
+	// TokenRate bounds the token requests to one upstream, per second, with a
+	// burst of one second's worth. Zero means 100.
+	TokenRate float64
+}
+
+// Cache holds tokens and keeps them fresh. Its methods are safe for concurrent
+// use.
+type Cache struct {
+	config  Config
+	sources map[string]*source
+	table   *table
+	agenda  agenda
+	base    time.Time // zero of the monotonic clock
+
+	ctx    context.Context // of every load; ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup // the scheduler and all flights
+
+	life   sync.RWMutex // guards closed: no work is added once it is set
+	closed bool
+}
+
+// source is one upstream and what the cache knows of its token endpoint.
+type source struct {
+	upstream.Upstream
+	limiter *rate.Limiter
+	gate    gate
+	metrics *metrics.Upstream
+}
+
+// ErrClosed is returned once Close was called.
+var ErrClosed = errors.New("the token cache is closed")
+
+// New returns a running Cache. The caller must Close it.
+func New(config Config) *Cache {
+	setDefault(&config.MaxTokens, 10_000)
+	setDefault(&config.RefreshAhead, 0.2)
+	setDefault(&config.TokenTimeout, 10*time.Second)
+	setDefault(&config.TokenRate, 100)
+	c := &Cache{
+		config:  config,
+		sources: map[string]*source{},
+		table:   newTable(config.MaxTokens),
+		agenda:  agenda{wake: make(chan struct{}, 1)},
+		base:    time.Now(),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	for _, u := range config.Upstreams {
+		c.sources[u.Name()] = &source{
+			Upstream: u,
+			limiter:  rate.NewLimiter(rate.Limit(config.TokenRate), max(int(config.TokenRate), 1)),
+			metrics:  config.Metrics.Upstream(u.Name()),
+		}
+	}
+	config.Metrics.CollectTokens(c.states)
+	c.work.Go(c.runAgenda)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Token returns a token for key that is usable now. A fresh or stale one comes
+// from memory at once: no I/O, no lock that is held over I/O. Otherwise it
+// blocks until the one load for this key ends, or ctx does. The error is an
+// *Error, ErrClosed or that of ctx.
+func (c *Cache) Token(ctx context.Context, key upstream.Key) (upstream.Token, error) {
+	now := c.now()
+	if e := c.table.get(key); e != nil {
+		if h := e.held.Load(); h != nil {
+			if !h.staleAt.reached(now) {
+				e.touch()
+				e.source.metrics.Fresh.Inc()
+				return h.token, nil
+			}
+			if !h.invalidAt.reached(now) {
+				e.touch()
+				e.source.metrics.Stale.Inc()
+				if e.resting.Load() {
+					c.revive(e, now)
+				}
+				return h.token, nil
+			}
+		}
+	}
+	return c.await(ctx, key)
+}
+
+// Pin keeps the token of key fresh from now on, whether it is used or not, and
+// begins to load it. It does not wait for it.
+func (c *Cache) Pin(key upstream.Key) {
+	s := c.sources[key.Upstream]
+	if s == nil {
+		return
+	}
+	e := c.table.getOrAdd(key, s, &c.agenda)
+	e.pinned.Store(true)
+	c.due(e)
+}
+
+// Close stops all refreshes, ends the loads under way and waits for both. It
+// always returns nil.
+func (c *Cache) Close() error {
+	c.life.Lock()
+	c.closed = true
+	c.life.Unlock()
+	c.cancel()
+	c.work.Wait()
+	return nil
+}
+
+// start runs f as work that Close waits for, unless the cache is closed.
+func (c *Cache) start(f func()) bool {
+	c.life.RLock()
+	defer c.life.RUnlock()
+	if !c.closed {
+		c.work.Go(f)
+	}
+	return !c.closed
+}
+
+// ahead returns the fraction of a life in which to refresh, varied.
+func (c *Cache) ahead() float64 { return c.config.RefreshAhead * jitter() }
+
+// jitter returns a factor between 0.8 and 1.2.
+func jitter() float64 { return 0.8 + 0.4*rand.Float64() }
+
+// states counts the tokens of each upstream by state, for a scrape.
+func (c *Cache) states() []metrics.Tokens {
+	now := c.now()
+	counts := map[string]*metrics.Tokens{}
+	for name := range c.sources {
+		counts[name] = &metrics.Tokens{Upstream: name}
+	}
+	c.table.each(func(e *entry) {
+		t, h := counts[e.key.Upstream], e.held.Load()
+		left := time.Duration(0)
+		switch {
+		case h == nil || h.invalidAt.reached(now):
+			t.Invalid++
+		case h.staleAt.reached(now):
+			t.Stale++
+			left = h.invalidAt.until(now)
+		default:
+			t.Fresh++
+			left = h.invalidAt.until(now)
+		}
+		if e.pinned.Load() && (!t.HasPinned || left < t.PinnedLife) {
+			t.HasPinned, t.PinnedLife = true, left
+		}
+	})
+	all := make([]metrics.Tokens, 0, len(counts))
+	for _, t := range counts {
+		all = append(all, *t)
+	}
+	return all
+}

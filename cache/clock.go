@@ -1,0 +1,46 @@
+package cache
+
+import (
+	"time"
+
+	"token-sidecar/upstream"
+)
+
+// instant is a point in time by both clocks, in nanoseconds. A life ends when
+// either clock says so: the wall clock may be set back, and the monotonic
+// clock stops while the machine is suspended.
+type instant struct{ wall, mono int64 }
+
+func (c *Cache) now() instant {
+	t := time.Now()
+	return instant{t.UnixNano(), int64(t.Sub(c.base))}
+}
+
+func (t instant) add(d time.Duration) instant { return instant{t.wall + int64(d), t.mono + int64(d)} }
+
+// reached reports whether t has come by now.
+func (t instant) reached(now instant) bool { return now.mono >= t.mono || now.wall >= t.wall }
+
+// until returns how far off t is by the monotonic clock.
+func (t instant) until(now instant) time.Duration { return time.Duration(t.mono - now.mono) }
+
+// held is a token and the bounds of its states. It never changes.
+type held struct {
+	token     upstream.Token
+	staleAt   instant // from here on it is replaced in the background
+	invalidAt instant // from here on it is not used
+}
+
+// maxSkew is taken off a token's end for whole-second clocks, drift and the
+// time between the look-up and the target's check; at most a tenth of the life.
+const maxSkew = 2 * time.Second
+
+// hold computes the states of token. ahead is the fraction of its life in
+// which it is replaced.
+func hold(token upstream.Token, now instant, ahead float64) *held {
+	life := token.Expiry().Sub(token.Issued())
+	left := time.Duration(token.Expiry().UnixNano() - now.wall)
+	invalid := left - min(maxSkew, life/10)
+	stale := min(left-time.Duration(ahead*float64(life)), invalid)
+	return &held{token, now.add(stale), now.add(invalid)}
+}

@@ -1,0 +1,263 @@
+package cache_test
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"token-sidecar/cache"
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
+)
+
+func runtimeGoexit() { runtime.Goexit() }
+
+// held returns how many entries the cache reports, in whatever state.
+func held(t *testing.T, m *metrics.Metrics) float64 {
+	t.Helper()
+	families, err := m.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := 0.0
+	for _, f := range families {
+		if f.GetName() == "token_sidecar_tokens" {
+			for _, series := range f.GetMetric() {
+				total += series.GetGauge().GetValue()
+			}
+		}
+	}
+	return total
+}
+
+// TestOutage has the token endpoint fail for 60 s around a token's end.
+func TestOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		s := &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
+			if down.Load() {
+				return failing(upstream.ClassUnavailable)
+			}
+			return nil
+		}}
+		c := newCache(t, s, cache.Config{})
+		defer c.Close()
+		first := mustToken(t, c, key(s, "a"))
+		time.Sleep(40 * time.Second)
+		down.Store(true)
+		before := s.count()
+		refusedAt := time.Duration(0)
+		for i := range 600 {
+			time.Sleep(100 * time.Millisecond)
+			token, err := c.Token(t.Context(), key(s, "a"))
+			switch {
+			case err == nil && !token.Same(first):
+				t.Fatal("a token came from a dead endpoint")
+			case err == nil && !time.Now().Before(first.Expiry()):
+				t.Fatal("an expired token was served")
+			case err != nil && refusedAt == 0:
+				refusedAt = time.Since(first.Issued())
+			}
+			var refused *cache.Error
+			if err != nil && (!errors.As(err, &refused) || refused.RetryAfter <= 0) {
+				t.Fatalf("request %d: %v does not say when to try again", i, err)
+			}
+		}
+		if refusedAt < 58*time.Second || refusedAt > 60*time.Second {
+			t.Errorf("the old token served for %s of its 60 s", refusedAt)
+		}
+		if n := s.count() - before; n < 3 || n >= 20 {
+			t.Errorf("%d token requests in 60 s of outage, want fewer than 20", n)
+		}
+		down.Store(false)
+		healed := time.Now()
+		for {
+			if _, err := c.Token(t.Context(), key(s, "a")); err == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if took := time.Since(healed); took > 18*time.Second {
+			t.Errorf("healed %s after the endpoint, want within one step of back-off", took)
+		}
+	})
+}
+
+// TestOutageOfManyKeys counts over all keys of one upstream.
+func TestOutageOfManyKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
+			return failing(upstream.ClassUnavailable)
+		}}
+		c := newCache(t, s, cache.Config{})
+		defer c.Close()
+		for i := range 6000 {
+			if _, err := c.Token(t.Context(), key(s, fmt.Sprint(i%500))); err == nil {
+				t.Fatal("a token came from a dead endpoint")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := s.count(); n >= 20 {
+			t.Errorf("%d token requests for 500 keys in 60 s of outage, want fewer than 20", n)
+		}
+	})
+}
+
+func TestRetryAfterIsHonored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{name: "up", life: time.Minute, answer: func(n int, _ upstream.Key) error {
+			if n == 1 {
+				return &upstream.Error{Upstream: "up", Class: upstream.ClassThrottled, RetryAfter: 90 * time.Second}
+			}
+			return nil
+		}}
+		c := newCache(t, s, cache.Config{})
+		defer c.Close()
+		for i := range 89 {
+			_, err := c.Token(t.Context(), key(s, fmt.Sprint(i)))
+			var refused *cache.Error
+			if !errors.As(err, &refused) || refused.RetryAfter > 90*time.Second-time.Duration(i)*time.Second {
+				t.Fatalf("second %d: %v", i, err)
+			}
+			time.Sleep(time.Second)
+		}
+		if s.count() != 1 {
+			t.Errorf("%d token requests while asked for quiet", s.count())
+		}
+		time.Sleep(2 * time.Second)
+		mustToken(t, c, key(s, "late"))
+	})
+}
+
+func TestRefusedCredentialStopsTheUpstreamUntilItChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s *stub
+		s = &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
+			if s.credential.Load() == 0 {
+				return failing(upstream.ClassCredential)
+			}
+			return nil
+		}}
+		c := newCache(t, s, cache.Config{})
+		defer c.Close()
+		for i := range 100 {
+			_, err := c.Token(t.Context(), key(s, fmt.Sprint(i)))
+			var refused *cache.Error
+			if !errors.As(err, &refused) || refused.Cause.Class != upstream.ClassCredential {
+				t.Fatalf("got %v", err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if s.count() != 1 {
+			t.Errorf("%d token requests with a refused credential", s.count())
+		}
+		s.credential.Store(1)
+		mustToken(t, c, key(s, "after"))
+	})
+}
+
+func TestRefusedCredentialIsRetriedSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
+			return failing(upstream.ClassCredential)
+		}}
+		c := newCache(t, s, cache.Config{})
+		defer c.Close()
+		c.Pin(key(s, ""))
+		time.Sleep(time.Hour)
+		if n := s.count(); n < 4 || n > 15 {
+			t.Errorf("%d token requests in an hour with a refused credential", n)
+		}
+	})
+}
+
+func TestRefusedSubjectStopsOnlyItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var connected atomic.Bool
+		s := &stub{name: "up", life: time.Hour, answer: func(_ int, k upstream.Key) error {
+			if k.Subject == "alice" && !connected.Load() {
+				return failing(upstream.ClassSubject)
+			}
+			return nil
+		}}
+		c := newCache(t, s, cache.Config{})
+		defer c.Close()
+		for range 20 {
+			if _, err := c.Token(t.Context(), key(s, "alice")); err == nil {
+				t.Fatal("alice got a token")
+			}
+			mustToken(t, c, key(s, "bob"))
+			time.Sleep(time.Second)
+		}
+		if n := s.of(key(s, "alice")); n != 1 {
+			t.Errorf("%d token requests for alice within 20 s", n)
+		}
+		connected.Store(true)
+		time.Sleep(10 * time.Second)
+		mustToken(t, c, key(s, "alice"))
+	})
+}
+
+// TestOneFailingKeyDoesNotCloseTheGate has one key's endpoint errors leave the
+// others alone.
+func TestOneFailingKeyDoesNotCloseTheGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{name: "up", life: time.Hour, answer: func(_ int, k upstream.Key) error {
+			if k.Subject == "alice" {
+				return failing(upstream.ClassUnavailable)
+			}
+			return nil
+		}}
+		c := newCache(t, s, cache.Config{})
+		defer c.Close()
+		for i := range 100 {
+			_, _ = c.Token(t.Context(), key(s, "alice"))
+			mustToken(t, c, key(s, fmt.Sprint(i)))
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// TestRefusedKeysAreForgotten lets failures of a million subjects pass by.
+func TestRefusedKeysAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{name: "up", life: time.Hour, answer: func(int, upstream.Key) error {
+			return failing(upstream.ClassSubject)
+		}}
+		m := metrics.New("test")
+		c := cache.New(cache.Config{Upstreams: []upstream.Upstream{s}, Metrics: m, TokenRate: 1e6})
+		defer c.Close()
+		for i := range 1000 {
+			_, _ = c.Token(t.Context(), key(s, fmt.Sprint(i)))
+		}
+		if n := held(t, m); n != 1000 {
+			t.Errorf("%v entries for 1,000 refused subjects", n)
+		}
+		time.Sleep(5 * time.Minute)
+		if n := held(t, m); n != 0 {
+			t.Errorf("%v entries are left of refused subjects", n)
+		}
+		if s.count() != 1000 {
+			t.Errorf("%d token requests for 1,000 refused subjects", s.count())
+		}
+	})
+}
+
+func TestTokenRateIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{name: "up", life: time.Hour}
+		c := newCache(t, s, cache.Config{TokenRate: 10})
+		defer c.Close()
+		began := time.Now()
+		for i := range 110 {
+			mustToken(t, c, key(s, fmt.Sprint(i)))
+		}
+		if took := time.Since(began); took < 10*time.Second || took > 11*time.Second {
+			t.Errorf("110 token requests at 10 a second, 10 at once, took %s", took)
+		}
+	})
+}

@@ -1,0 +1,56 @@
+package cache
+
+import (
+	"context"
+	"time"
+
+	"token-sidecar/upstream"
+)
+
+// coolDown is the least time between two replacements of one key's token on a
+// target's word. A 401 does not prove that a token is bad: Mydex answers it to
+// a token without the right scope too, and no new token mends that.
+const coolDown = 30 * time.Second
+
+// Reject reports that a target answered 401 to rejected. If that is the token
+// in use, it makes one token request for a better one and blocks until that
+// ends or ctx does; many may report the same token, and they share the one
+// request. Others go on with the old token meanwhile, since it may well be
+// good for what they ask. Afterwards Token returns the new token, or the same
+// if there is no other.
+func (c *Cache) Reject(ctx context.Context, key upstream.Key, rejected upstream.Token) {
+	e := c.table.get(key)
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	now := c.now()
+	h := e.held.Load()
+	if h == nil || !h.token.Same(rejected) {
+		e.mu.Unlock()
+		e.source.metrics.Rejection("adopted")
+		return
+	}
+	f := e.flight
+	if f == nil {
+		if !e.coolUntil.reached(now) {
+			e.mu.Unlock()
+			e.source.metrics.Rejection("cooled_down")
+			return
+		}
+		f = &flight{used: true}
+		if c.launch(e, f, now) != nil {
+			e.mu.Unlock()
+			e.source.metrics.Rejection("failed")
+			return
+		}
+		e.coolUntil = now.add(coolDown)
+	}
+	f.forced = true
+	e.mu.Unlock()
+	if _, err := f.wait(ctx); err != nil {
+		e.source.metrics.Rejection("failed")
+		return
+	}
+	e.source.metrics.Rejection("replaced")
+}
