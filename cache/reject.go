@@ -48,9 +48,6 @@ func (c *Cache) Reject(ctx context.Context, key upstream.Key, rejected upstream.
 	}
 	f.forced = true
 	e.mu.Unlock()
-	if _, err := f.wait(ctx); err != nil {
-		e.source.metrics.Rejection("failed")
-		return
-	}
 	e.source.metrics.Rejection("replaced")
+	_, _ = f.wait(ctx) // Token tells what came of it
 }

@@ -54,7 +54,7 @@ func New(version string) *Metrics {
 		refreshes: counters("refreshes_total",
 			"Tokens replaced ahead of expiry, by outcome.", "upstream", "outcome"),
 		rejections: counters("rejections_total",
-			"Tokens that a target answered 401 to, by what was done: replaced, adopted (a newer one was there), cooled_down (replaced a short while ago), failed.",
+			"Tokens that a target answered 401 to, by what was done: replaced, adopted (a newer one was there), cooled_down (replaced a short while ago), failed (no token request may be made now).",
 			"upstream", "action"),
 		redisOperations: counters("redis_operations_total",
 			"Operations on the shared cache, by outcome.", "operation", "outcome"),

@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// The headers by which the app chooses a token. They are read from the request
+// as it came in, and never forwarded.
+const (
+	subjectHeader = "X-Token-Subject"
+	scopeHeader   = "X-Token-Scope"
+	routeHeader   = "X-Token-Route"
+	callerHeader  = "X-Sidecar-Token"
+)
+
+// loopHeader marks requests that passed a sidecar (RFC 8586).
+const (
+	loopHeader = "Cdn-Loop"
+	loopID     = "token-sidecar"
+)
+
+// guard refuses what must not reach a route, before any token is looked up.
+func (p *Proxy) guard(r *http.Request) error {
+	switch {
+	case r.ProtoMajor != 1:
+		return errProtocol
+	case !methodAllowed(r.Method):
+		return errMethod
+	case r.RequestURI == "*":
+		return errPath
+	case r.URL.Host == "" && !p.hostAllowed(r.Host):
+		return errHost
+	}
+	if err := checkHeaders(r.Header); err != nil {
+		return err
+	}
+	if !p.callerAllowed(r.Header) {
+		return errCaller
+	}
+	return nil
+}
+
+// methodAllowed accepts any method token but those with a meaning of their own
+// for a proxy (CONNECT, TRACE: RFC 9110 section 9.3) or for HTTP/2 (PRI).
+func methodAllowed(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodPost:
+		return true
+	case http.MethodConnect, http.MethodTrace, "PRI", "TRACK":
+		return false
+	}
+	return len(method) <= 32 // net/http has checked that it is a token
+}
+
+// hostAllowed compares the name the client believes to talk to: a web page can
+// make its own name resolve to loopback (DNS rebinding), but not send another.
+func (p *Proxy) hostAllowed(host string) bool {
+	if p.hosts[host] {
+		return true
+	}
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	return p.hosts[name] || p.hosts[strings.ToLower(name)]
+}
+
+// checkHeaders refuses requests of browsers and headers that could be read in
+// two ways.
+func checkHeaders(h http.Header) error {
+	for name, values := range h {
+		switch name {
+		case "Origin", "Sec-Fetch-Site", "Referer", "Access-Control-Request-Method",
+			"Access-Control-Request-Headers", "Access-Control-Request-Private-Network":
+			// A page that a person has open must not use the app's tokens: no
+			// program beside the sidecar sends these, and every browser does.
+			return errBrowser
+		case loopHeader:
+			for _, v := range values {
+				if strings.Contains(v, loopID) {
+					return errLoop
+				}
+			}
+		}
+		if strings.IndexByte(name, '_') >= 0 && reserved(strings.ReplaceAll(name, "_", "-")) {
+			// Some servers take X_Token_Subject for X-Token-Subject.
+			return errHeader
+		}
+	}
+	return nil
+}
+
+func reserved(name string) bool {
+	switch http.CanonicalHeaderKey(strings.Trim(name, "-")) {
+	case subjectHeader, scopeHeader, routeHeader, callerHeader, "Authorization", "Proxy-Authorization":
+		return true
+	}
+	return false
+}
+
+// callerAllowed compares hashes, so that neither the time nor the length of
+// the comparison tells anything of the secret.
+func (p *Proxy) callerAllowed(h http.Header) bool {
+	if !p.config.CallerToken.IsSet() {
+		return true
+	}
+	given := h[callerHeader]
+	if len(given) != 1 {
+		return false
+	}
+	a, b := sha256.Sum256([]byte(given[0])), sha256.Sum256([]byte(p.config.CallerToken.Reveal()))
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}

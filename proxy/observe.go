@@ -1,0 +1,69 @@
+package proxy
+
+import (
+	"net/http"
+	"slices"
+	"time"
+)
+
+// responseWriter notes the status and the size of an answer. Unwrap gives
+// http.ResponseController the rest: flushing, hijacking.
+type responseWriter struct {
+	http.ResponseWriter
+	status int
+	size   int64
+}
+
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *responseWriter) WriteHeader(status int) {
+	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *responseWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.size += int64(n)
+	return n, err
+}
+
+// observe counts the exchange and writes its line in the access log. The line
+// has no path, no query, no header and no subject: any of them may hold a
+// person's data.
+func (x *exchange) observe() {
+	took := time.Since(x.began)
+	series, name := x.proxy.nowhere, "none"
+	if x.route != nil {
+		series, name = x.route.metrics, x.route.Name
+	}
+	series.Request(x.in.Method, x.out.status, took)
+	line := x.proxy.config.Log.Info()
+	if line == nil {
+		return
+	}
+	line.Str("route", name).Str("method", loggedMethod(x.in.Method)).Int("status", x.out.status).
+		Int64("sent", x.out.size).Int64("micros", took.Microseconds())
+	if x.waited > time.Millisecond {
+		line.Int64("token_wait_micros", x.waited.Microseconds())
+	}
+	if x.problem != "" {
+		line.Str("problem", x.problem)
+	}
+	line.Msg("request")
+}
+
+var loggedMethods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch,
+	http.MethodDelete, http.MethodHead, http.MethodOptions}
+
+// loggedMethod keeps what a client makes up out of the log.
+func loggedMethod(method string) string {
+	if slices.Contains(loggedMethods, method) {
+		return method
+	}
+	return "other"
+}

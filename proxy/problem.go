@@ -1,0 +1,138 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"token-sidecar/cache"
+	"token-sidecar/upstream"
+)
+
+// problem is what the app is told when its request cannot be served: a problem
+// document of RFC 9457. It holds no text of others.
+type problem struct {
+	status int
+	code   string // stable: apps may act on it
+	cause  string // proxy error type of RFC 9209 section 2.3
+	detail string // for people: what is wrong and how to mend it
+	retry  time.Duration
+}
+
+func (p *problem) Error() string { return p.code }
+
+// Refusals of the guard and the router.
+var (
+	errProtocol     = &problem{http.StatusHTTPVersionNotSupported, "protocol_not_supported", "http_request_error", "Speak HTTP/1.1 to the sidecar.", 0}
+	errMethod       = &problem{http.StatusMethodNotAllowed, "method_not_allowed", "http_request_denied", "The sidecar does not forward this method.", 0}
+	errPath         = &problem{http.StatusBadRequest, "path_invalid", "http_request_error", "The path has a dot segment, a backslash, a control byte, or an empty first segment, plain or escaped. Send the path as the target expects it.", 0}
+	errHost         = &problem{http.StatusForbidden, "host_not_allowed", "http_request_denied", "The Host header names neither loopback nor a name in SIDECAR_ALLOWED_HOSTS.", 0}
+	errBrowser      = &problem{http.StatusForbidden, "browser_refused", "http_request_denied", "The request looks as if a browser sent it. The sidecar serves programs only; drop the Origin, Referer and Sec-Fetch-Site headers.", 0}
+	errHeader       = &problem{http.StatusBadRequest, "header_invalid", "http_request_error", "A header differs from one that the sidecar reads or sets only by underscores.", 0}
+	errCaller       = &problem{http.StatusForbidden, "caller_refused", "http_request_denied", "X-Sidecar-Token is missing or wrong.", 0}
+	errLoop         = &problem{http.StatusLoopDetected, "loop_detected", "proxy_loop_detected", "The request passed a sidecar before. Check the targets.", 0}
+	errQueryToken   = &problem{http.StatusBadRequest, "query_token_refused", "http_request_denied", "Drop access_token from the query: the sidecar sends the token in the Authorization header.", 0}
+	errUnknownRoute = &problem{http.StatusNotFound, "unknown_route", "destination_not_found", "No configured route matches. The path must begin with /{route}/; the first log lines of the sidecar name the routes.", 0}
+	errAmbiguous    = &problem{http.StatusBadRequest, "route_ambiguous", "http_request_error", "Several routes share this host. Name one in X-Token-Route.", 0}
+	errRouteHeader  = &problem{http.StatusBadRequest, "route_invalid", "http_request_error", "X-Token-Route is empty, given twice, or names another route than the request.", 0}
+	errBody         = &problem{http.StatusBadRequest, "body_incomplete", "http_request_error", "The request body ended early.", 0}
+	errInternal     = &problem{http.StatusInternalServerError, "internal_error", "proxy_internal_error", "The sidecar failed; its log says where.", 0}
+)
+
+// Refusals of a key, in the words of the app's developer.
+var keyProblems = map[error]*problem{
+	upstream.ErrSubjectRequired: {http.StatusBadRequest, "subject_required", "http_request_error", "This route acts on behalf of a subject. Name it in X-Token-Subject or as /{route}/~{subject}/…", 0},
+	upstream.ErrSubjectInvalid:  {http.StatusBadRequest, "subject_invalid", "http_request_error", "The subject is malformed, empty, or given twice.", 0},
+	upstream.ErrSubjectNotTaken: {http.StatusBadRequest, "subject_not_taken", "http_request_error", "This route takes no subject. Drop X-Token-Subject and /~{subject}.", 0},
+	upstream.ErrScopeNotAllowed: {http.StatusForbidden, "scope_not_allowed", "http_request_denied", "X-Token-Scope names something that is not configured for this upstream, or is malformed.", 0},
+}
+
+// tokenError is a failure to get a token, as told from one to reach the target.
+type tokenError struct{ error }
+
+func (e tokenError) Unwrap() error { return e.error }
+
+// statusClientClosed is logged when the app left first; it is never sent.
+const statusClientClosed = 499
+
+// problemOf maps every error of an exchange to what the app is told.
+func problemOf(err error) *problem {
+	var p *problem
+	if errors.As(err, &p) {
+		return p
+	}
+	for known, p := range keyProblems {
+		if errors.Is(err, known) {
+			return p
+		}
+	}
+	if errors.Is(err, context.Canceled) {
+		return &problem{statusClientClosed, "client_closed", "connection_terminated", "The client closed the connection.", 0}
+	}
+	var noToken tokenError
+	if errors.As(err, &noToken) {
+		return tokenProblem(err)
+	}
+	cause := upstream.ConnError(err)
+	switch cause {
+	case "connection_timeout", "http_response_timeout", "dns_timeout":
+		return &problem{http.StatusGatewayTimeout, "target_timeout", cause, "The target did not answer in time.", 0}
+	}
+	return &problem{http.StatusBadGateway, "target_unreachable", cause, "The target cannot be reached, or what it sent is not HTTP.", 0}
+}
+
+func tokenProblem(err error) *problem {
+	unavailable := &problem{http.StatusServiceUnavailable, "token_unavailable", "destination_unavailable",
+		"There is no token now: the token endpoint fails, is slow, or asked for quiet.", time.Second}
+	var failed *cache.Error
+	if !errors.As(err, &failed) {
+		return unavailable
+	}
+	switch failed.Cause.Class {
+	case upstream.ClassCredential:
+		return &problem{http.StatusBadGateway, "credential_refused", "proxy_configuration_error",
+			"The token endpoint refuses the sidecar's credential. Its operator must mend it.", 0}
+	case upstream.ClassSubject:
+		return &problem{http.StatusForbidden, "subject_refused", "http_request_denied",
+			"The provider issues no token for this subject: it is unknown, not connected, or not allowed.", 0}
+	case upstream.ClassScope:
+		return &problem{http.StatusForbidden, "scope_not_allowed", "http_request_denied",
+			"The provider does not give this scope or grant to the sidecar's client.", 0}
+	}
+	unavailable.retry = failed.RetryAfter
+	return unavailable
+}
+
+// fail answers with the problem that err is.
+func (x *exchange) fail(err error) {
+	p := problemOf(err)
+	x.problem = p.code
+	if x.out.status != 0 {
+		return // an answer is under way
+	}
+	if p.status == statusClientClosed {
+		x.out.status = p.status
+		panic(http.ErrAbortHandler)
+	}
+	h := x.out.Header()
+	clear(h)
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Proxy-Status", fmt.Sprintf("token-sidecar; error=%s; details=%q", p.cause, p.code))
+	if p.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retry.Seconds()))))
+	}
+	x.out.WriteHeader(p.status)
+	_ = json.NewEncoder(&x.out).Encode(struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Code   string `json:"code"`
+		Detail string `json:"detail"`
+	}{"about:blank", http.StatusText(p.status), p.status, p.code, p.detail})
+}

@@ -1,0 +1,167 @@
+// Package proxy answers the app's requests: guard, route, key, token, forward,
+// judge, observe. Each step has a file of its own: guard.go, route.go with
+// path.go, forward.go with transport.go, replay.go, observe.go. problem.go is
+// the one place where errors become statuses.
+package proxy
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"token-sidecar/cache"
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
+)
+
+// Config configures a Proxy.
+type Config struct {
+	// Upstreams are the remote APIs; the names of their routes are distinct.
+	Upstreams []upstream.Upstream
+	// Cache gives the tokens. The proxy does not close it.
+	Cache *cache.Cache
+	// Metrics receives the request series. Required.
+	Metrics *metrics.Metrics
+	// Log receives one line per request, at level info.
+	Log zerolog.Logger
+	// AllowedHosts are the host names, without port, that requests may name
+	// beside localhost, 127.0.0.1 and ::1.
+	AllowedHosts []string
+	// CallerToken must come in X-Sidecar-Token, if it is set.
+	CallerToken upstream.Secret
+	// ReplayMethods are those whose requests may be sent again after a 401.
+	ReplayMethods []string
+	// ReplayLimit bounds, in bytes, the body of a request that may be sent
+	// again. Zero means that only requests without a body are.
+	ReplayLimit int64
+	// TargetTimeout bounds the time until a target's response header, after
+	// the request was sent. Zero means none.
+	TargetTimeout time.Duration
+	// Roots are the certificate authorities for targets; nil means the system's.
+	Roots *x509.CertPool
+}
+
+// Proxy holds the routes. Its handlers are safe for concurrent use.
+type Proxy struct {
+	config  Config
+	routes  map[string]*route   // by name
+	byHost  map[string][]*route // by the target's host, as absolute-form requests name it
+	hosts   map[string]bool     // that a request may be addressed to
+	nowhere *metrics.Upstream   // series of requests that reached no route
+}
+
+// New returns a Proxy with the routes of config.Upstreams.
+func New(config Config) (*Proxy, error) {
+	p := &Proxy{
+		config:  config,
+		routes:  map[string]*route{},
+		byHost:  map[string][]*route{},
+		hosts:   map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true},
+		nowhere: config.Metrics.Upstream("none"),
+	}
+	for _, h := range config.AllowedHosts {
+		p.hosts[h] = true
+	}
+	for _, u := range config.Upstreams {
+		series := config.Metrics.Upstream(u.Name())
+		transports := map[string]http.RoundTripper{} // one per target: own connections, own limits
+		for _, r := range u.Routes() {
+			if p.routes[r.Name] != nil {
+				return nil, fmt.Errorf("two routes are named %q", r.Name)
+			}
+			at := r.Target.Scheme + "://" + r.Target.Host
+			if transports[at] == nil {
+				transports[at] = newTransport(config)
+			}
+			p.addRoute(newRoute(r, u, transports[at], series))
+		}
+	}
+	return p, nil
+}
+
+// Handler serves all routes, by path prefix or absolute-form target.
+func (p *Proxy) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, nil) })
+}
+
+// RouteHandler serves one route whatever the path: a listener of its own for
+// clients that can set no more than a host. It fails if no route has the name.
+func (p *Proxy) RouteHandler(name string) (http.Handler, error) {
+	route := p.routes[name]
+	if route == nil {
+		return nil, fmt.Errorf("no route is named %q", name)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, route) }), nil
+}
+
+// CloseIdleConnections closes connections to targets that nobody uses now.
+func (p *Proxy) CloseIdleConnections() {
+	for _, r := range p.routes {
+		r.transport.(*http.Transport).CloseIdleConnections()
+	}
+}
+
+// exchange is one request on its way. It belongs to the goroutine of its
+// handler.
+type exchange struct {
+	proxy *Proxy
+	in    *http.Request
+	out   responseWriter
+	began time.Time
+
+	route *route
+	key   upstream.Key
+	path  string // of the request to the target, escaped
+	query string // with its question mark, if it has one
+
+	body    []byte        // kept aside for a second attempt
+	waited  time.Duration // for a token
+	problem string        // code of the problem the app was sent, if any
+}
+
+// serve takes one request all the way. fixed is the route of a listener that
+// has only one.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, fixed *route) {
+	x := &exchange{proxy: p, in: r, began: time.Now()}
+	x.out.ResponseWriter = w
+	defer x.end()
+	if err := p.guard(r); err != nil {
+		x.fail(err)
+		return
+	}
+	if err := x.resolve(fixed); err != nil {
+		x.fail(err)
+		return
+	}
+	if err := x.keepBody(); err != nil {
+		x.fail(err)
+		return
+	}
+	x.forward()
+}
+
+// end observes the exchange and keeps a panic from printing what it holds.
+func (x *exchange) end() {
+	r := recover()
+	if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		x.observe()
+		panic(http.ErrAbortHandler) // the answer broke off: so must the connection
+	}
+	if r != nil {
+		x.proxy.config.Log.Error().Str("panic", fmt.Sprintf("%T", r)).Msg("request handler panicked")
+		x.fail(errInternal)
+	}
+	x.observe()
+}
+
+func (p *Proxy) addRoute(r *route) {
+	p.routes[r.Name] = r
+	p.byHost[r.askedHost()] = append(p.byHost[r.askedHost()], r)
+}
+
+func (p *Proxy) mayReplay(method string) bool { return slices.Contains(p.config.ReplayMethods, method) }

@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+
+	"token-sidecar/upstream"
+)
+
+// keepBody reads a small body of known length before it is sent, if the
+// request may have to be sent twice.
+func (x *exchange) keepBody() error {
+	n := x.in.ContentLength
+	if n <= 0 || n > x.proxy.config.ReplayLimit || !x.proxy.mayReplay(x.in.Method) {
+		return nil
+	}
+	x.body = make([]byte, n)
+	if _, err := io.ReadFull(x.in.Body, x.body); err != nil {
+		if x.in.Context().Err() != nil {
+			return context.Canceled
+		}
+		return errBody
+	}
+	return nil
+}
+
+// setBody gives req its body for another attempt.
+func (x *exchange) setBody(req *http.Request) {
+	if x.body == nil {
+		return
+	}
+	req.Body = io.NopCloser(bytes.NewReader(x.body))
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
+}
+
+// replayable reports whether the request can be sent again as it was.
+func (x *exchange) replayable() bool {
+	return x.proxy.mayReplay(x.in.Method) && (x.body != nil || x.in.ContentLength == 0) &&
+		x.in.Header.Get("Upgrade") == ""
+}
+
+// again deals with a 401. A 401 does not prove that the token is bad, so it is
+// asked for another token once, and the request sent once more if there is
+// one. Otherwise the app gets the 401.
+func (x *exchange) again(req *http.Request, res *http.Response, rejected upstream.Token) (*http.Response, error) {
+	tokens := x.proxy.config.Cache
+	if !x.replayable() {
+		// The next request shall have a better token; this one cannot wait for it.
+		left, leave := context.WithCancel(context.Background())
+		leave()
+		tokens.Reject(left, x.key, rejected)
+		return res, nil
+	}
+	tokens.Reject(x.in.Context(), x.key, rejected)
+	token, err := x.token()
+	if err != nil || token.Same(rejected) {
+		return res, nil
+	}
+	// A short answer is read to its end, so that its connection can be used again.
+	_, _ = io.CopyN(io.Discard, res.Body, 4<<10)
+	_ = res.Body.Close()
+	return x.send(req, token)
+}

@@ -1,0 +1,70 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Server serves one handler on any number of listeners and ends in an orderly
+// way. Its methods are safe for concurrent use.
+type Server struct {
+	http   http.Server
+	cut    context.CancelFunc // ends the context of every request
+	active sync.WaitGroup     // handlers, those of hijacked connections included
+}
+
+// NewServer returns a Server for h, with limits on slow and idle clients. It
+// speaks HTTP/1 only: clear-text HTTP/2 has no use on loopback.
+func NewServer(h http.Handler) *Server {
+	base, cut := context.WithCancel(context.Background())
+	s := &Server{cut: cut}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	s.http = http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.active.Add(1)
+			defer s.active.Done()
+			h.ServeHTTP(w, r)
+		}),
+		BaseContext:                  func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout:            10 * time.Second,
+		IdleTimeout:                  2 * time.Minute,
+		MaxHeaderBytes:               64 << 10,
+		DisableGeneralOptionsHandler: true, // the guard sees OPTIONS * too
+		ErrorLog:                     quiet,
+		Protocols:                    protocols,
+	}
+	return s
+}
+
+// Serve accepts connections until Shutdown. It returns http.ErrServerClosed
+// then, and otherwise what broke the listener.
+func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
+
+// Shutdown stops accepting and waits for the requests under way, upgraded
+// connections included. When ctx ends it cuts what is left, and returns the
+// error of ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	defer s.cut()
+	err := s.http.Shutdown(ctx)
+	done := make(chan struct{})
+	go func() {
+		s.active.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return err
+	case <-ctx.Done():
+	}
+	s.cut()
+	_ = s.http.Close()
+	select {
+	case <-done:
+	case <-time.After(time.Second): // a handler that does not heed its context
+	}
+	return ctx.Err()
+}
