@@ -46,7 +46,7 @@ func (f *failure) pending(now instant) error {
 // settings on either side.
 const (
 	subjectPause = 30 * time.Second
-	scopePause   = 60 * time.Second
+	scopePause   = 5 * time.Minute
 )
 
 const (

@@ -3,7 +3,6 @@ package proxy
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"net"
 	"net/http"
 	"strings"
 )
@@ -32,7 +31,7 @@ func (p *Proxy) guard(r *http.Request) error {
 		return errMethod
 	case r.RequestURI == "*":
 		return errPath
-	case r.URL.Host == "" && !p.hostAllowed(r.Host):
+	case r.URL.Host == "" && !p.config.Hosts.Allowed(r.Host):
 		return errHost
 	}
 	if err := checkHeaders(r.Header); err != nil {
@@ -54,19 +53,6 @@ func methodAllowed(method string) bool {
 		return false
 	}
 	return len(method) <= 32 // net/http has checked that it is a token
-}
-
-// hostAllowed compares the name the client believes to talk to: a web page can
-// make its own name resolve to loopback (DNS rebinding), but not send another.
-func (p *Proxy) hostAllowed(host string) bool {
-	if p.hosts[host] {
-		return true
-	}
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	}
-	return p.hosts[name] || p.hosts[strings.ToLower(name)]
 }
 
 // checkHeaders refuses requests of browsers and headers that could be read in

@@ -29,9 +29,8 @@ type Config struct {
 	Metrics *metrics.Metrics
 	// Log receives one line per request, at level info.
 	Log zerolog.Logger
-	// AllowedHosts are the host names, without port, that requests may name
-	// beside localhost, 127.0.0.1 and ::1.
-	AllowedHosts []string
+	// Hosts are those that requests may be addressed to.
+	Hosts Hosts
 	// CallerToken must come in X-Sidecar-Token, if it is set.
 	CallerToken upstream.Secret
 	// ReplayMethods are those whose requests may be sent again after a 401.
@@ -51,7 +50,6 @@ type Proxy struct {
 	config  Config
 	routes  map[string]*route   // by name
 	byHost  map[string][]*route // by the target's host, as absolute-form requests name it
-	hosts   map[string]bool     // that a request may be addressed to
 	nowhere *metrics.Upstream   // series of requests that reached no route
 }
 
@@ -61,11 +59,7 @@ func New(config Config) (*Proxy, error) {
 		config:  config,
 		routes:  map[string]*route{},
 		byHost:  map[string][]*route{},
-		hosts:   map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true},
 		nowhere: config.Metrics.Upstream("none"),
-	}
-	for _, h := range config.AllowedHosts {
-		p.hosts[h] = true
 	}
 	for _, u := range config.Upstreams {
 		series := config.Metrics.Upstream(u.Name())

@@ -175,7 +175,7 @@ func (a answer) lifetime(fallback time.Duration) (time.Duration, error) {
 		return parseSeconds(a.members["expires_in"])
 	}
 	if !a.has("expires_at") {
-		return fallback, nil
+		return min(fallback, maxLifetime), nil
 	}
 	at, err := time.Parse("2006-01-02 15:04:05Z07:00", a.text("expires_at"))
 	if err != nil {

@@ -42,4 +42,3 @@ func (e *Error) Error() string {
 	}
 	return b.String()
 }
-

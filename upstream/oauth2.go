@@ -72,11 +72,7 @@ func (u *oauth2) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, erro
 	if err != nil {
 		return Token{}, err
 	}
-	a, err := u.endpoint.send(ctx, m)
-	if err != nil {
-		return Token{}, err
-	}
-	return u.endpoint.read(a, key)
+	return u.endpoint.exchange(ctx, key, m)
 }
 
 func (u *oauth2) message(fields url.Values) (message, error) {

@@ -55,12 +55,8 @@ func (u *pdx) Fingerprint() Fingerprint {
 func (u *pdx) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error) {
 	c := u.config
 	auth := clientAuth{id: c.ClientID, secret: c.ClientSecret.Reveal(), post: c.Post, plain: c.PlainBasic}
-	a, err := u.endpoint.send(ctx, auth.message(url.Values{
+	return u.endpoint.exchange(ctx, key, auth.message(url.Values{
 		"grant_type": {"client_credentials"},
 		"scope":      {key.Scope},
 	}))
-	if err != nil {
-		return Token{}, err
-	}
-	return u.endpoint.read(a, key)
 }

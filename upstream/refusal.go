@@ -1,6 +1,9 @@
 package upstream
 
-import "net/http"
+import (
+	"context"
+	"net/http"
+)
 
 // codeClasses tells failures apart by their code: RFC 6749 section 5.2, and
 // the further codes of RFC 6749 section 4.1.2.1 that token endpoints send too.
@@ -60,8 +63,13 @@ func classOfStatus(status int) Class {
 	return ClassMalformed
 }
 
-// read takes an answer in the form of RFC 6749 section 5: a token, or an *Error.
-func (e *endpoint) read(a answer, key Key) (Token, error) {
+// exchange makes one token request whose answer is in the form of RFC 6749
+// section 5. The error is an *Error.
+func (e *endpoint) exchange(ctx context.Context, key Key, m message) (Token, error) {
+	a, err := e.send(ctx, m)
+	if err != nil {
+		return Token{}, err
+	}
 	if a.status != http.StatusOK || a.has("error") {
 		return Token{}, e.refusal(a, key, codeClasses, a.text("error"))
 	}

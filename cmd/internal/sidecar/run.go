@@ -1,0 +1,72 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+)
+
+// Program is the command line program.
+type Program struct {
+	Version string
+}
+
+// ExitError asks for an exit code. Its message is empty if all was said.
+type ExitError struct {
+	Code    int
+	Message string
+}
+
+func (e *ExitError) Error() string { return e.Message }
+
+// exitConfig is the exit code of a program that was called or configured wrongly.
+const exitConfig = 2
+
+// Run runs one subcommand: args as in os.Args[1:], environ as of os.Environ.
+// It blocks until the subcommand is done; serve is done when ctx ends. Only
+// what a subcommand is for goes to stdout; logs and faults go to stderr. An
+// error that is an *ExitError names the exit code; any other is a failure at
+// run time.
+func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+	name := "serve"
+	if len(args) > 0 {
+		name, args = args[0], args[1:]
+	}
+	switch name {
+	case "help", "--help", "-h", "-help":
+		return WriteHelp(stdout)
+	case "version", "--version":
+		_, err := fmt.Fprintf(stdout, "token-sidecar %s %s\n", p.Version, runtime.Version())
+		return err
+	case "keygen":
+		return keygen(args, stdout)
+	case "serve", "check", "healthcheck":
+	default:
+		return &ExitError{exitConfig, fmt.Sprintf("no subcommand is named %q; see token-sidecar --help", name)}
+	}
+	config, err := ParseConfig(environ)
+	if err != nil {
+		return configExit(err)
+	}
+	switch name {
+	case "check":
+		return p.check(ctx, config, args, stdout)
+	case "healthcheck":
+		return healthcheck(ctx, config, args)
+	}
+	if len(args) > 0 {
+		return &ExitError{exitConfig, "serve takes no arguments; settings come from SIDECAR_ variables, see token-sidecar --help"}
+	}
+	return p.serve(ctx, config, stderr)
+}
+
+func configExit(err error) error {
+	var faulty *ConfigError
+	if !errors.As(err, &faulty) {
+		return err
+	}
+	return &ExitError{exitConfig, fmt.Sprintf("the configuration has faults (%d); token-sidecar --help explains every setting\n%v",
+		len(faulty.Faults), faulty)}
+}

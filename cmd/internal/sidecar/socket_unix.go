@@ -1,0 +1,16 @@
+//go:build unix
+
+package sidecar
+
+import (
+	"net"
+	"syscall"
+)
+
+// listenPrivately makes a socket that nobody else can connect to, not even
+// between its creation and the change of its mode.
+func listenPrivately(path string) (net.Listener, error) {
+	before := syscall.Umask(0o177)
+	defer syscall.Umask(before)
+	return net.Listen("unix", path)
+}

@@ -1,0 +1,43 @@
+package proxy
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// Hosts are the names a request may be addressed to, by its Host header. A web
+// page can make its own name resolve to loopback (DNS rebinding), but it cannot
+// send another name than its own. The zero Hosts allows none.
+type Hosts struct {
+	names      map[string]bool
+	anyAddress bool
+}
+
+// NewHosts allows the loopback names localhost, 127.0.0.1 and ::1 and those
+// given, in lower case and without port. With anyAddress it allows every IP
+// address too, which no rebinding can forge: for listeners that are reached
+// from other machines.
+func NewHosts(names []string, anyAddress bool) Hosts {
+	h := Hosts{map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true}, anyAddress}
+	for _, name := range names {
+		h.names[name] = true
+	}
+	return h
+}
+
+// Allowed reports whether host, with or without a port, is among them.
+func (h Hosts) Allowed(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	if h.names[name] || h.names[strings.ToLower(name)] {
+		return true
+	}
+	if !h.anyAddress {
+		return false
+	}
+	_, err = netip.ParseAddr(name)
+	return err == nil
+}

@@ -1,0 +1,148 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"time"
+)
+
+// MyDataHelpsConfig configures MyDataHelps. Config.Scope is that of
+// participant tokens; service tokens always have the scope "api".
+type MyDataHelpsConfig struct {
+	Config
+	ServiceAccount        string
+	PrivateKey            Secret        // RSA, PEM
+	Audience              string        // of the assertion; empty: the token URL
+	AssertionLifetime     time.Duration // zero: 200 s
+	DelegatedClientID     string
+	DelegatedClientSecret Secret
+}
+
+type myDataHelps struct {
+	config      MyDataHelpsConfig
+	service     kindRule
+	participant kindRule
+	routes      []Route
+	endpoint    *endpoint
+}
+
+const (
+	myDataHelpsName         = "mydatahelps"
+	myDataHelpsServiceScope = "api"
+)
+
+// NewMyDataHelps returns the upstream of MyDataHelps. A service account proves
+// itself with an assertion and gets a service token (MyDataHelps, REST API
+// Authentication); with that token it gets those of its participants
+// (Participant Access Tokens). Each kind has routes of its own: the participant
+// route requires a subject, so that a forgotten one never falls back to the
+// stronger service token.
+func NewMyDataHelps(c MyDataHelpsConfig) Upstream {
+	if c.Audience == "" {
+		c.Audience = c.TokenURL.String()
+	}
+	if c.AssertionLifetime == 0 {
+		c.AssertionLifetime = assertionLifetime
+	}
+	routes := c.Config.routes(myDataHelpsName, KindService, SubjectRefused)
+	return &myDataHelps{
+		config:      c,
+		service:     kindRule{scopes: newScopeSet(myDataHelpsServiceScope, "")},
+		participant: kindRule{subject: SubjectRequired, scopes: newScopeSet(c.Scope, c.AllowedScopes)},
+		routes:      append(routes, Route{myDataHelpsName + ".participant", c.Target, KindParticipant, SubjectRequired}),
+		endpoint:    newEndpoint(myDataHelpsName, c.Config),
+	}
+}
+
+func (u *myDataHelps) Name() string    { return myDataHelpsName }
+func (u *myDataHelps) Routes() []Route { return u.routes }
+
+func (u *myDataHelps) Key(kind Kind, subject, scope string) (Key, error) {
+	rule := u.service
+	if kind == KindParticipant {
+		rule = u.participant
+	}
+	return rule.key(myDataHelpsName, kind, subject, scope)
+}
+
+func (u *myDataHelps) Fingerprint() Fingerprint {
+	c := u.config
+	return fingerprint(c.TokenURL.String(), c.ServiceAccount, c.Audience, c.PrivateKey.Reveal(),
+		c.DelegatedClientID, c.DelegatedClientSecret.Reveal())
+}
+
+func (u *myDataHelps) Fetch(ctx context.Context, key Key, tokens TokenSource) (Token, error) {
+	if key.Kind == KindParticipant {
+		return u.fetchParticipant(ctx, key, tokens)
+	}
+	token, err := u.fetchService(ctx, key)
+	if hasCode(err, "invalid_client") {
+		// It may have been this one assertion: replayed on its way, or late. A
+		// second one tells.
+		token, err = u.fetchService(ctx, key)
+	}
+	return token, err
+}
+
+func (u *myDataHelps) fetchService(ctx context.Context, key Key) (Token, error) {
+	c := u.config
+	jwt, err := assertion{c.ServiceAccount, c.Audience, c.PrivateKey, c.AssertionLifetime}.sign()
+	if err != nil {
+		return Token{}, u.endpoint.fail(ClassCredential, err.Error())
+	}
+	return u.endpoint.exchange(ctx, key, formMessage(url.Values{
+		"scope":                 {key.Scope},
+		"grant_type":            {"client_credentials"},
+		"client_assertion_type": {assertionType},
+		"client_assertion":      {jwt},
+	}))
+}
+
+// fetchParticipant buys a participant token with the service token. A refusal
+// as invalid_grant leaves open whose fault it is: the participant may be
+// unknown, or the service token dead. So the service token is replaced once,
+// and what the second answer says stands.
+func (u *myDataHelps) fetchParticipant(ctx context.Context, key Key, tokens TokenSource) (Token, error) {
+	parent, err := u.Key(KindService, "", "")
+	if err != nil {
+		return Token{}, err
+	}
+	service, err := tokens.Token(ctx, parent)
+	if err != nil {
+		return Token{}, err
+	}
+	token, err := u.delegate(ctx, key, service)
+	if !hasCode(err, "invalid_grant") {
+		return token, err
+	}
+	tokens.Reject(ctx, parent, service)
+	other, parentErr := tokens.Token(ctx, parent)
+	if parentErr != nil || other.Same(service) {
+		return Token{}, err
+	}
+	return u.delegate(ctx, key, other)
+}
+
+func (u *myDataHelps) delegate(ctx context.Context, key Key, service Token) (Token, error) {
+	token, err := u.endpoint.exchange(ctx, key, formMessage(url.Values{
+		"scope":          {key.Scope},
+		"grant_type":     {"delegated_participant"},
+		"participant_id": {key.Subject},
+		"client_id":      {u.config.DelegatedClientID},
+		"client_secret":  {u.config.DelegatedClientSecret.Reveal()},
+		"token":          {service.AccessToken()},
+	}))
+	var refused *Error
+	if errors.As(err, &refused) && refused.Class == ClassCredential {
+		// Not the service account is refused but the delegated client:
+		// participants get no token, service tokens are not at stake.
+		refused.Class = ClassScope
+	}
+	return token, err
+}
+
+func hasCode(err error, code string) bool {
+	var refused *Error
+	return errors.As(err, &refused) && refused.Code == code
+}

@@ -1,0 +1,122 @@
+package upstream
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// OCLCConfig configures OCLC.
+type OCLCConfig struct {
+	Config
+	WSKey       string
+	Secret      Secret
+	Institution string // registry id of the default context institution
+	HMAC        bool   // prove the client by the older WSKey signature
+	InBody      bool   // parameters in a form body; else in the query
+}
+
+type oclc struct {
+	config   OCLCConfig
+	rule     kindRule
+	routes   []Route
+	endpoint *endpoint
+}
+
+const oclcName = "oclc"
+
+// NewOCLC returns the upstream of OCLC: client credentials with a WSKey, the
+// parameters in the query of a POST without a body and the key by plain HTTP
+// Basic (OCLC, Client Credentials Grant). The subject is the context
+// institution, on whose data the token works; a key may serve several.
+func NewOCLC(c OCLCConfig) Upstream {
+	return &oclc{
+		config: c,
+		rule: kindRule{subject: SubjectOptional, defaultSubject: c.Institution, validSubject: isRegistryID,
+			scopes: newScopeSet(c.Scope, c.AllowedScopes)},
+		routes:   c.Config.routes(oclcName, KindClient, SubjectOptional),
+		endpoint: newEndpoint(oclcName, c.Config),
+	}
+}
+
+// isRegistryID accepts decimal digits: institutions are numbered.
+func isRegistryID(s string) bool {
+	return len(s) <= 20 && strings.Trim(s, "0123456789") == ""
+}
+
+func (u *oclc) Name() string    { return oclcName }
+func (u *oclc) Routes() []Route { return u.routes }
+
+func (u *oclc) Key(kind Kind, subject, scope string) (Key, error) {
+	return u.rule.key(oclcName, kind, subject, scope)
+}
+
+func (u *oclc) Fingerprint() Fingerprint {
+	return fingerprint(u.config.TokenURL.String(), u.config.WSKey, u.config.Secret.Reveal(), u.config.Institution)
+}
+
+func (u *oclc) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error) {
+	a, err := u.endpoint.send(ctx, u.message(key))
+	if err != nil {
+		return Token{}, err
+	}
+	if a.status != http.StatusOK || a.has("error") {
+		return Token{}, u.refusal(a, key)
+	}
+	return u.token(a, key)
+}
+
+func (u *oclc) message(key Key) message {
+	c := u.config
+	fields := url.Values{"grant_type": {"client_credentials"}, "scope": {key.Scope}}
+	if c.HMAC {
+		fields.Set("authenticatingInstitutionId", c.Institution)
+		fields.Set("contextInstitutionId", key.Subject)
+		m := queryMessage(fields)
+		m.header = http.Header{"Authorization": {signWSKey(c.WSKey, c.Secret.Reveal(), fields)}}
+		return m
+	}
+	if key.Subject != "" {
+		fields.Set("scope", strings.TrimSpace(key.Scope+" context:"+key.Subject))
+	}
+	m := queryMessage(fields)
+	if c.InBody {
+		m = formMessage(fields)
+	}
+	// Plain: secrets end in "==", which encoding would change.
+	m.header = http.Header{"Authorization": {basicAuth(c.WSKey, c.Secret.Reveal(), false)}}
+	return m
+}
+
+// token reads a good answer. OCLC names the granted scope in scope, scopes or
+// both, and the institution in one of two spellings; a token for another
+// institution than asked is refused.
+func (u *oclc) token(a answer, key Key) (Token, error) {
+	form := standardForm
+	if !a.has("scope") {
+		form.scopeMember = "scopes"
+	}
+	for _, name := range []string{"context_institution_id", "contextInstitutionId"} {
+		if got := a.text(name); got != "" && key.Subject != "" && got != key.Subject {
+			return Token{}, &Error{Upstream: oclcName, Class: ClassMalformed, Status: a.status,
+				Reason: "the token is for another institution than asked"}
+		}
+	}
+	return u.endpoint.token(a, form, key)
+}
+
+// refusal reads the messages that OCLC sends in place of codes. A 403 says
+// what is not on the key: an institution, written context:<id>, or a scope.
+func (u *oclc) refusal(a answer, key Key) *Error {
+	err := u.endpoint.refusal(a, key, codeClasses, a.text("error"))
+	if a.status != http.StatusForbidden || err.Code != "" {
+		return err
+	}
+	message := a.text("message")
+	aboutSubject := strings.Contains(message, "context:") || u.config.HMAC && message == "unauthorized_client"
+	if key.Subject == "" || !aboutSubject {
+		err.Class, err.Reason = ClassScope, reasons[ClassScope]
+	}
+	return err
+}
