@@ -102,7 +102,9 @@ func Start(config *Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, er
 	return s, nil
 }
 
-func (c *Config) hosts(anyAddress bool) proxy.Hosts { return proxy.NewHosts(c.AllowedHosts, anyAddress) }
+func (c *Config) hosts(anyAddress bool) proxy.Hosts {
+	return proxy.NewHosts(c.AllowedHosts, anyAddress)
+}
 
 // Addr returns where a listener listens: "data", "admin", or that of a route
 // with one of its own. It is nil if there is none.
