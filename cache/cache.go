@@ -6,7 +6,9 @@
 // cache.go is what the other rooms call; clock.go has the states; table.go
 // keeps the entries within bounds; flight.go makes the one load per key;
 // schedule.go refreshes ahead; failure.go and gate.go say when to try again;
-// reject.go handles tokens that a target refused.
+// reject.go handles tokens that a target refused. The files named shared hold
+// the tokens that replicas share through Redis; shared_load.go is where a load
+// meets them.
 package cache
 
 import (
@@ -37,12 +39,15 @@ type Config struct {
 	// replaced. Zero means 0.2. Each refresh varies it by a fifth, so that
 	// tokens issued together are not replaced together.
 	RefreshAhead float64
-	// TokenTimeout bounds one load, from the first look to the last byte of
-	// the answer. Zero means 10 s.
+	// TokenTimeout bounds one token request, the wait for the rate limit
+	// included. Zero means 10 s.
 	TokenTimeout time.Duration
 	// TokenRate bounds the token requests to one upstream, per second, with a
 	// burst of one second's worth. Zero means 100.
 	TokenRate float64
+	// Shared is the tokens shared by all replicas; nil means none are. The
+	// cache does not close it.
+	Shared *Shared
 }
 
 // Cache holds tokens and keeps them fresh. Its methods are safe for concurrent

@@ -27,20 +27,25 @@ func (t instant) until(now instant) time.Duration { return time.Duration(t.mono 
 // held is a token and the bounds of its states. It never changes.
 type held struct {
 	token     upstream.Token
-	staleAt   instant // from here on it is replaced in the background
-	invalidAt instant // from here on it is not used
+	life      time.Duration // from issue to expiry
+	staleAt   instant       // from here on it is replaced in the background
+	invalidAt instant       // from here on it is not used
 }
 
 // maxSkew is taken off a token's end for whole-second clocks, drift and the
 // time between the look-up and the target's check; at most a tenth of the life.
 const maxSkew = 2 * time.Second
 
-// hold computes the states of token. ahead is the fraction of its life in
-// which it is replaced.
-func hold(token upstream.Token, now instant, ahead float64) *held {
-	life := token.Expiry().Sub(token.Issued())
-	left := time.Duration(token.Expiry().UnixNano() - now.wall)
+// hold computes the states of a token of which left is left. ahead is the
+// fraction of its life in which it is replaced.
+func hold(token upstream.Token, life, left time.Duration, now instant, ahead float64) *held {
 	invalid := left - min(maxSkew, life/10)
 	stale := min(left-time.Duration(ahead*float64(life)), invalid)
-	return &held{token, now.add(stale), now.add(invalid)}
+	return &held{token, life, now.add(stale), now.add(invalid)}
+}
+
+// holdNew is hold for a token that was issued by our own clock.
+func holdNew(token upstream.Token, now instant, ahead float64) *held {
+	left := time.Duration(token.Expiry().UnixNano() - now.wall)
+	return hold(token, token.Expiry().Sub(token.Issued()), left, now, ahead)
 }

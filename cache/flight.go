@@ -16,9 +16,11 @@ type flight struct {
 	token upstream.Token
 	err   error
 
-	refresh bool // of a token that is still usable
-	forced  bool // a target rejected the token
-	used    bool // whether the key was used since the refresh before
+	refresh    bool                 // of a token that is still usable
+	used       bool                 // whether the key was used since the refresh before
+	rejected   upstream.Token       // by a target; guarded by the entry's mu
+	credential upstream.Fingerprint // in use when the flight began
+	forbidden  error                // why no token request may be made now: only shared tokens are looked for
 }
 
 // wait blocks until the flight ends or ctx does.
@@ -87,15 +89,17 @@ func (c *Cache) join(ctx context.Context, key upstream.Key, s *source, end limit
 
 // launch starts f for e, unless an earlier failure forbids it. e.mu is held.
 func (c *Cache) launch(e *entry, f *flight, now instant) error {
-	if err := e.failure.pending(now); err != nil {
+	f.credential = e.source.Fingerprint()
+	err := e.failure.pending(now)
+	if err == nil {
+		err = e.source.gate.enter(now, f.credential)
+	}
+	if err != nil && !c.mayPeek(e, now) {
 		return err
 	}
-	credential := e.source.Fingerprint()
-	if err := e.source.gate.enter(now, credential); err != nil {
-		return err
-	}
+	f.forbidden = err
 	f.done = make(chan struct{})
-	if !c.start(func() { c.fly(e, f, credential) }) {
+	if !c.start(func() { c.fly(e, f) }) {
 		return ErrClosed
 	}
 	e.flight = f
@@ -108,8 +112,9 @@ func (c *Cache) launch(e *entry, f *flight, now instant) error {
 var errBroken = errors.New("the load did not return")
 
 // fly makes the load and settles what came of it, whatever happens in between.
-func (c *Cache) fly(e *entry, f *flight, credential upstream.Fingerprint) {
-	token, err := upstream.Token{}, errBroken
+func (c *Cache) fly(e *entry, f *flight) {
+	var l loaded
+	err := errBroken
 	defer func() {
 		if r := recover(); r != nil {
 			// The value may hold anything, a token included: only its type is told.
@@ -117,17 +122,38 @@ func (c *Cache) fly(e *entry, f *flight, credential upstream.Fingerprint) {
 				Msg("token request panicked")
 			err = errBroken
 		}
-		c.settle(e, f, token, err, credential)
+		c.settle(e, f, l, err)
+		if l.after != nil {
+			l.after() // nobody waits for it
+		}
 	}()
-	ctx, cancel := context.WithTimeout(c.ctx, c.config.TokenTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.flightTime())
 	defer cancel()
-	token, err = c.load(ctx, e)
+	l, err = c.load(ctx, e, f)
 }
 
-// load gets a token for e.
-func (c *Cache) load(ctx context.Context, e *entry) (upstream.Token, error) {
+// loaded is what a load came to.
+type loaded struct {
+	held  *held  // nil if it failed
+	asked bool   // the token endpoint was asked
+	after func() // to be called once the token is in use, if not nil
+}
+
+// load gets a token for e: a shared one if there is a newer one, else by a
+// token request.
+func (c *Cache) load(ctx context.Context, e *entry, f *flight) (loaded, error) {
+	if c.config.Shared == nil {
+		return c.fetch(ctx, e)
+	}
+	return c.loadShared(ctx, e, f)
+}
+
+// fetch makes the token request.
+func (c *Cache) fetch(ctx context.Context, e *entry) (loaded, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.TokenTimeout)
+	defer cancel()
 	if err := e.source.limiter.Wait(ctx); err != nil {
-		return upstream.Token{}, &Error{RetryAfter: time.Second, Cause: &upstream.Error{Upstream: e.key.Upstream,
+		return loaded{}, &Error{RetryAfter: time.Second, Cause: &upstream.Error{Upstream: e.key.Upstream,
 			Class: upstream.ClassThrottled, Reason: "the rate limit for token requests is used up"}}
 	}
 	began := time.Now()
@@ -143,28 +169,37 @@ func (c *Cache) load(ctx context.Context, e *entry) (upstream.Token, error) {
 	if !errors.As(err, &parent) { // else none was made
 		e.source.metrics.TokenRequest(outcome, time.Since(began))
 	}
-	return token, err
+	if err != nil {
+		return loaded{asked: true}, err
+	}
+	return loaded{held: holdNew(token, c.now(), c.ahead()), asked: true}, nil
 }
 
 // settle ends the flight of e with a token or an error.
-func (c *Cache) settle(e *entry, f *flight, token upstream.Token, err error, credential upstream.Fingerprint) {
+func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 	e.mu.Lock()
 	now := c.now()
-	if err == nil {
-		h := hold(token, now, c.ahead())
-		if h.invalidAt.reached(now) {
-			err = &upstream.Error{Upstream: e.key.Upstream, Class: upstream.ClassMalformed,
-				Reason: "the token's life was over when it arrived"}
-		} else {
-			e.held.Store(h)
-			e.failure = failure{}
-		}
+	if err == nil && l.held.invalidAt.reached(now) {
+		err = &upstream.Error{Upstream: e.key.Upstream, Class: upstream.ClassMalformed,
+			Reason: "the token's life was over when it arrived"}
 	}
-	e.source.gate.leave(e.key, err, now, credential)
-	if err != nil {
+	if f.forbidden == nil {
+		verdict := err
+		if err == nil && !l.asked {
+			verdict = errAdopted
+		}
+		e.source.gate.leave(e.key, verdict, now, f.credential)
+	}
+	switch {
+	case err == nil:
+		e.held.Store(l.held)
+		e.failure = failure{}
+		f.token = l.held.token
+	case f.forbidden != nil:
+		f.err = f.forbidden // nothing new was learned
+	default:
 		c.fail(e, f, err, now)
-		err = &Error{e.failure.cause, max(e.failure.until.until(now), time.Millisecond)}
-		token = upstream.Token{}
+		f.err = &Error{e.failure.cause, max(e.failure.until.until(now), time.Millisecond)}
 	}
 	if f.refresh {
 		e.source.metrics.Refresh(err == nil)
@@ -172,22 +207,25 @@ func (c *Cache) settle(e *entry, f *flight, token upstream.Token, err error, cre
 	e.flight = nil
 	e.flying.Store(false)
 	c.plan(e, now)
-	f.token, f.err = token, err
 	e.mu.Unlock()
 	close(f.done)
 }
+
+// errAdopted says that a token came from another replica: good news, but not of
+// the token endpoint.
+var errAdopted = errors.New("adopted")
 
 // fail notes a failed load. e.mu is held.
 func (c *Cache) fail(e *entry, f *flight, err error, now instant) {
 	var life time.Duration
 	if h := e.held.Load(); h != nil && !h.invalidAt.reached(now) {
-		life = h.token.Expiry().Sub(h.token.Issued())
+		life = h.life
 	}
 	e.failure.note(e.key.Upstream, err, now, life)
 	if f.used && life > 0 {
 		e.used.Store(true) // keep trying while there is a token to replace
 	}
-	if f.forced && e.failure.lasting() {
+	if !f.rejected.IsZero() && e.failure.lasting() {
 		// The target refuses this token and the provider gives no other.
 		e.held.Store(nil)
 	}

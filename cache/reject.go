@@ -46,7 +46,7 @@ func (c *Cache) Reject(ctx context.Context, key upstream.Key, rejected upstream.
 		}
 		e.coolUntil = now.add(coolDown)
 	}
-	f.forced = true
+	f.rejected = rejected
 	e.mu.Unlock()
 	e.source.metrics.Rejection("replaced")
 	_, _ = f.wait(ctx) // Token tells what came of it

@@ -21,10 +21,11 @@ type entry struct {
 	gone    atomic.Bool // no longer in the table
 	flying  atomic.Bool // flight is not nil
 
-	mu        sync.Mutex // guards the three below; never held over I/O
+	mu        sync.Mutex // guards the four below; never held over I/O
 	flight    *flight
 	failure   failure
 	coolUntil instant // no replacement on a target's word before
+	peekAfter instant // no look at the shared tokens before, while token requests are forbidden
 
 	next atomic.Pointer[entry] // in its bucket; written under table.mu
 

@@ -14,7 +14,9 @@ const maxTokenLen = 16 << 10
 // Token is an access token and what its issuer said of it. It is an immutable
 // value, safe to share. It prints as [redacted]. The zero Token is no token.
 type Token struct {
-	authorization  string // "Bearer " and the access token: made once, sent often
+	// "Bearer " and the access token: made once, sent often. Behind a pointer,
+	// since fmt ignores Format where a Token lies in an unexported field.
+	authorization  *string
 	scope          string // as granted; empty if the answer did not say
 	issued, expiry time.Time
 }
@@ -34,7 +36,8 @@ func NewToken(access, scope string, issued, expiry time.Time) (Token, error) {
 	}
 	// Without the monotonic part: a Token crosses processes, and a clock that
 	// stops while a machine sleeps must not stretch a life.
-	return Token{bearer + access, scope, issued.Round(0), expiry.Round(0)}, nil
+	authorization := bearer + access
+	return Token{&authorization, scope, issued.Round(0), expiry.Round(0)}, nil
 }
 
 // isB64Token checks 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"=".
@@ -55,10 +58,15 @@ func isB64Token(s string) bool {
 // Authorization returns the value of the Authorization header: RFC 6750
 // section 2.1, always with a capital B, whatever case the issuer wrote
 // token_type in.
-func (t Token) Authorization() string { return t.authorization }
+func (t Token) Authorization() string {
+	if t.authorization == nil {
+		return ""
+	}
+	return *t.authorization
+}
 
 // AccessToken returns the bare access token.
-func (t Token) AccessToken() string { return strings.TrimPrefix(t.authorization, bearer) }
+func (t Token) AccessToken() string { return strings.TrimPrefix(t.Authorization(), bearer) }
 
 // Scope returns the scope that was granted, "" if the issuer did not say.
 func (t Token) Scope() string { return t.scope }
@@ -69,11 +77,19 @@ func (t Token) Issued() time.Time { return t.issued }
 // Expiry returns the end of the token's life, by the wall clock.
 func (t Token) Expiry() time.Time { return t.expiry }
 
+// EndingBy returns t with the earlier of its own end and the one given.
+func (t Token) EndingBy(end time.Time) Token {
+	if end = end.Round(0); end.Before(t.expiry) {
+		t.expiry = end
+	}
+	return t
+}
+
 // IsZero reports whether t is no token.
-func (t Token) IsZero() bool { return t.authorization == "" }
+func (t Token) IsZero() bool { return t.authorization == nil }
 
 // Same reports whether t and u are the same access token.
-func (t Token) Same(u Token) bool { return t.authorization == u.authorization }
+func (t Token) Same(u Token) bool { return t.Authorization() == u.Authorization() }
 
 // Format writes [redacted] for every verb.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }

@@ -26,6 +26,7 @@ type Sidecar struct {
 	config    *Config
 	log       zerolog.Logger
 	metrics   *metrics.Metrics
+	shared    *cache.Shared // nil without Redis
 	cache     *cache.Cache
 	proxy     *proxy.Proxy
 	upstreams []upstream.Upstream
@@ -69,6 +70,9 @@ func Start(config *Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, er
 	}
 	s := &Sidecar{config: config, log: log, metrics: m, upstreams: config.upstreams(roots),
 		addrs: map[string]net.Addr{}, broken: make(chan error, 1)}
+	if s.shared, err = config.shared(log, m); err != nil {
+		return nil, err
+	}
 	s.cache = cache.New(cache.Config{
 		Upstreams:    s.upstreams,
 		Metrics:      m,
@@ -77,6 +81,7 @@ func Start(config *Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, er
 		RefreshAhead: config.RefreshAhead,
 		TokenTimeout: config.TokenTimeout,
 		TokenRate:    config.TokenRate,
+		Shared:       s.shared,
 	})
 	s.proxy, err = proxy.New(proxy.Config{
 		Upstreams:     s.upstreams,
@@ -94,7 +99,7 @@ func Start(config *Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, er
 		err = s.listen()
 	}
 	if err != nil {
-		_ = s.cache.Close()
+		s.closeCache()
 		return nil, err
 	}
 	s.pin()
@@ -234,7 +239,7 @@ func (s *Sidecar) Stop() {
 		})
 	}
 	all.Wait()
-	_ = s.cache.Close()
+	s.closeCache()
 	s.proxy.CloseIdleConnections()
 	// Last, so that probes and scrapes see the drain to its end.
 	quick, cancelQuick := context.WithTimeout(context.Background(), time.Second)
@@ -243,4 +248,12 @@ func (s *Sidecar) Stop() {
 	s.stopWatch()
 	s.watching.Wait()
 	s.log.Info().Msg("stopped")
+}
+
+// closeCache ends the loads first: they may still have a token to share.
+func (s *Sidecar) closeCache() {
+	_ = s.cache.Close()
+	if s.shared != nil {
+		_ = s.shared.Close()
+	}
 }

@@ -1,0 +1,61 @@
+package cache
+
+import (
+	"sync"
+	"time"
+)
+
+// breaker keeps a Redis that fails from costing anything: after a few failures
+// in a row it is left alone for a while, then tried with one operation.
+type breaker struct {
+	mu       sync.Mutex // guards all below
+	failures int        // in a row
+	until    time.Time  // zero: closed
+	steps    int
+	probing  bool
+}
+
+const (
+	failuresToOpen = 3
+	maxOpen        = 4 * time.Second // so that a fleet shares again soon after a recovery
+)
+
+// allow reports whether Redis may be asked now. If so, report must follow.
+func (b *breaker) allow() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.until.IsZero() {
+		return true
+	}
+	if b.probing || time.Now().Before(b.until) {
+		return false
+	}
+	b.probing = true
+	return true
+}
+
+// report says how the operation went. It returns true when it opened the breaker.
+func (b *breaker) report(ok bool) (opened bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if ok {
+		b.failures, b.until, b.steps, b.probing = 0, time.Time{}, 0, false
+		return false
+	}
+	b.failures++
+	if b.failures < failuresToOpen && !b.probing {
+		return false
+	}
+	opened = b.until.IsZero()
+	b.until = time.Now().Add(backoff(500*time.Millisecond, maxOpen, b.steps))
+	b.steps++
+	b.probing = false
+	return opened
+}
+
+// open reports whether Redis is being left alone.
+func (b *breaker) open() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.until.IsZero()
+}
