@@ -239,7 +239,7 @@ func TestUseInTheStaleSpanRefreshes(t *testing.T) {
 		defer c.Close()
 		mustToken(t, c, key(s, "a"))
 		time.Sleep(55 * time.Second) // refreshed once, unused since
-		time.Sleep(50 * time.Second) // at rest
+		time.Sleep(47 * time.Second) // at rest
 		before := time.Now()
 		if token := mustToken(t, c, key(s, "a")); token.AccessToken() != "a-2" || time.Since(before) != 0 {
 			t.Errorf("got %s after %s, want the stale token at once", token.AccessToken(), time.Since(before))

@@ -42,9 +42,9 @@ type Shared struct {
 	log     zerolog.Logger
 }
 
-// opTimeout bounds one exchange with Redis. A request that finds no token in
-// memory may wait for three of them before the token endpoint is asked: 240 ms.
-const opTimeout = 80 * time.Millisecond
+// opTimeout bounds one exchange with Redis, and all those that a load makes
+// before it first asks the token endpoint or finds another replica at it.
+const opTimeout = 240 * time.Millisecond
 
 // NewShared returns the shared tokens. It makes no connection yet: the first
 // operation does, and whether Redis is there is no reason not to start.

@@ -40,7 +40,9 @@ const (
 func (c *Cache) loadShared(ctx context.Context, e *entry, f *flight) (loaded, error) {
 	shared := c.config.Shared
 	p := shared.sealer.place(f.credential, e.key)
-	got, err := shared.get(ctx, p)
+	patience, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	got, err := shared.get(patience, p)
 	if err == nil && c.better(e, f, got) {
 		return c.adopt(got), nil
 	}
@@ -50,9 +52,10 @@ func (c *Cache) loadShared(ctx context.Context, e *entry, f *flight) (loaded, er
 	giveUp := time.Now().Add(leaseTime + c.config.TokenTimeout)
 	for poll := firstPoll; err == nil; poll = min(poll*3/2, maxPoll) {
 		var a acquired
-		if a, err = shared.acquire(ctx, p); err != nil {
+		if a, err = shared.acquire(patience, p); err != nil {
 			break
 		}
+		patience = ctx // Redis works
 		if c.better(e, f, a.found) {
 			l := c.adopt(a.found)
 			if a.lease != nil {

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"token-sidecar/upstream"
@@ -74,6 +75,9 @@ func (s *sealer) place(credential upstream.Fingerprint, key upstream.Key) place 
 	return place{value: tag + ":token", lease: tag + ":lease", bound: bound}
 }
 
+// boundTo returns the additional data of a value with this head.
+func (p place) boundTo(head []byte) []byte { return slices.Concat(head, p.bound) }
+
 const sealVersion = 1
 
 // maxSealed bounds a sealed value, in bytes: the longest token, scope and the rest.
@@ -88,7 +92,7 @@ func (s *sealer) seal(p place, t upstream.Token) []byte {
 	plain = append(plain, t.Scope()...)
 	plain = append(plain, t.AccessToken()...)
 	head := append([]byte{sealVersion, byte(len(s.seals))}, s.seals...)
-	return s.opens[s.seals].Seal(head, nil, plain, append(head, p.bound...))
+	return s.opens[s.seals].Seal(head, nil, plain, p.boundTo(head))
 }
 
 var errSealed = errors.New("the shared value does not open")
@@ -103,7 +107,7 @@ func (s *sealer) open(p place, value []byte) (upstream.Token, error) {
 	if aead == nil {
 		return upstream.Token{}, errSealed // another ring's
 	}
-	plain, err := aead.Open(nil, nil, body, append(append([]byte(nil), head...), p.bound...))
+	plain, err := aead.Open(nil, nil, body, p.boundTo(head))
 	if err != nil {
 		return upstream.Token{}, errSealed
 	}

@@ -1,0 +1,174 @@
+package cache
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"token-sidecar/upstream"
+)
+
+func ring(ids ...string) []SealKey {
+	var keys []SealKey
+	for _, id := range ids {
+		keys = append(keys, SealKey{id, upstream.NewSecret(strings.Repeat(id[:1], 32))})
+	}
+	return keys
+}
+
+func mustSealer(t testing.TB, keys []SealKey) *sealer {
+	t.Helper()
+	s, err := newSealer(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func someToken(t testing.TB) upstream.Token {
+	t.Helper()
+	now := time.Now()
+	token, err := upstream.NewToken("canary-token", "read write", now, now.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+var someKey = upstream.Key{Upstream: "up", Kind: upstream.KindAccess, Subject: "canary-subject", Scope: "canary-scope"}
+
+func TestSealRoundTrip(t *testing.T) {
+	s := mustSealer(t, ring("a"))
+	p := s.place(upstream.Fingerprint{1}, someKey)
+	token := someToken(t)
+	sealed := s.seal(p, token)
+	got, err := s.open(p, sealed)
+	if err != nil || !got.Same(token) || got.Scope() != token.Scope() ||
+		!got.Issued().Equal(token.Issued()) || !got.Expiry().Equal(token.Expiry()) {
+		t.Errorf("opened to another token: %v, %s to %s, want %s to %s", err, got.Issued(), got.Expiry(), token.Issued(), token.Expiry())
+	}
+	for _, clear := range []string{"canary", "read", "canary-subject"} {
+		if bytes.Contains(sealed, []byte(clear)) || strings.Contains(p.value+p.lease, clear) {
+			t.Errorf("%s is readable", clear)
+		}
+	}
+	if bytes.Equal(sealed, s.seal(p, token)) {
+		t.Error("the same nonce twice")
+	}
+}
+
+// TestD4_EveryChangeIsAMiss flips every bit, and cuts and extends the value.
+func TestD4_EveryChangeIsAMiss(t *testing.T) {
+	s := mustSealer(t, ring("a"))
+	p := s.place(upstream.Fingerprint{1}, someKey)
+	sealed := s.seal(p, someToken(t))
+	for i := range sealed {
+		for bit := range 8 {
+			changed := bytes.Clone(sealed)
+			changed[i] ^= 1 << bit
+			if _, err := s.open(p, changed); err == nil {
+				t.Errorf("opens with bit %d of byte %d flipped", bit, i)
+			}
+		}
+		if _, err := s.open(p, sealed[:i]); err == nil {
+			t.Errorf("opens when cut to %d bytes", i)
+		}
+	}
+	if _, err := s.open(p, append(bytes.Clone(sealed), 0)); err == nil {
+		t.Error("opens with a byte more")
+	}
+}
+
+// TestD12_ValuesStayInTheirPlace moves a value to where another key, credential
+// or ring would look.
+func TestD12_ValuesStayInTheirPlace(t *testing.T) {
+	s := mustSealer(t, ring("a"))
+	home := s.place(upstream.Fingerprint{1}, someKey)
+	sealed := s.seal(home, someToken(t))
+	other := someKey
+	other.Subject = "bob"
+	for name, p := range map[string]place{
+		"another subject":    s.place(upstream.Fingerprint{1}, other),
+		"another credential": s.place(upstream.Fingerprint{2}, someKey),
+	} {
+		if p.value == home.value || p.lease == home.lease {
+			t.Errorf("%s has the same name", name)
+		}
+		if _, err := s.open(p, sealed); err == nil {
+			t.Errorf("opens for %s", name)
+		}
+	}
+	if _, err := mustSealer(t, ring("b")).open(home, sealed); err == nil {
+		t.Error("opens with another ring")
+	}
+}
+
+// TestD7_RotationStepByStep has replicas at every pair of neighbouring steps.
+func TestD7_RotationStepByStep(t *testing.T) {
+	for _, ids := range [][2]string{{"a", "b"}, {"b", "a"}} {
+		before, after := ids[0], ids[1]
+		steps := [][]SealKey{ring(before), ring(before, after), ring(after, before), ring(after)}
+		for i := range len(steps) - 1 {
+			x, y := mustSealer(t, steps[i]), mustSealer(t, steps[i+1])
+			px, py := x.place(upstream.Fingerprint{1}, someKey), y.place(upstream.Fingerprint{1}, someKey)
+			same := px.value == py.value
+			if _, err := y.open(py, x.seal(px, someToken(t))); same && err != nil {
+				t.Errorf("from %s: step %d does not open what step %d sealed", before, i+1, i)
+			}
+			if _, err := x.open(px, y.seal(py, someToken(t))); same && i > 0 && err != nil {
+				t.Errorf("from %s: step %d does not open what step %d sealed", before, i, i+1)
+			}
+			if i == 1 && !same {
+				t.Errorf("from %s: the names change when the first key does", before)
+			}
+		}
+	}
+}
+
+func TestD8_NoNonceRepeats(t *testing.T) {
+	s := mustSealer(t, ring("a"))
+	p := s.place(upstream.Fingerprint{1}, someKey)
+	token := someToken(t)
+	seen := map[[12]byte]bool{}
+	const n = 100_000
+	for range n {
+		seen[[12]byte(s.seal(p, token)[3:15])] = true
+	}
+	if len(seen) != n {
+		t.Errorf("%d nonces in %d values", len(seen), n)
+	}
+}
+
+func TestD1_PlacesAreDistinct(t *testing.T) {
+	s := mustSealer(t, ring("a"))
+	part := rapid.SampledFrom([]string{"", "a", "a:b", "b", ":", "\x00", "a\x00b", "a|b", "/", "\n", "{a}", "é", "é"})
+	key := rapid.Custom(func(t *rapid.T) upstream.Key {
+		return upstream.Key{Upstream: part.Draw(t, "upstream"), Kind: upstream.Kind(part.Draw(t, "kind")),
+			Subject: part.Draw(t, "subject"), Scope: part.Draw(t, "scope")}
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		x, y := key.Draw(t, "x"), key.Draw(t, "y")
+		if (s.place(upstream.Fingerprint{}, x).value == s.place(upstream.Fingerprint{}, y).value) != (x == y) {
+			t.Errorf("%+q and %+q", x, y)
+		}
+	})
+}
+
+func FuzzOpen(f *testing.F) {
+	s := mustSealer(f, ring("a"))
+	p := s.place(upstream.Fingerprint{1}, someKey)
+	sealed := s.seal(p, someToken(f))
+	f.Add(sealed)
+	f.Add([]byte{})
+	f.Add([]byte{1, 1})
+	f.Add([]byte{1, 255, 'a'})
+	f.Fuzz(func(t *testing.T, value []byte) {
+		if _, err := s.open(p, value); err == nil && !bytes.Equal(value, sealed) {
+			// Any other value that opens would have to be one that seal made.
+			t.Error("a made-up value opens")
+		}
+	})
+}

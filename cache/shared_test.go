@@ -1,0 +1,402 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
+)
+
+// issuer is a token endpoint that any number of replicas ask.
+type issuer struct {
+	life  time.Duration
+	delay time.Duration
+	fail  atomic.Pointer[upstream.Error]
+	calls atomic.Int32
+	now   atomic.Int32 // under way
+	peak  atomic.Int32
+}
+
+// replica is one upstream that asks the issuer.
+type replica struct {
+	*issuer
+	credential byte
+	cutOff     atomic.Bool
+}
+
+func (r *replica) Name() string                      { return "up" }
+func (r *replica) Routes() []upstream.Route          { return nil }
+func (r *replica) Fingerprint() upstream.Fingerprint { return upstream.Fingerprint{r.credential} }
+func (r *replica) Key(kind upstream.Kind, subject, scope string) (upstream.Key, error) {
+	return upstream.Key{Upstream: "up", Kind: kind, Subject: subject, Scope: scope}, nil
+}
+
+func (r *replica) Fetch(ctx context.Context, k upstream.Key, _ upstream.TokenSource) (upstream.Token, error) {
+	if r.cutOff.Load() {
+		return upstream.Token{}, &upstream.Error{Upstream: "up", Class: upstream.ClassUnavailable}
+	}
+	n := r.calls.Add(1)
+	r.peak.Store(max(r.peak.Load(), r.issuer.now.Add(1)))
+	defer r.issuer.now.Add(-1)
+	began := time.Now()
+	select {
+	case <-time.After(r.delay):
+	case <-ctx.Done():
+		return upstream.Token{}, &upstream.Error{Upstream: "up", Class: upstream.ClassUnavailable}
+	}
+	if err := r.fail.Load(); err != nil {
+		return upstream.Token{}, err
+	}
+	return upstream.NewToken(fmt.Sprintf("%s-%d", k.Subject, n), "", began, began.Add(r.life))
+}
+
+// join adds a replica to the fleet at url.
+func (i *issuer) join(t *testing.T, url string, keys []SealKey) (*Cache, *replica) {
+	t.Helper()
+	m := metrics.New("test")
+	shared, err := NewShared(SharedConfig{URL: upstream.NewSecret(url), Ring: keys, Metrics: m, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &replica{issuer: i}
+	c := New(Config{Upstreams: []upstream.Upstream{r}, Metrics: m, Shared: shared, TokenRate: 1e6})
+	t.Cleanup(func() {
+		_ = c.Close()
+		_ = shared.Close()
+	})
+	return c, r
+}
+
+func subject(name string) upstream.Key {
+	return upstream.Key{Upstream: "up", Kind: upstream.KindAccess, Subject: name}
+}
+
+func mustGet(t *testing.T, c *Cache, name string) string {
+	t.Helper()
+	token, err := c.Token(t.Context(), subject(name))
+	if err != nil {
+		t.Fatalf("no token for %s: %v", name, err)
+	}
+	return token.AccessToken()
+}
+
+// startRedis runs a real redis-server until the test ends.
+func startRedis(t *testing.T, args ...string) (url string, client *redis.Client) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	_ = l.Close()
+	server := exec.Command("redis-server", append([]string{"--port", port, "--bind", "127.0.0.1",
+		"--save", "", "--appendonly", "no", "--dir", t.TempDir()}, args...)...)
+	if err := server.Start(); err != nil {
+		t.Fatalf("redis-server: %v; make test installs it", err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	})
+	client = redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + port})
+	t.Cleanup(func() { _ = client.Close() })
+	for deadline := time.Now().Add(10 * time.Second); client.Ping(t.Context()).Err() != nil; {
+		if time.Now().After(deadline) {
+			t.Fatal("redis-server does not answer")
+		}
+	}
+	return "redis://127.0.0.1:" + port, client
+}
+
+func TestFleetMakesOneTokenRequest(t *testing.T) {
+	url, _ := startRedis(t)
+	i := &issuer{life: time.Hour, delay: 300 * time.Millisecond}
+	var all sync.WaitGroup
+	for range 10 {
+		c, _ := i.join(t, url, ring("a"))
+		for range 100 {
+			all.Go(func() {
+				if got := mustGet(t, c, "alice"); got != "alice-1" {
+					t.Errorf("got %s", got)
+				}
+			})
+		}
+	}
+	all.Wait()
+	if n := i.calls.Load(); n != 1 {
+		t.Errorf("%d token requests of ten replicas, want 1", n)
+	}
+}
+
+func TestReplicasRejectTogether(t *testing.T) {
+	url, _ := startRedis(t)
+	i := &issuer{life: time.Hour, delay: 100 * time.Millisecond}
+	var replicas []*Cache
+	for range 5 {
+		c, _ := i.join(t, url, ring("a"))
+		mustGet(t, c, "alice")
+		replicas = append(replicas, c)
+	}
+	var all sync.WaitGroup
+	for _, c := range replicas {
+		for range 20 {
+			all.Go(func() {
+				bad, _ := c.Token(t.Context(), subject("alice"))
+				if bad.AccessToken() != "alice-1" {
+					return // another one of this replica was first
+				}
+				c.Reject(t.Context(), subject("alice"), bad)
+				if got := mustGet(t, c, "alice"); got != "alice-2" {
+					t.Errorf("got %s after the rejection", got)
+				}
+			})
+		}
+	}
+	all.Wait()
+	if n := i.calls.Load(); n != 2 {
+		t.Errorf("%d token requests, want the first and one replacement", n)
+	}
+}
+
+func TestRefreshIsAdopted(t *testing.T) {
+	url, _ := startRedis(t)
+	i := &issuer{life: 2 * time.Second}
+	var replicas []*Cache
+	for range 3 {
+		c, _ := i.join(t, url, ring("a"))
+		replicas = append(replicas, c)
+	}
+	until := time.Now().Add(7 * time.Second)
+	for n := 0; time.Now().Before(until); n++ {
+		mustGet(t, replicas[n%3], "alice")
+		time.Sleep(5 * time.Millisecond)
+	}
+	// A life of 2 s is replaced after 1.52 to 1.68 s: by whoever is first.
+	if n := i.calls.Load(); n < 4 || n > 5 {
+		t.Errorf("%d token requests in 7 s of a token of 2 s, want 4 or 5", n)
+	}
+	for _, c := range replicas {
+		if c.sources["up"].gate.shut(c.now()) != 0 {
+			t.Error("the gate is closed")
+		}
+	}
+}
+
+func TestDeadHolderIsReplaced(t *testing.T) {
+	url, client := startRedis(t)
+	i := &issuer{life: time.Hour}
+	c, _ := i.join(t, url, ring("a"))
+	p := c.config.Shared.sealer.place(upstream.Fingerprint{}, subject("alice"))
+	client.Set(t.Context(), p.lease, "somebody who died", leaseTime)
+	began := time.Now()
+	mustGet(t, c, "alice")
+	if took := time.Since(began); took < leaseTime/2 || took > leaseTime+500*time.Millisecond {
+		t.Errorf("took over after %s, want the time of the lease", took)
+	}
+}
+
+func TestEndlessLeaseIsIgnored(t *testing.T) {
+	url, client := startRedis(t)
+	for name, ttl := range map[string]time.Duration{"none": 0, "an-hour": time.Hour} {
+		i := &issuer{life: time.Hour}
+		c, _ := i.join(t, url, ring("a"))
+		p := c.config.Shared.sealer.place(upstream.Fingerprint{}, subject(name))
+		client.Set(t.Context(), p.lease, "an attacker", ttl)
+		began := time.Now()
+		mustGet(t, c, name)
+		if took := time.Since(began); took > 500*time.Millisecond {
+			t.Errorf("a lease with an end of %s held the request up for %s", name, took)
+		}
+	}
+}
+
+// TestLateHolderStoresNothing lets the lease run out during the token request.
+func TestLateHolderStoresNothing(t *testing.T) {
+	server := miniredis.RunT(t)
+	i := &issuer{life: time.Hour}
+	c, _ := i.join(t, "redis://"+server.Addr(), ring("a"))
+	shared := c.config.Shared
+	p := shared.sealer.place(upstream.Fingerprint{}, subject("alice"))
+	a, err := shared.acquire(t.Context(), p)
+	if err != nil || a.lease == nil {
+		t.Fatalf("no lease: %v", err)
+	}
+	server.FastForward(2 * leaseTime)
+	b, err := shared.acquire(t.Context(), p)
+	if err != nil || b.lease == nil {
+		t.Fatalf("the lease did not end: %v", err)
+	}
+	b.lease.store(t.Context(), someToken(t))
+	a.lease.store(t.Context(), someToken(t))
+	a.lease.release(t.Context())
+	got, err := shared.get(t.Context(), p)
+	if err != nil || got.token.IsZero() {
+		t.Fatalf("nothing is shared: %v", err)
+	}
+	late, _ := upstream.NewToken("late", "", time.Now(), time.Now().Add(time.Hour))
+	a.lease.store(t.Context(), late)
+	if got, _ := shared.get(t.Context(), p); got.token.AccessToken() != "canary-token" {
+		t.Errorf("the late holder's token was stored")
+	}
+}
+
+// TestD6_ReplaysAreNotAdopted restores old values with a long time to live.
+func TestD6_ReplaysAreNotAdopted(t *testing.T) {
+	server := miniredis.RunT(t)
+	i := &issuer{life: 4 * time.Second}
+	url := "redis://" + server.Addr()
+	c, _ := i.join(t, url, ring("a"))
+	first := mustGet(t, c, "alice")
+	p := c.config.Shared.sealer.place(upstream.Fingerprint{}, subject("alice"))
+	eventually(t, "the first token is stored", func() bool { return server.Exists(p.value) })
+	old, _ := server.Get(p.value)
+	restore := func() {
+		_ = server.Set(p.value, old)
+		server.SetTTL(p.value, 24*time.Hour)
+	}
+	token, _ := c.Token(t.Context(), subject("alice"))
+	restore()
+	c.Reject(t.Context(), subject("alice"), token)
+	if second := mustGet(t, c, "alice"); second == first {
+		t.Error("the rejected token came back from Redis")
+	}
+	restore()
+	fresh, _ := i.join(t, url, ring("a"))
+	time.Sleep(time.Until(token.Expiry())) // the life of the token is what is waited for
+	if got := mustGet(t, fresh, "alice"); got == first {
+		t.Error("an expired token came back from Redis")
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so after 10 s: %s", what)
+		}
+	}
+}
+
+// TestLifeIsBoundedByRedis has a replica whose clock is behind the writer's:
+// the sealed expiry lies further ahead than it is.
+func TestLifeIsBoundedByRedis(t *testing.T) {
+	server := miniredis.RunT(t)
+	i := &issuer{life: time.Hour}
+	c, _ := i.join(t, "redis://"+server.Addr(), ring("a"))
+	shared := c.config.Shared
+	p := shared.sealer.place(upstream.Fingerprint{}, subject("alice"))
+	ahead := time.Now().Add(10 * time.Minute)
+	token, _ := upstream.NewToken("of-a-fast-clock", "", ahead, ahead.Add(5*time.Minute))
+	_ = server.Set(p.value, string(shared.sealer.seal(p, token)))
+	server.SetTTL(p.value, time.Minute)
+	got, err := c.Token(t.Context(), subject("alice"))
+	if err != nil || got.AccessToken() != "of-a-fast-clock" {
+		t.Fatalf("got %v %v", got.AccessToken(), err)
+	}
+	if left := time.Until(got.Expiry()); left > time.Minute {
+		t.Errorf("%s are left of a token that Redis keeps for a minute", left)
+	}
+}
+
+func TestValuesNobodyStoredAreMisses(t *testing.T) {
+	url, client := startRedis(t)
+	i := &issuer{life: time.Hour}
+	c, _ := i.join(t, url, ring("a"))
+	shared := c.config.Shared
+	at := func(name string) place { return shared.sealer.place(upstream.Fingerprint{}, subject(name)) }
+	good := shared.sealer.seal(at("good"), someToken(t))
+	plant := map[string]func(p place){
+		"empty":    func(p place) { client.Set(t.Context(), p.value, "", time.Hour) },
+		"text":     func(p place) { client.Set(t.Context(), p.value, "token", time.Hour) },
+		"moved":    func(p place) { client.Set(t.Context(), p.value, good, time.Hour) },
+		"n-no-end": func(p place) { client.Set(t.Context(), p.value, shared.sealer.seal(p, someToken(t)), 0) },
+		"huge":     func(p place) { client.Set(t.Context(), p.value, strings.Repeat("x", 64<<20), time.Hour) },
+		"list":     func(p place) { client.LPush(t.Context(), p.value, good) },
+		"hash":     func(p place) { client.HSet(t.Context(), p.value, "a", good) },
+		"old-ring": func(p place) {
+			client.Set(t.Context(), p.value, mustSealer(t, ring("b")).seal(p, someToken(t)), time.Hour)
+		},
+		"lease-set": func(p place) { client.SAdd(t.Context(), p.lease, "x") },
+	}
+	for name, put := range plant {
+		put(at(name))
+		if got := mustGet(t, c, name); !strings.HasPrefix(got, name[:1]) {
+			// Names of subjects with a space make tokens that the alphabet refuses.
+			t.Errorf("%s: got %s", name, got)
+		}
+	}
+}
+
+func TestFreshTokensCostRedisNothing(t *testing.T) {
+	url, client := startRedis(t)
+	i := &issuer{life: time.Hour}
+	c, _ := i.join(t, url, ring("a"))
+	mustGet(t, c, "alice")
+	p := c.config.Shared.sealer.place(upstream.Fingerprint{}, subject("alice"))
+	eventually(t, "the token is stored", func() bool { return client.Exists(t.Context(), p.value).Val() == 1 })
+	before := commands(t, client)
+	for range 10_000 {
+		mustGet(t, c, "alice")
+	}
+	if n := commands(t, client) - before; n != 1 { // the counting itself
+		t.Errorf("%d Redis commands for 10,000 requests with a fresh token", n-1)
+	}
+}
+
+func commands(t *testing.T, client *redis.Client) (n int) {
+	t.Helper()
+	info := client.Info(t.Context(), "stats").Val()
+	_, after, _ := strings.Cut(info, "total_commands_processed:")
+	if _, err := fmt.Sscan(after, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestE9_CutOffFromTheIssuer has one replica live on what others share.
+func TestE9_CutOffFromTheIssuer(t *testing.T) {
+	url, _ := startRedis(t)
+	i := &issuer{life: time.Hour}
+	lucky, _ := i.join(t, url, ring("a"))
+	cut, r := i.join(t, url, ring("a"))
+	r.cutOff.Store(true)
+	for n := range 20 {
+		_, _ = cut.Token(t.Context(), subject(fmt.Sprint("nobody-has-", n)))
+	}
+	want := mustGet(t, lucky, "alice")
+	eventually(t, "the one that is cut off has the shared token", func() bool {
+		token, err := cut.Token(t.Context(), subject("alice"))
+		return err == nil && token.AccessToken() == want
+	})
+}
+
+// TestHungRedisIsLeftAlone stops the server with a signal: connections stay,
+// answers do not come.
+func TestHungRedisIsLeftAlone(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	i := &issuer{life: time.Hour}
+	c, _ := i.join(t, "redis://"+l.Addr().String(), ring("a"))
+	for n := range 50 {
+		began := time.Now()
+		mustGet(t, c, fmt.Sprint("s", n))
+		if took := time.Since(began); took > 250*time.Millisecond {
+			t.Errorf("request %d took %s with a Redis that hangs", n, took)
+		}
+	}
+}
