@@ -1,0 +1,35 @@
+# make test   installs what the tests need and runs them all
+# make demo   the sidecar with simulated providers; nothing to set up
+# make bench  measures against a bare reverse proxy
+.PHONY: test tools demo bench lint fuzz soak build
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+test: tools
+	go vet ./...
+	go test -race -timeout 40m ./...
+	cd charts/tests && go vet ./... && go test -timeout 20m ./...
+
+# Debian packages, only when the program is missing.
+tools:
+	./.ci/tools
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/token-sidecar ./cmd/token-sidecar
+
+demo:
+	go run ./cmd/demo
+
+bench:
+	go run ./cmd/bench
+
+lint:
+	test -z "$$(gofmt -l .)"
+	go run $(STATICCHECK) ./...
+
+# Each fuzz target for half a minute.
+fuzz:
+	./.ci/fuzz 30s
+
+soak: tools
+	SOAK=1 go test -race -timeout 60m -run 'Soak|History|Fleet' ./cmd/...
