@@ -27,6 +27,7 @@ type Error struct {
 	Code       string        // of RFC 6749 section 5.2, or the provider's; empty if none
 	Status     int           // of the answer; 0 if none came
 	RetryAfter time.Duration // asked for by the provider; 0 if it did not
+	Skew       time.Duration // the provider's clock minus ours, by the Date of a refusal; 0 if it has none or they agree
 	Reason     string        // in our words
 }
 

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
 // codeClasses tells failures apart by their code: RFC 6749 section 5.2, and
@@ -26,7 +27,7 @@ var codeClasses = map[string]Class{
 // second: providers put lasting refusals on 400, 401 and 403 alike. classes is
 // the provider's own table of codes, code the one found in the answer.
 func (e *endpoint) refusal(a answer, key Key, classes map[string]Class, code string) *Error {
-	err := &Error{Upstream: e.upstream, Status: a.status, RetryAfter: a.retry}
+	err := &Error{Upstream: e.upstream, Status: a.status, RetryAfter: a.retry, Skew: a.skew(time.Now())}
 	class, known := classes[code]
 	if known {
 		err.Code = code
@@ -61,6 +62,19 @@ func classOfStatus(status int) Class {
 		return ClassUnavailable
 	}
 	return ClassMalformed
+}
+
+// skew returns how far the provider's clock is from ours. Its Date was written
+// between the request and now, in whole seconds: what that explains is no skew.
+func (a answer) skew(now time.Time) time.Duration {
+	skew := a.date.Sub(a.began)
+	if skew > 0 {
+		skew = max(a.date.Sub(now), 0)
+	}
+	if a.date.IsZero() || skew.Abs() < 2*time.Second {
+		return 0
+	}
+	return skew
 }
 
 // exchange makes one token request whose answer is in the form of RFC 6749
