@@ -134,7 +134,13 @@ func (c *Cache) Token(ctx context.Context, key upstream.Key) (upstream.Token, er
 			}
 		}
 	}
-	return c.await(ctx, key)
+	return c.await(ctx, key, untilInvalid)
+}
+
+// LongToken is Token for tokens that are handed on: one with less than half of
+// its life left is replaced first, so that nobody is given a dying one.
+func (c *Cache) LongToken(ctx context.Context, key upstream.Key) (upstream.Token, error) {
+	return c.await(ctx, key, halfway)
 }
 
 // Pin keeps the token of key fresh from now on, whether it is used or not, and

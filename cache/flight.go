@@ -33,20 +33,25 @@ func (f *flight) wait(ctx context.Context) (upstream.Token, error) {
 	}
 }
 
-// await returns the token of a key that has none in memory.
-func (c *Cache) await(ctx context.Context, key upstream.Key) (upstream.Token, error) {
+// await returns the token of a key that has none within its limit in memory.
+func (c *Cache) await(ctx context.Context, key upstream.Key, end limit) (upstream.Token, error) {
 	s := c.sources[key.Upstream]
 	if s == nil {
 		return upstream.Token{}, fmt.Errorf("no upstream is named %q", key.Upstream)
 	}
 	began := time.Now()
-	token, err := c.join(ctx, key, s, untilInvalid)
+	token, err := c.join(ctx, key, s, end)
 	if err != nil {
 		s.metrics.Failed.Inc()
 		return upstream.Token{}, err
 	}
-	s.metrics.Waited.Inc()
-	s.metrics.TokenWait(time.Since(began))
+	// A token that was put there meanwhile, or is fresh enough, costs no wait.
+	if waited := time.Since(began); waited > time.Millisecond {
+		s.metrics.Waited.Inc()
+		s.metrics.TokenWait(waited)
+	} else {
+		s.metrics.Fresh.Inc()
+	}
 	return token, nil
 }
 
@@ -55,6 +60,7 @@ type limit func(*held) instant
 
 func untilInvalid(h *held) instant { return h.invalidAt }
 func untilStale(h *held) instant   { return h.staleAt }
+func halfway(h *held) instant      { return h.invalidAt.add(-h.life / 2) }
 
 // join returns the token of key if it is within its limit, else that of its
 // flight, which it starts if there is none.
@@ -247,5 +253,5 @@ func (p parents) Token(ctx context.Context, key upstream.Key) (upstream.Token, e
 
 // Reject implements [upstream.TokenSource].
 func (p parents) Reject(ctx context.Context, key upstream.Key, rejected upstream.Token) {
-	p.c.Reject(ctx, key, rejected)
+	p.c.reject(ctx, key, rejected, parentCoolDown)
 }

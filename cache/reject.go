@@ -12,6 +12,11 @@ import (
 // a token without the right scope too, and no new token mends that.
 const coolDown = 30 * time.Second
 
+// parentCoolDown is the same for tokens that buy others. A refused grant leaves
+// open which of the two is at fault, and a token that was replaced so short a
+// time ago is not.
+const parentCoolDown = 5 * time.Second
+
 // Reject reports that a target answered 401 to rejected. If that is the token
 // in use, it makes one token request for a better one and blocks until that
 // ends or ctx does; many may report the same token, and they share the one
@@ -19,6 +24,10 @@ const coolDown = 30 * time.Second
 // good for what they ask. Afterwards Token returns the new token, or the same
 // if there is no other.
 func (c *Cache) Reject(ctx context.Context, key upstream.Key, rejected upstream.Token) {
+	c.reject(ctx, key, rejected, coolDown)
+}
+
+func (c *Cache) reject(ctx context.Context, key upstream.Key, rejected upstream.Token, pause time.Duration) {
 	e := c.table.get(key)
 	if e == nil {
 		return
@@ -33,7 +42,7 @@ func (c *Cache) Reject(ctx context.Context, key upstream.Key, rejected upstream.
 	}
 	f := e.flight
 	if f == nil {
-		if !e.coolUntil.reached(now) {
+		if e.replaced != (instant{}) && !e.replaced.add(pause).reached(now) {
 			e.mu.Unlock()
 			e.source.metrics.Rejection("cooled_down")
 			return
@@ -44,7 +53,7 @@ func (c *Cache) Reject(ctx context.Context, key upstream.Key, rejected upstream.
 			e.source.metrics.Rejection("failed")
 			return
 		}
-		e.coolUntil = now.add(coolDown)
+		e.replaced = now
 	}
 	f.rejected = rejected
 	e.mu.Unlock()

@@ -24,7 +24,7 @@ type entry struct {
 	mu        sync.Mutex // guards the four below; never held over I/O
 	flight    *flight
 	failure   failure
-	coolUntil instant // no replacement on a target's word before
+	replaced  instant // when a token was last replaced on a target's word; zero: never
 	peekAfter instant // no look at the shared tokens before, while token requests are forbidden
 
 	next atomic.Pointer[entry] // in its bucket; written under table.mu

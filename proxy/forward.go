@@ -5,8 +5,6 @@ import (
 	"log"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +16,12 @@ import (
 // after everything a client sends was dealt with, and nothing of it can take
 // the token off again.
 func (x *exchange) forward() {
+	if x.in.ContentLength != 0 && x.body == nil {
+		// Else net/http reads on in the body before it sends the answer, and a
+		// client that waits for the answer first would wait for ever.
+		_ = http.NewResponseController(&x.out).EnableFullDuplex()
+	}
+	defer x.closeTunnel()
 	forwarder := httputil.ReverseProxy{
 		Rewrite:        x.rewrite,
 		Transport:      x,
@@ -29,45 +33,18 @@ func (x *exchange) forward() {
 	forwarder.ServeHTTP(&x.out, x.in)
 }
 
-// rewrite points the request at the target. ReverseProxy has removed the
-// hop-by-hop and Forwarded headers by now.
-func (x *exchange) rewrite(r *httputil.ProxyRequest) {
-	target := x.route.Target
-	query := strings.TrimPrefix(x.query, "?")
-	// Opaque is sent byte for byte; Path would be escaped anew.
-	r.Out.URL = &url.URL{Scheme: target.Scheme, Host: target.Host, Opaque: x.path,
-		RawQuery: query, ForceQuery: query == "" && x.query != ""}
-	r.Out.Host = ""
-	h := r.Out.Header
-	for _, name := range dropped {
-		delete(h, name)
-	}
-	if target.Scheme == "http" {
-		// Only plain HTTP can lead to another sidecar.
-		h[loopHeader] = append(h[loopHeader], loopID)
-	}
-}
-
-// dropped are request headers that end here: ours, and those by which a client
-// could make a server behind the target see another path, method or sender.
-var dropped = []string{
-	subjectHeader, scopeHeader, routeHeader, callerHeader,
-	"Proxy-Authorization", "Via", "X-Real-Ip", "X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Port",
-	"X-Forwarded-Prefix", "X-Forwarded-Server", "X-Forwarded-Uri", "X-Forwarded-User", "X-Forwarded-Email",
-	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "Proxy",
-}
-
 // RoundTrip sets the token, sends the request, and judges a 401.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	token, err := x.token()
 	if err != nil {
 		return nil, tokenError{err}
 	}
+	x.watch(req)
 	res, err := x.send(req, token)
 	if err != nil || res.StatusCode != http.StatusUnauthorized {
 		return res, err
 	}
-	return x.again(req, res, token)
+	return x.again(req, res)
 }
 
 func (x *exchange) token() (upstream.Token, error) {
@@ -78,17 +55,22 @@ func (x *exchange) token() (upstream.Token, error) {
 }
 
 func (x *exchange) send(req *http.Request, token upstream.Token) (*http.Response, error) {
-	req.Header["Authorization"] = []string{token.Authorization()}
+	x.authorize(req, token)
 	x.setBody(req)
-	return x.route.transport.RoundTrip(req)
+	transport := x.route.connections.requests
+	if x.upgrade {
+		transport = x.route.connections.upgrades
+	}
+	res, err := transport.RoundTrip(req)
+	if x.lapsed != nil {
+		return nil, tokenError{x.lapsed}
+	}
+	return res, err
 }
 
-// filter removes what makes no sense, or does harm, coming from loopback: both
-// would bind the client to a property of the target's origin.
-func (x *exchange) filter(res *http.Response) error {
-	delete(res.Header, "Alt-Svc")
-	delete(res.Header, "Strict-Transport-Security")
-	return nil
+func (x *exchange) authorize(req *http.Request, token upstream.Token) {
+	x.sent = token
+	req.Header["Authorization"] = []string{token.Authorization()}
 }
 
 var quiet = log.New(io.Discard, "", 0)

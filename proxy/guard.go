@@ -58,7 +58,9 @@ func methodAllowed(method string) bool {
 // checkHeaders refuses requests of browsers and headers that could be read in
 // two ways.
 func checkHeaders(h http.Header) error {
+	lines := 0
 	for name, values := range h {
+		lines += len(values)
 		switch name {
 		case "Origin", "Sec-Fetch-Site", "Referer", "Access-Control-Request-Method",
 			"Access-Control-Request-Headers", "Access-Control-Request-Private-Network":
@@ -77,8 +79,14 @@ func checkHeaders(h http.Header) error {
 			return errHeader
 		}
 	}
+	if lines > maxHeaderLines {
+		return errHeaderLines
+	}
 	return nil
 }
+
+// maxHeaderLines bounds what one request costs the target; no client comes near it.
+const maxHeaderLines = 500
 
 func reserved(name string) bool {
 	switch http.CanonicalHeaderKey(strings.Trim(name, "-")) {

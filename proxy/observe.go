@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bufio"
+	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -12,6 +14,12 @@ type responseWriter struct {
 	http.ResponseWriter
 	status int
 	size   int64
+
+	// last closes the connection after the answer. RFC 9112 section 6.1 asks
+	// for it where a request has both Content-Length and Transfer-Encoding, or
+	// the latter in HTTP/1.0; net/http hides which requests do, so each that
+	// could is the last on its connection.
+	last bool
 }
 
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -19,6 +27,9 @@ func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
+		if w.last {
+			w.Header().Set("Connection", "close")
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -30,6 +41,16 @@ func (w *responseWriter) Write(b []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(b)
 	w.size += int64(n)
 	return n, err
+}
+
+// Hijack implements [http.Hijacker]: ReverseProxy writes the answer to an
+// upgrade itself.
+func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.status = http.StatusSwitchingProtocols
+	}
+	return conn, rw, err
 }
 
 // observe counts the exchange and writes its line in the access log. The line

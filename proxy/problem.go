@@ -34,6 +34,7 @@ var (
 	errHost         = &problem{http.StatusForbidden, "host_not_allowed", "http_request_denied", "The Host header names neither loopback nor a name in SIDECAR_ALLOWED_HOSTS.", 0}
 	errBrowser      = &problem{http.StatusForbidden, "browser_refused", "http_request_denied", "The request looks as if a browser sent it. The sidecar serves programs only; drop the Origin, Referer and Sec-Fetch-Site headers.", 0}
 	errHeader       = &problem{http.StatusBadRequest, "header_invalid", "http_request_error", "A header differs from one that the sidecar reads or sets only by underscores.", 0}
+	errHeaderLines  = &problem{http.StatusRequestHeaderFieldsTooLarge, "header_too_large", "http_request_error", "The request has too many header lines.", 0}
 	errCaller       = &problem{http.StatusForbidden, "caller_refused", "http_request_denied", "X-Sidecar-Token is missing or wrong.", 0}
 	errLoop         = &problem{http.StatusLoopDetected, "loop_detected", "proxy_loop_detected", "The request passed a sidecar before. Check the targets.", 0}
 	errQueryToken   = &problem{http.StatusBadRequest, "query_token_refused", "http_request_denied", "Drop access_token from the query: the sidecar sends the token in the Authorization header.", 0}

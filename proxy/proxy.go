@@ -1,6 +1,7 @@
 // Package proxy answers the app's requests: guard, route, key, token, forward,
 // judge, observe. Each step has a file of its own: guard.go, route.go with
-// path.go, forward.go with transport.go, replay.go, observe.go. problem.go is
+// path.go, forward.go with rewrite.go, watch.go and transport.go, replay.go,
+// answer.go, observe.go. problem.go is
 // the one place where errors become statuses.
 package proxy
 
@@ -8,8 +9,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -41,6 +44,9 @@ type Config struct {
 	// TargetTimeout bounds the time until a target's response header, after
 	// the request was sent. Zero means none.
 	TargetTimeout time.Duration
+	// Vend names the routes whose tokens may be handed to the app itself. Each
+	// must require a subject.
+	Vend []string
 	// Roots are the certificate authorities for targets; nil means the system's.
 	Roots *x509.CertPool
 }
@@ -50,6 +56,7 @@ type Proxy struct {
 	config  Config
 	routes  map[string]*route   // by name
 	byHost  map[string][]*route // by the target's host, as absolute-form requests name it
+	vends   map[string]bool     // names of routes whose tokens may be handed on
 	nowhere *metrics.Upstream   // series of requests that reached no route
 }
 
@@ -59,23 +66,24 @@ func New(config Config) (*Proxy, error) {
 		config:  config,
 		routes:  map[string]*route{},
 		byHost:  map[string][]*route{},
+		vends:   map[string]bool{},
 		nowhere: config.Metrics.Upstream("none"),
 	}
 	for _, u := range config.Upstreams {
 		series := config.Metrics.Upstream(u.Name())
-		transports := map[string]http.RoundTripper{} // one per target: own connections, own limits
+		targets := map[string]connections{} // one per target: own connections, own limits
 		for _, r := range u.Routes() {
 			if p.routes[r.Name] != nil {
 				return nil, fmt.Errorf("two routes are named %q", r.Name)
 			}
 			at := r.Target.Scheme + "://" + r.Target.Host
-			if transports[at] == nil {
-				transports[at] = newTransport(config)
+			if _, ok := targets[at]; !ok {
+				targets[at] = newConnections(config)
 			}
-			p.addRoute(newRoute(r, u, transports[at], series))
+			p.addRoute(newRoute(r, u, targets[at], series))
 		}
 	}
-	return p, nil
+	return p, p.checkVend()
 }
 
 // Handler serves all routes, by path prefix or absolute-form target.
@@ -96,7 +104,7 @@ func (p *Proxy) RouteHandler(name string) (http.Handler, error) {
 // CloseIdleConnections closes connections to targets that nobody uses now.
 func (p *Proxy) CloseIdleConnections() {
 	for _, r := range p.routes {
-		r.transport.(*http.Transport).CloseIdleConnections()
+		r.connections.closeIdle()
 	}
 }
 
@@ -113,19 +121,34 @@ type exchange struct {
 	path  string // of the request to the target, escaped
 	query string // with its question mark, if it has one
 
-	body    []byte        // kept aside for a second attempt
-	waited  time.Duration // for a token
-	problem string        // code of the problem the app was sent, if any
+	subjectInPath bool // and not in a header
+
+	body    []byte         // kept aside for a second attempt
+	upgrade bool           // the request asks for a WebSocket
+	sent    upstream.Token // last
+	lapsed  error          // why there was no other when the token had expired before it was sent
+	answer  answerBody
+	tunnel  io.Closer // upgraded connection to the target
+
+	informational int           // answers so far; owned by the transport until the real one is there
+	waited        time.Duration // for a token
+	problem       string        // code of the problem the app was sent, if any
 }
 
 // serve takes one request all the way. fixed is the route of a listener that
 // has only one.
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, fixed *route) {
 	x := &exchange{proxy: p, in: r, began: time.Now()}
-	x.out.ResponseWriter = w
+	x.out = responseWriter{ResponseWriter: w, last: r.ProtoMinor == 0 || len(r.TransferEncoding) > 0}
 	defer x.end()
 	if err := p.guard(r); err != nil {
 		x.fail(err)
+		return
+	}
+	if fixed == nil && strings.HasPrefix(r.RequestURI, vendPrefix) {
+		if err := x.vend(); err != nil {
+			x.fail(err)
+		}
 		return
 	}
 	if err := x.resolve(fixed); err != nil {
@@ -148,6 +171,10 @@ func (x *exchange) end() {
 	}
 	if r != nil {
 		x.proxy.config.Log.Error().Str("panic", fmt.Sprintf("%T", r)).Msg("request handler panicked")
+		if x.out.status != 0 {
+			x.observe()
+			panic(http.ErrAbortHandler) // half an answer must not look whole
+		}
 		x.fail(errInternal)
 	}
 	x.observe()

@@ -5,8 +5,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-
-	"token-sidecar/upstream"
 )
 
 // keepBody reads a small body of known length before it is sent, if the
@@ -44,8 +42,8 @@ func (x *exchange) replayable() bool {
 // again deals with a 401. A 401 does not prove that the token is bad, so it is
 // asked for another token once, and the request sent once more if there is
 // one. Otherwise the app gets the 401.
-func (x *exchange) again(req *http.Request, res *http.Response, rejected upstream.Token) (*http.Response, error) {
-	tokens := x.proxy.config.Cache
+func (x *exchange) again(req *http.Request, res *http.Response) (*http.Response, error) {
+	tokens, rejected := x.proxy.config.Cache, x.sent
 	if !x.replayable() {
 		// The next request shall have a better token; this one cannot wait for it.
 		left, leave := context.WithCancel(context.Background())
@@ -58,8 +56,6 @@ func (x *exchange) again(req *http.Request, res *http.Response, rejected upstrea
 	if err != nil || token.Same(rejected) {
 		return res, nil
 	}
-	// A short answer is read to its end, so that its connection can be used again.
-	_, _ = io.CopyN(io.Discard, res.Body, 4<<10)
-	_ = res.Body.Close()
+	_ = res.Body.Close() // unread: it may never end
 	return x.send(req, token)
 }

@@ -12,14 +12,14 @@ import (
 // route is one way in, with what each of its requests needs ready made.
 type route struct {
 	upstream.Route
-	upstream  upstream.Upstream
-	transport http.RoundTripper
-	metrics   *metrics.Upstream
-	base      string // of the target's path, escaped, without a trailing slash
+	upstream    upstream.Upstream
+	connections connections
+	metrics     *metrics.Upstream
+	base        string // of the target's path, escaped, without a trailing slash
 }
 
-func newRoute(r upstream.Route, u upstream.Upstream, t http.RoundTripper, m *metrics.Upstream) *route {
-	return &route{r, u, t, m, strings.TrimSuffix(r.Target.EscapedPath(), "/")}
+func newRoute(r upstream.Route, u upstream.Upstream, c connections, m *metrics.Upstream) *route {
+	return &route{r, u, c, m, strings.TrimSuffix(r.Target.EscapedPath(), "/")}
 }
 
 // askedHost is how an absolute-form request names the target: the sidecar
@@ -33,6 +33,9 @@ func trimPort(host, port string) string { return strings.TrimSuffix(host, port) 
 // resolve finds the route, the key and the forwarded path of a request: once,
 // from the request as it came in.
 func (x *exchange) resolve(fixed *route) error {
+	if x.in.RequestURI[0] != '/' && x.in.URL.Host == "" {
+		return errPath // neither origin-form nor absolute-form, such as "http:/x" or "a:b"
+	}
 	path, query := splitTarget(x.in.RequestURI)
 	if err := checkPath(path); err != nil {
 		return err
@@ -128,7 +131,7 @@ func (x *exchange) chooseKey(rest, query string, absolute bool) error {
 		if err != nil || inPath == "" || subject != "" {
 			return upstream.ErrSubjectInvalid // malformed, or given twice
 		}
-		subject, rest = inPath, "/"
+		subject, rest, x.subjectInPath = inPath, "/", true
 		if more {
 			rest += after
 		}

@@ -7,14 +7,34 @@ import (
 	"time"
 )
 
-// newTransport returns the connections to one target.
-func newTransport(c Config) *http.Transport {
+// connections are those to one target.
+type connections struct {
+	requests *http.Transport
+	upgrades *http.Transport // HTTP/1 only; upgraded connections live long, and must not use up those for requests
+}
+
+func newConnections(c Config) connections {
+	return connections{newTransport(c, "h2", "http/1.1"), newTransport(c, "http/1.1")}
+}
+
+func (c connections) closeIdle() {
+	c.requests.CloseIdleConnections()
+	c.upgrades.CloseIdleConnections()
+}
+
+// newTransport returns a transport that offers the given protocols (ALPN).
+func newTransport(c Config, protocols ...string) *http.Transport {
+	d := &dialer{
+		net: net.Dialer{Timeout: 10 * time.Second},
+		tls: &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12, NextProtos: protocols,
+			ClientSessionCache: tls.NewLRUClientSessionCache(64)},
+	}
 	return &http.Transport{
 		// No Proxy: HTTP_PROXY and its kin must not send tokens elsewhere.
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSClientConfig:        &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(64)},
-		TLSHandshakeTimeout:    10 * time.Second,
+		DialContext:            d.dial,
+		DialTLSContext:         d.dialTLS,
 		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second}, // else a dead connection fails all requests for minutes
 		MaxIdleConns:           512,
 		MaxIdleConnsPerHost:    512,
 		MaxConnsPerHost:        1024,

@@ -93,6 +93,7 @@ func Start(config *Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, er
 		ReplayMethods: config.ReplayMethods,
 		ReplayLimit:   int64(config.ReplayLimit),
 		TargetTimeout: config.TargetTimeout,
+		Vend:          config.Vend,
 		Roots:         roots,
 	})
 	if err == nil {

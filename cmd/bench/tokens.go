@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"token-sidecar/cache"
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
+)
+
+// stub is an upstream that gives tokens of 1 KiB at once.
+type stub struct {
+	life  time.Duration
+	calls atomic.Int64
+}
+
+func (s *stub) Name() string                      { return "stub" }
+func (s *stub) Routes() []upstream.Route          { return nil }
+func (s *stub) Fingerprint() upstream.Fingerprint { return upstream.Fingerprint{} }
+
+func (s *stub) Key(kind upstream.Kind, subject, scope string) (upstream.Key, error) {
+	return upstream.Key{Upstream: "stub", Kind: kind, Subject: subject, Scope: scope}, nil
+}
+
+func (s *stub) Fetch(context.Context, upstream.Key, upstream.TokenSource) (upstream.Token, error) {
+	now := time.Now()
+	value := fmt.Sprintf("%0*d", tokenBytes, s.calls.Add(1))
+	return upstream.NewToken(value, "", now, now.Add(s.life))
+}
+
+// tokenBytes is the length of a token, that of a signed one with some claims.
+const tokenBytes = 1 << 10
+
+// tokensResult is what mode tokens prints.
+type tokensResult struct {
+	BytesPerToken   float64
+	LookupNanos     float64 // of one goroutine
+	LookupsParallel float64 // per second, with a goroutine per core
+}
+
+// runTokens fills a cache with n tokens and looks them up in no order.
+func runTokens(ctx context.Context, n int, out io.Writer) error {
+	s := &stub{life: 24 * time.Hour}
+	keys := makeKeys(n)
+	before := heapBytes()
+	c := newStubCache(s, n)
+	defer func() { _ = c.Close() }()
+	if err := fill(ctx, c, keys); err != nil {
+		return err
+	}
+	result := tokensResult{BytesPerToken: float64(heapBytes()-before) / float64(n)}
+	const lookups = 2_000_000
+	took, err := lookUp(ctx, c, keys, 1, lookups)
+	if err != nil {
+		return err
+	}
+	result.LookupNanos = float64(took.Nanoseconds()) / lookups
+	cores := runtime.GOMAXPROCS(0)
+	if took, err = lookUp(ctx, c, keys, cores, lookups); err != nil {
+		return err
+	}
+	result.LookupsParallel = float64(cores*lookups) / took.Seconds()
+	if got := s.calls.Load(); got != int64(n) {
+		return fmt.Errorf("%d token requests for %d keys", got, n)
+	}
+	return json.NewEncoder(out).Encode(result)
+}
+
+// refreshResult is what mode refresh prints.
+type refreshResult struct {
+	CPUMicros float64 // of one refresh
+	Refreshes int64
+}
+
+// runRefresh gives n keys a token each and measures the processor time of one
+// wave of refreshes, the making of stub tokens included.
+func runRefresh(ctx context.Context, n int, out io.Writer) error {
+	// Refreshes begin with three quarters of the life gone: filling must be done by then.
+	s := &stub{life: 2*time.Second + time.Duration(n)*60*time.Microsecond}
+	keys := makeKeys(n)
+	c := newStubCache(s, n)
+	defer func() { _ = c.Close() }()
+	if err := fill(ctx, c, keys); err != nil {
+		return err
+	}
+	runtime.GC()
+	if got := s.calls.Load(); got != int64(n) {
+		return fmt.Errorf("refreshes began while the cache was filled: %d token requests for %d keys", got, n)
+	}
+	before := ownCPU()
+	for s.calls.Load() < 2*int64(n) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	done := s.calls.Load() - int64(n)
+	used := ownCPU() - before
+	return json.NewEncoder(out).Encode(refreshResult{float64(used.Microseconds()) / float64(done), done})
+}
+
+func newStubCache(s *stub, n int) *cache.Cache {
+	return cache.New(cache.Config{
+		Upstreams: []upstream.Upstream{s},
+		Metrics:   metrics.New("bench"),
+		MaxTokens: n,
+		TokenRate: 1e9, // the stub needs no protection
+	})
+}
+
+func makeKeys(n int) []upstream.Key {
+	keys := make([]upstream.Key, n)
+	for i := range keys {
+		keys[i] = upstream.Key{Upstream: "stub", Kind: upstream.KindAccess, Subject: fmt.Sprintf("subject-%012d", i)}
+	}
+	return keys
+}
+
+// fill asks once for each key, as requests of several apps would.
+func fill(ctx context.Context, c *cache.Cache, keys []upstream.Key) error {
+	const workers = 8
+	failures := make(chan error, workers)
+	var all sync.WaitGroup
+	for w := range workers {
+		all.Go(func() {
+			for i := w; i < len(keys); i += workers {
+				key := keys[i]
+				key.Subject = strings.Clone(key.Subject) // the cache's own, so that it counts
+				if _, err := c.Token(ctx, key); err != nil {
+					failures <- err
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	close(failures)
+	return <-failures
+}
+
+// lookUp makes n look-ups in each of several goroutines.
+func lookUp(ctx context.Context, c *cache.Cache, keys []upstream.Key, goroutines, n int) (time.Duration, error) {
+	failures := make(chan error, goroutines)
+	var all sync.WaitGroup
+	start := time.Now()
+	for g := range goroutines {
+		all.Go(func() {
+			at := uint64(g)
+			for range n {
+				at = at*6364136223846793005 + 1442695040888963407 // Knuth's MMIX generator
+				if _, err := c.Token(ctx, keys[(at>>33)%uint64(len(keys))]); err != nil {
+					failures <- err
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	took := time.Since(start)
+	close(failures)
+	return took, <-failures
+}
+
+func heapBytes() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// ownCPU returns the processor time this process has used.
+func ownCPU() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// measureTokens runs the modes above, each in a process of its own, so that
+// they do not share a heap.
+func (b *bench) measureTokens(ctx context.Context, p plan, out io.Writer) error {
+	for _, n := range p.tokens {
+		var r tokensResult
+		if err := b.child(ctx, &r, "tokens", n); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%d cached tokens of 1 KiB: %.0f bytes each, look-up %.0f ns (%.1f million/s on one core, %.1f on %d)\n",
+			n, r.BytesPerToken, r.LookupNanos, 1e3/r.LookupNanos, r.LookupsParallel/1e6, runtime.NumCPU())
+	}
+	if p.scheduled == 0 {
+		return nil
+	}
+	var r refreshResult
+	if err := b.child(ctx, &r, "refresh", p.scheduled); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "Refreshes of %d keys: %.1f µs CPU each, so 100 a second take %.2f %% of one core (token endpoint not included)\n",
+		p.scheduled, r.CPUMicros, r.CPUMicros*100/1e6*100)
+	return nil
+}
+
+func (b *bench) child(ctx context.Context, result any, mode string, n int) error {
+	cmd := exec.CommandContext(ctx, b.self, "-mode", mode, "-tokens", strconv.Itoa(n))
+	cmd.Stderr = os.Stderr
+	text, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("mode %s: %w", mode, err)
+	}
+	return json.Unmarshal(text, result)
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"token-sidecar/cmd/internal/sidecar"
+	"token-sidecar/metrics"
+)
+
+// demo is the providers and the sidecar, running.
+type demo struct {
+	providers *providers
+	sidecar   *sidecar.Sidecar
+	direct    *http.Client // of an app that addresses the sidecar
+	proxied   *http.Client // of an app that has it as its http_proxy
+}
+
+const anyPort = "127.0.0.1:0"
+
+// free returns address, or any port if another program has it.
+func free(address string) string {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return anyPort
+	}
+	_ = l.Close()
+	return address
+}
+
+// start starts everything the demo consists of, what the sidecar needs first,
+// and blocks until the tokens that need no subject are loaded.
+func start(ctx context.Context, data, admin string, life lives, log zerolog.Logger) (*demo, error) {
+	d := &demo{providers: startProviders(life)}
+	config, err := sidecar.ParseConfig(d.providers.environ(data, admin))
+	if err == nil {
+		d.sidecar, err = sidecar.Start(config, log, metrics.New("demo"))
+	}
+	if err != nil {
+		d.providers.close()
+		return nil, fmt.Errorf("start the sidecar: %w", err)
+	}
+	// No Proxy: the person's environment may name one for everything else.
+	d.direct = &http.Client{Transport: &http.Transport{}}
+	d.proxied = &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: d.address("data")})}}
+	if err := d.await(ctx, pinnedLoaded); err != nil {
+		d.stop()
+		return nil, fmt.Errorf("wait for the tokens that need no subject: %w", err)
+	}
+	return d, nil
+}
+
+// stop ends everything, in the opposite order.
+func (d *demo) stop() {
+	d.direct.CloseIdleConnections()
+	d.proxied.CloseIdleConnections()
+	d.sidecar.Stop()
+	d.providers.close()
+}
+
+// address returns where a listener of the sidecar listens: data, admin, or
+// that of a route.
+func (d *demo) address(listener string) string { return d.sidecar.Addr(listener).String() }
+
+// series holds the sidecar's metrics by name and labels as they are written.
+type series map[string]float64
+
+func (s series) lookups(upstream, result string) int {
+	return int(s[fmt.Sprintf("token_sidecar_token_lookups_total{result=%q,upstream=%q}", result, upstream)])
+}
+
+func (s series) refreshes(upstream string) int {
+	return int(s[fmt.Sprintf("token_sidecar_refreshes_total{outcome=\"ok\",upstream=%q}", upstream)])
+}
+
+// pinnedLoaded reports whether no pinned token is missing.
+func pinnedLoaded(s series) bool {
+	for _, name := range upstreams {
+		if s[fmt.Sprintf("token_sidecar_token_expiry_seconds{upstream=%q}", name)] <= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// scrape reads the metrics from the admin listener, as Prometheus would.
+func (d *demo) scrape(ctx context.Context) (series, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.address("admin")+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := d.direct.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the metrics are answered %s", res.Status)
+	}
+	all := series{}
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		i := strings.LastIndexByte(lines.Text(), ' ')
+		if i < 0 || strings.HasPrefix(lines.Text(), "#") {
+			continue
+		}
+		if value, err := strconv.ParseFloat(lines.Text()[i+1:], 64); err == nil {
+			all[lines.Text()[:i]] = value
+		}
+	}
+	return all, lines.Err()
+}
+
+// await blocks until the metrics are as told, or ctx ends.
+func (d *demo) await(ctx context.Context, told func(series) bool) error {
+	for {
+		s, err := d.scrape(ctx)
+		if err != nil {
+			return err
+		}
+		if told(s) {
+			return nil
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

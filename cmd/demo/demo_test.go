@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"token-sidecar/upstream/upstreamtest"
+)
+
+func TestOnceFindsAllRowsRight(t *testing.T) {
+	var out, logged bytes.Buffer
+	if err := run(t.Context(), []string{"-once"}, &out, &logged); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if strings.Contains(out.String(), "WRONG") || !strings.Contains(out.String(), "rows are right") {
+		t.Errorf("the table does not say that all is right:\n%s", out.String())
+	}
+	if logged.Len() > 0 {
+		t.Errorf("the sidecar is not quiet:\n%s", logged.String())
+	}
+}
+
+func TestVerboseShowsAccessLines(t *testing.T) {
+	var out, logged bytes.Buffer
+	if err := run(t.Context(), []string{"-once", "-v"}, &out, &logged); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(logged.String(), "route=mydatahelps.participant") {
+		t.Errorf("no access line in:\n%s", logged.String())
+	}
+}
+
+func TestWrongArgumentsAreRefused(t *testing.T) {
+	for _, args := range [][]string{{"-twice"}, {"once"}} {
+		if err := run(t.Context(), args, &bytes.Buffer{}, &bytes.Buffer{}); err == nil {
+			t.Errorf("%q is taken", args)
+		}
+	}
+}
+
+// TestOnceFails shows that the table is judged: each case makes something
+// wrong that no row expects, and names the row that must find it.
+func TestOnceFails(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(*demo)
+		about string
+		fault string
+	}{
+		{"another subject's token arrives", func(d *demo) {
+			d.providers.mydatahelps.SetAPIFault(echoing(upstreamtest.Echo{Provider: "mydatahelps",
+				Kind: upstreamtest.KindParticipant, Subject: "P-1002", Scope: "api", Token: "1", Path: participant.path}))
+		}, "second request", "subject is P-1002, not P-1001"},
+		{"a participant's token on the service route", func(d *demo) {
+			d.providers.mydatahelps.SetAPIFault(echoing(upstreamtest.Echo{Provider: "mydatahelps",
+				Kind: upstreamtest.KindParticipant, Subject: "P-1001", Token: "1", Path: projects.path}))
+		}, "loaded at the start", "kind is participant, not service"},
+		{"the target fails", func(d *demo) {
+			d.providers.pdx.SetAPIFault(func(*http.Request, int) *upstreamtest.Answer {
+				return &upstreamtest.Answer{Status: http.StatusInternalServerError}
+			})
+		}, "loaded at the start", "status is 500, not 200"},
+		{"a token is gone that should be in memory", func(d *demo) { d.providers.humanapi.RevokeAll() },
+			"HIP client", "source is token endpoint, not memory"},
+		{"the token endpoint is down", func(d *demo) {
+			d.providers.humanapi.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer {
+				return upstreamtest.OAuthError(http.StatusServiceUnavailable, "temporarily_unavailable")
+			})
+		}, "first request", "status is 503, not 200"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d := started(t, lives{others: 5 * time.Minute, ledger: 3 * time.Second})
+			test.spoil(d)
+			var out bytes.Buffer
+			err := d.once(t.Context(), &out)
+			if err == nil || !strings.Contains(err.Error(), "wrong") {
+				t.Errorf("error is %v", err)
+			}
+			found := slices.ContainsFunc(strings.Split(out.String(), "\n"), func(line string) bool {
+				return strings.Contains(line, test.about) && strings.Contains(line, "WRONG") && strings.Contains(line, test.fault)
+			})
+			if !found {
+				t.Errorf("no row %q says %q:\n%s", test.about, test.fault, out.String())
+			}
+		})
+	}
+}
+
+// echoing answers every API request with e.
+func echoing(e upstreamtest.Echo) upstreamtest.Fault {
+	body, _ := json.Marshal(e)
+	return func(*http.Request, int) *upstreamtest.Answer { return &upstreamtest.Answer{Body: string(body)} }
+}
+
+func started(t *testing.T, life lives) *demo {
+	t.Helper()
+	d, err := start(t.Context(), anyPort, anyPort, life, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.stop)
+	return d
+}
+
+// output collects what the demo prints while it runs.
+type output struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// await blocks until what was printed is as told.
+func (o *output) await(t *testing.T, told func(string) bool) string {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if text := o.String(); told(text) {
+			return text
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain:\n%s", o)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// TestPrintedLinesWork runs the demo as a person does and pastes every line.
+func TestPrintedLinesWork(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("no curl")
+	}
+	// What a person's environment may hold must not matter.
+	t.Setenv("NO_PROXY", "127.0.0.1,localhost")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var out, logged output
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, nil, &out, &logged) }()
+
+	text := out.await(t, func(s string) bool { return strings.Contains(s, "# Token requests") })
+	var lines []string
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") && strings.Contains(line, "curl ") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	all := examples()
+	if len(lines) != len(all)+1 {
+		t.Fatalf("%d lines printed, not %d:\n%s", len(lines), len(all)+1, text)
+	}
+	for i, e := range all {
+		answer := paste(t, lines[i])
+		var echo upstreamtest.Echo
+		if err := json.Unmarshal(answer, &echo); err != nil || echo.Kind != e.kind || echo.Subject != e.subject || echo.Path != e.path {
+			t.Errorf("%s\n answers %s (%v), not %s %q", lines[i], answer, err, e.kind, e.subject)
+		}
+	}
+	if metrics := paste(t, lines[len(all)]); !bytes.Contains(metrics, []byte("token_sidecar_requests_total")) {
+		t.Errorf("%s\n answers %s", lines[len(all)], metrics)
+	}
+	out.await(t, func(s string) bool { return strings.Contains(s, "for P-1001 ") && strings.Contains(s, "for user-42 ") })
+
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if logged.String() != "" {
+		t.Errorf("the sidecar is not quiet:\n%s", logged.String())
+	}
+}
+
+func paste(t *testing.T, line string) []byte {
+	t.Helper()
+	var failed bytes.Buffer
+	shell := exec.CommandContext(t.Context(), "sh", "-c", line)
+	shell.Stderr = &failed
+	answer, err := shell.Output()
+	if err != nil {
+		t.Errorf("%s\n fails: %v\n%s", line, err, failed.String())
+	}
+	return answer
+}
+
+// TestWatchShowsRefreshes sees a token replaced without any request.
+func TestWatchShowsRefreshes(t *testing.T) {
+	d := started(t, lives{others: time.Minute, ledger: time.Second})
+	ctx, cancel := context.WithCancel(t.Context())
+	var out output
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.watch(ctx, &out)
+	}()
+	text := out.await(t, func(s string) bool { return strings.Count(s, "ledger ") >= 3 })
+	cancel()
+	<-done
+	if n := strings.Count(text, "pdx "); n != 1 {
+		t.Errorf("%d lines for pdx, which asked once:\n%s", n, text)
+	}
+	for line := range strings.Lines(text) {
+		if !strings.HasSuffix(line, upstreamtest.OutcomeIssued+"\n") {
+			t.Errorf("unexpected line %q", line)
+		}
+	}
+}

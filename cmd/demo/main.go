@@ -1,0 +1,88 @@
+// Command demo runs the real sidecar and simulated providers in one process,
+// on loopback: nothing to install, no credentials.
+//
+//	go run ./cmd/demo         prints curl lines and shows each token request, until Ctrl-C
+//	go run ./cmd/demo -once   drives every upstream itself and checks what comes back
+//
+// With -v the sidecar's own log lines are shown too.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the program: it blocks until the rows are played (-once) or ctx ends.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	once := flags.Bool("once", false, "drive every upstream once, print a table, fail if a row is wrong")
+	verbose := flags.Bool("v", false, "show the sidecar's log, with a line per request")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("there are no arguments beside -once and -v")
+	}
+	if *once {
+		// The rows fail on purpose here and there, and say so themselves.
+		return runOnce(ctx, stdout, logger(stderr, *verbose, zerolog.ErrorLevel))
+	}
+	return runUntilDone(ctx, stdout, logger(stderr, *verbose, zerolog.WarnLevel))
+}
+
+func logger(w io.Writer, verbose bool, quiet zerolog.Level) zerolog.Logger {
+	if verbose {
+		quiet = zerolog.InfoLevel
+	}
+	console := zerolog.ConsoleWriter{Out: zerolog.SyncWriter(w), TimeFormat: time.TimeOnly, NoColor: true}
+	return zerolog.New(console).Level(quiet).With().Timestamp().Logger()
+}
+
+// onceLimit makes a hang a failure.
+const onceLimit = 20 * time.Second
+
+func runOnce(ctx context.Context, stdout io.Writer, log zerolog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, onceLimit)
+	defer cancel()
+	// Nothing but ledger's token comes near its end while the rows are played,
+	// so that every token request has one cause.
+	d, err := start(ctx, anyPort, anyPort, lives{others: 5 * time.Minute, ledger: 3 * time.Second}, log)
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+	return d.once(ctx, stdout)
+}
+
+func runUntilDone(ctx context.Context, stdout io.Writer, log zerolog.Logger) error {
+	d, err := start(ctx, free("127.0.0.1:8080"), free("127.0.0.1:9090"), lives{others: shownLife, ledger: shownLife}, log)
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+	d.introduce(stdout)
+	d.watch(ctx, stdout)
+	return nil
+}

@@ -1,0 +1,106 @@
+package main_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"token-sidecar/upstream/upstreamtest"
+)
+
+func TestVersionAndHelp(t *testing.T) {
+	t.Parallel()
+	stdout, stderr, code := run(t, nil, "version")
+	if want := "token-sidecar 9.8.7 " + runtime.Version() + "\n"; code != 0 || stdout != want || stderr != "" {
+		t.Errorf("version: code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
+	}
+	stdout, stderr, code = run(t, nil, "--help")
+	if code != 0 || stderr != "" {
+		t.Errorf("--help: code %d, stderr %q", code, stderr)
+	}
+	for _, name := range settingsInSource(t) {
+		if !strings.Contains(stdout, "\n  SIDECAR_"+name+"\n") && !strings.Contains(stdout, "\n  SIDECAR_"+name+" [") {
+			t.Errorf("--help does not list SIDECAR_%s", name)
+		}
+	}
+	for _, args := range [][]string{{"sevre"}, {"serve", "x"}, {"healthcheck", "x"}, {"keygen", "x"}} {
+		environ := books("https://h", "https://h")
+		if stdout, stderr, code := run(t, environ, args...); code != 2 || stderr == "" || stdout != "" {
+			t.Errorf("%q: code %d, stdout %q, stderr %q, want code 2 and a message", args, code, stdout, stderr)
+		}
+	}
+}
+
+func TestKeygenFitsRedisKeys(t *testing.T) {
+	t.Parallel()
+	first, _, code := run(t, nil, "keygen")
+	second, _, _ := run(t, nil, "keygen")
+	if code != 0 || first == second || strings.Count(first, "\n") != 1 {
+		t.Fatalf("keygen: code %d, and two keys that differ: %t", code, first != second)
+	}
+	keys := strings.TrimSpace(first) + "," + strings.TrimSpace(second)
+	books := newProvider(t, upstreamtest.OAuth2Options{})
+	books.secrets.add(strings.TrimSpace(first), strings.TrimSpace(second))
+	// Nothing listens there: Redis is not needed to start or to serve.
+	p := start(t, &books.secrets, books.environ("SIDECAR_REDIS_URL=redis://"+freeAddress(t), "SIDECAR_REDIS_KEYS="+keys)...)
+	p.mustGet(200, "/books/item")
+}
+
+func TestHealthcheck(t *testing.T) {
+	t.Parallel()
+	_, port, _ := net.SplitHostPort(freeAddress(t))
+	tests := map[string]struct{ listen, expose string }{
+		"loopback":      {"127.0.0.1:" + port, "false"},
+		"wildcard":      {":" + port, "admin"},
+		"IPv4 wildcard": {"0.0.0.0:" + port, "admin"},
+		"unix":          {"unix:" + filepath.Join(t.TempDir(), "admin.sock"), "false"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) { // one after the other: they share the port
+			books := newProvider(t, upstreamtest.OAuth2Options{})
+			environ := books.environ("SIDECAR_ADMIN_LISTEN="+test.listen, "SIDECAR_EXPOSE="+test.expose)
+			probe := func(args ...string) (string, int) {
+				stdout, stderr, code := run(t, environ, append([]string{"healthcheck"}, args...)...)
+				books.secrets.search(t, "healthcheck", stdout+stderr)
+				return stderr, code
+			}
+			if stderr, code := probe(); code != 1 || !strings.Contains(stderr, "does not answer") {
+				t.Errorf("dead: code %d, %q", code, stderr)
+			}
+			p := start(t, &books.secrets, environ...)
+			for _, args := range [][]string{nil, {"ready"}} {
+				if stderr, code := probe(args...); code != 0 {
+					t.Errorf("alive, %q: code %d, %q", args, code, stderr)
+				}
+			}
+			_ = p.cmd.Process.Kill()
+			<-p.done
+			if _, code := probe(); code != 1 {
+				t.Errorf("killed: code %d", code)
+			}
+		})
+	}
+}
+
+func TestHealthcheckWhileDraining(t *testing.T) {
+	t.Parallel()
+	books := newProvider(t, upstreamtest.OAuth2Options{})
+	environ := books.environ("SIDECAR_ADMIN_LISTEN="+freeAddress(t), "SIDECAR_DRAIN_DELAY=2s")
+	p := start(t, &books.secrets, environ...)
+	p.signal(syscall.SIGINT)
+	eventually(t, "not ready", func() error {
+		if _, _, code := run(t, environ, "healthcheck", "ready"); code != 1 {
+			return fmt.Errorf("code %d", code)
+		}
+		return nil
+	})
+	if _, stderr, code := run(t, environ, "healthcheck"); code != 0 {
+		t.Errorf("alive: code %d, %q", code, stderr)
+	}
+	p.mustGet(http.StatusOK, "/books/late")
+}

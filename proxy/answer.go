@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"token-sidecar/upstream"
+)
+
+// errAnswer is an answer that no client could read in one way only.
+var errAnswer = errors.New("the target's answer breaks HTTP")
+
+// filter looks at the head of an answer before anything of it is passed on.
+func (x *exchange) filter(res *http.Response) error {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		x.tunnel = res.Body
+		if !x.upgrade {
+			return errAnswer // it was not asked to
+		}
+		x.scrub(res.Header)
+		return nil
+	}
+	if res.StatusCode < 200 {
+		return errAnswer
+	}
+	x.scrub(res.Header)
+	x.keepApart(res.Header)
+	if _, ok := res.Header["Content-Type"]; !ok {
+		x.out.Header()["Content-Type"] = nil // else net/http guesses one
+	}
+	x.answer = answerBody{res.Body, x, res}
+	res.Body = &x.answer
+	return nil
+}
+
+// answerBody scrubs the trailers, which are known once the body was read.
+type answerBody struct {
+	io.ReadCloser
+	exchange *exchange
+	res      *http.Response
+}
+
+func (b *answerBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.exchange.scrub(b.res.Trailer)
+	return err
+}
+
+// scrub removes headers that do harm coming from the sidecar, and any that
+// shows our token: the app must not have it.
+func (x *exchange) scrub(h http.Header) {
+	secret := x.sent.AccessToken()
+	for name, values := range h {
+		if withheld(name) || shows(values, secret) {
+			delete(h, name)
+		}
+	}
+}
+
+// withheld reports whether a header of an answer is kept from the app.
+//
+//   - Cookies: a cookie jar would send what one subject's session set with the
+//     next subject's request (RFC 6265 section 5.4 goes by host and path).
+//   - Properties of the target's origin, which bind the client to it, make no
+//     sense for loopback and would hit every other service there: RFC 7838
+//     (Alt-Svc), RFC 6797 (HSTS), RFC 7469, RFC 9163, Clear-Site-Data, reporting.
+//   - Cache controls that outrank Cache-Control (RFC 9213 section 2.2).
+func withheld(name string) bool {
+	switch name {
+	case "Set-Cookie", "Set-Cookie2",
+		"Alt-Svc", "Strict-Transport-Security", "Public-Key-Pins", "Public-Key-Pins-Report-Only", "Expect-Ct",
+		"Clear-Site-Data", "Nel", "Report-To", "Reporting-Endpoints", "Service-Worker-Allowed",
+		"Cdn-Cache-Control", "Surrogate-Control", "Proxy-Authenticate", "Proxy-Authentication-Info":
+		return true
+	}
+	return false
+}
+
+// minSecret is the length from which a token in a header is no coincidence.
+const minSecret = 8
+
+func shows(values []string, secret string) bool {
+	if len(secret) < minSecret {
+		return false
+	}
+	for _, v := range values {
+		if len(v) < len(secret) {
+			continue
+		}
+		if strings.Contains(v, secret) {
+			return true
+		}
+		if strings.IndexByte(v, '%') >= 0 {
+			if plain, err := url.PathUnescape(v); err == nil && strings.Contains(plain, secret) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// keepApart tells caches on the app's side whose answer this is. They see no
+// Authorization header, so the rule of RFC 9111 section 3.5, which keeps
+// answers to authorized requests out of shared caches, does not work for them:
+// private states it. And they must not give one subject's answer to another:
+// Vary (section 4.1) names the headers that choose the token; an answer whose
+// URL does not tell whose it is must not be stored at all, since not all
+// caches heed Vary. Where directives differ the strictest counts (section
+// 4.2.1), so the target's own may stay beside private.
+func (x *exchange) keepApart(h http.Header) {
+	h["Vary"] = append(h["Vary"], subjectHeader+", "+scopeHeader+", "+routeHeader)
+	if x.route.Subject != upstream.SubjectRefused && !x.subjectInPath {
+		h["Cache-Control"] = []string{"no-store"}
+		return
+	}
+	h["Cache-Control"] = append(h["Cache-Control"], "private")
+}
+
+// closeTunnel ends an upgraded connection to the target: ReverseProxy leaves it
+// open if the upgrade fails on its way to the client.
+func (x *exchange) closeTunnel() {
+	if x.tunnel != nil {
+		_ = x.tunnel.Close()
+	}
+}

@@ -1,0 +1,101 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// targetConn is an HTTP/1 connection to a target that knows whether all its
+// target sent so far was read. net/http gives a connection back before it
+// looks whether bytes are left behind the answer, as behind a 204 with a body;
+// the next request on it would take them for its own answer.
+type targetConn struct {
+	net.Conn
+	mu      sync.Mutex // guards reading and closed
+	changed sync.Cond
+	reading bool // the reader has nothing left and waits for the target
+	closed  bool
+}
+
+func newTargetConn(c net.Conn) *targetConn {
+	t := &targetConn{Conn: c}
+	t.changed.L = &t.mu
+	return t
+}
+
+// settle waits until the reader has nothing left or, since something was left,
+// has closed the connection. Neither waits for the target.
+func (c *targetConn) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.reading && !c.closed {
+		c.changed.Wait()
+	}
+}
+
+func (c *targetConn) note(reading, closed bool) {
+	c.mu.Lock()
+	c.reading, c.closed = reading, c.closed || closed
+	c.mu.Unlock()
+	c.changed.Broadcast()
+}
+
+func (c *targetConn) Read(b []byte) (int, error) {
+	c.note(true, false)
+	n, err := c.Conn.Read(b)
+	c.note(false, err != nil)
+	return n, err
+}
+
+func (c *targetConn) Close() error {
+	c.note(false, true)
+	return c.Conn.Close()
+}
+
+// CloseWrite ends one direction of an upgraded connection.
+func (c *targetConn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
+}
+
+// dialer opens connections to targets.
+type dialer struct {
+	net net.Dialer
+	tls *tls.Config
+}
+
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := d.net.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return newTargetConn(c), nil
+}
+
+// dialTLS returns a *tls.Conn for HTTP/2, as net/http wants it.
+func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	raw, err := d.net.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	config := d.tls.Clone()
+	config.ServerName, _, _ = net.SplitHostPort(address)
+	c := tls.Client(raw, config)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := c.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	if c.ConnectionState().NegotiatedProtocol == "h2" {
+		return c, nil
+	}
+	return newTargetConn(c), nil
+}

@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"token-sidecar/upstream"
+)
+
+// vendPrefix is where tokens are handed on: POST /token/{route}. No route can
+// have that name.
+const vendPrefix = "/token/"
+
+// checkVend makes sure that only tokens of single subjects are handed on: a
+// token that stands for the client itself never leaves the sidecar.
+func (p *Proxy) checkVend() error {
+	for _, name := range p.config.Vend {
+		r := p.routes[name]
+		if r == nil {
+			return fmt.Errorf("no route is named %q", name)
+		}
+		if r.Subject != upstream.SubjectRequired {
+			return fmt.Errorf("tokens of the route %q are not those of a subject and cannot be handed on", name)
+		}
+		p.vends[name] = true
+	}
+	return nil
+}
+
+// vend hands the subject's token to the app, in the form of RFC 6749 section
+// 5.1, for clients that must hold one themselves: MyDataHelps calls the one who
+// does so the authenticator (Participant Access Tokens). The app has to have
+// authenticated its user; the sidecar trusts it to name the right subject.
+func (x *exchange) vend() error {
+	path, query := splitTarget(x.in.RequestURI)
+	if err := checkPath(path); err != nil {
+		return err
+	}
+	r, rest, err := x.proxy.routeByPath(strings.TrimPrefix(path, "/token"))
+	if err != nil || !x.proxy.vends[r.Name] {
+		return errUnknownRoute
+	}
+	if x.in.Method != http.MethodPost {
+		x.out.Header().Set("Allow", http.MethodPost)
+		return errMethod
+	}
+	x.route = r
+	if err := x.chooseKey(rest, query, false); err != nil {
+		return err
+	}
+	if x.path != r.base+"/" || query != "" {
+		return errPath // nothing more is read
+	}
+	before := time.Now()
+	token, err := x.proxy.config.Cache.LongToken(x.in.Context(), x.key)
+	x.waited = time.Since(before)
+	if err != nil {
+		return tokenError{err}
+	}
+	scope := token.Scope()
+	if scope == "" {
+		scope = x.key.Scope
+	}
+	h := x.out.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store") // RFC 6749 section 5.1
+	h.Set("Pragma", "no-cache")
+	x.out.WriteHeader(http.StatusOK)
+	return json.NewEncoder(&x.out).Encode(struct {
+		AccessToken string `json:"access_token"`
+		TokenType   string `json:"token_type"`
+		ExpiresIn   int    `json:"expires_in"`
+		Scope       string `json:"scope,omitempty"`
+	}{token.AccessToken(), "Bearer", int(time.Until(token.Expiry()).Seconds()), scope})
+}
