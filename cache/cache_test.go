@@ -24,6 +24,7 @@ type stub struct {
 	name       string
 	delay      time.Duration
 	life       time.Duration
+	scope      string // granted
 	credential atomic.Int32
 	answer     func(n int, key upstream.Key) error // nil: always a token
 
@@ -66,7 +67,7 @@ func (s *stub) Fetch(ctx context.Context, key upstream.Key, _ upstream.TokenSour
 			return upstream.Token{}, err
 		}
 	}
-	return upstream.NewToken(fmt.Sprintf("%s-%d", key.Subject, n), "", began, began.Add(s.life))
+	return upstream.NewToken(fmt.Sprintf("%s-%d", key.Subject, n), s.scope, began, began.Add(s.life))
 }
 
 func (s *stub) count() int { s.mu.Lock(); defer s.mu.Unlock(); return s.total }
@@ -325,6 +326,28 @@ func TestPanicAndGoexitFreeTheKey(t *testing.T) {
 		time.Sleep(10 * time.Second) // the second attempt is made in the background
 		if mustToken(t, c, key(s, "a")); s.count() != 3 {
 			t.Errorf("%d token requests, want 3", s.count())
+		}
+	})
+}
+
+// TestLongToken asks for tokens to hand on, at every moment of five lives.
+func TestLongToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{name: "up", life: time.Minute}
+		c := newCache(t, s, cache.Config{})
+		defer c.Close()
+		for range 300 {
+			token, err := c.LongToken(t.Context(), key(s, "a"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left := time.Until(token.Expiry()); left < 30*time.Second {
+				t.Fatalf("a token with %s of its minute left was handed out", left)
+			}
+			time.Sleep(time.Second)
+		}
+		if n := s.count(); n < 10 || n > 12 {
+			t.Errorf("%d token requests in five lives, want one each half", n)
 		}
 	})
 }

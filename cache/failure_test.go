@@ -19,19 +19,25 @@ func runtimeGoexit() { runtime.Goexit() }
 // held returns how many entries the cache reports, in whatever state.
 func held(t *testing.T, m *metrics.Metrics) float64 {
 	t.Helper()
+	return total(t, m, "token_sidecar_tokens")
+}
+
+// total adds up the series of one name.
+func total(t *testing.T, m *metrics.Metrics, name string) float64 {
+	t.Helper()
 	families, err := m.Gatherer().Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	total := 0.0
+	sum := 0.0
 	for _, f := range families {
-		if f.GetName() == "token_sidecar_tokens" {
-			for _, series := range f.GetMetric() {
-				total += series.GetGauge().GetValue()
+		for _, series := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += series.GetGauge().GetValue() + series.GetCounter().GetValue()
 			}
 		}
 	}
-	return total
+	return sum
 }
 
 // TestOutage has the token endpoint fail for 60 s around a token's end.
@@ -258,6 +264,24 @@ func TestTokenRateIsBounded(t *testing.T) {
 		}
 		if took := time.Since(began); took < 10*time.Second || took > 11*time.Second {
 			t.Errorf("110 token requests at 10 a second, 10 at once, took %s", took)
+		}
+	})
+}
+
+// TestNarrowScopeIsCounted has the provider grant less than was asked for.
+func TestNarrowScopeIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{name: "up", life: time.Hour, scope: "read"}
+		m := metrics.New("test")
+		c := cache.New(cache.Config{Upstreams: []upstream.Upstream{s}, Metrics: m})
+		defer c.Close()
+		for _, asked := range []string{"read", "read write", "write"} {
+			if token := mustToken(t, c, upstream.Key{Upstream: "up", Scope: asked}); token.Scope() != "read" {
+				t.Errorf("the token says it was granted %q", token.Scope())
+			}
+		}
+		if n := total(t, m, "token_sidecar_narrow_scope_total"); n != 2 {
+			t.Errorf("counted %v tokens of narrower scope, want 2", n)
 		}
 	})
 }

@@ -178,6 +178,10 @@ func (c *Cache) fetch(ctx context.Context, e *entry) (loaded, error) {
 	if err != nil {
 		return loaded{asked: true}, err
 	}
+	if upstream.Narrower(token.Scope(), e.key.Scope) {
+		e.source.metrics.NarrowScope()
+		c.config.Log.Warn().Str("upstream", e.key.Upstream).Msg("the granted scope is narrower than the one asked for")
+	}
 	return loaded{held: holdNew(token, c.now(), c.ahead()), asked: true}, nil
 }
 

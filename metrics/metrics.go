@@ -28,6 +28,7 @@ type Metrics struct {
 	refreshes       *prometheus.CounterVec
 	rejections      *prometheus.CounterVec
 	redisOperations *prometheus.CounterVec
+	narrowScope     *prometheus.CounterVec
 	secretReloads   *prometheus.CounterVec
 	logDropped      prometheus.Counter
 }
@@ -59,6 +60,8 @@ func New(version string) *Metrics {
 		redisOperations: counters("redis_operations_total",
 			"Operations on the shared cache, by outcome: ok, miss, invalid (a value that does not open), busy (another replica holds the lease), lost (the lease), error, skipped (Redis is left alone after errors).",
 			"operation", "outcome"),
+		narrowScope: counters("narrow_scope_total",
+			"Tokens that were granted less scope than was asked for.", "upstream"),
 		secretReloads: counters("secret_reloads_total",
 			"Secret files read again after a change, by outcome.", "outcome"),
 		logDropped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "log_lines_dropped_total",
@@ -68,7 +71,7 @@ func New(version string) *Metrics {
 		Help: "Always 1; the labels tell the build."}, []string{"version", "go_version"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(build, m.requests, m.requestSeconds, m.lookups, m.waitSeconds, m.tokenRequests,
-		m.tokenReqSeconds, m.refreshes, m.rejections, m.redisOperations, m.secretReloads, m.logDropped,
+		m.tokenReqSeconds, m.refreshes, m.rejections, m.redisOperations, m.narrowScope, m.secretReloads, m.logDropped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

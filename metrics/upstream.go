@@ -17,6 +17,7 @@ type Upstream struct {
 	Fresh, Stale, Waited, Failed prometheus.Counter // token_lookups_total
 
 	m        *Metrics
+	narrow   prometheus.Counter
 	name     string
 	duration prometheus.Observer
 	wait     prometheus.Observer
@@ -40,6 +41,7 @@ func (m *Metrics) Upstream(name string) *Upstream {
 		Waited:   m.lookups.WithLabelValues(name, "waited"),
 		Failed:   m.lookups.WithLabelValues(name, "failed"),
 		m:        m,
+		narrow:   m.narrowScope.WithLabelValues(name),
 		name:     name,
 		duration: m.requestSeconds.WithLabelValues(name),
 		wait:     m.waitSeconds.WithLabelValues(name),
@@ -85,6 +87,9 @@ func (u *Upstream) Refresh(ok bool) { u.m.refreshes.WithLabelValues(u.name, outc
 
 // Rejection counts one token that a target answered 401 to, and what was done.
 func (u *Upstream) Rejection(action string) { u.m.rejections.WithLabelValues(u.name, action).Inc() }
+
+// NarrowScope counts one token that was granted less scope than was asked for.
+func (u *Upstream) NarrowScope() { u.narrow.Inc() }
 
 // Tokens is how many tokens of one upstream are in which state.
 type Tokens struct {

@@ -223,7 +223,13 @@ func ok(body string) string {
 	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-func (r *upRequest) say(s string) { _, _ = io.WriteString(r, s) }
+// say writes s; to a HEAD only the head of it.
+func (r *upRequest) say(s string) {
+	if head, _, ok := strings.Cut(s, "\r\n\r\n"); ok && r.method == "HEAD" {
+		s = head + "\r\n\r\n"
+	}
+	_, _ = io.WriteString(r, s)
+}
 
 func (r *upRequest) readHead() bool {
 	for !strings.HasSuffix(r.head, "\r\n\r\n") {

@@ -62,7 +62,8 @@ func parseObject(body []byte) (map[string]json.RawMessage, error) {
 		if err := d.Decode(&value); err != nil {
 			return nil, errNotObject
 		}
-		fold := strings.ToLower(name.(string))
+		// Both ways, as the long s has no other lower case but an upper one.
+		fold := strings.ToLower(strings.ToUpper(name.(string)))
 		if folded[fold] {
 			return nil, errDouble
 		}

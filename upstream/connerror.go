@@ -17,7 +17,6 @@ import (
 func ConnError(err error) string {
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
-	var alert tls.AlertError
 	var record tls.RecordHeaderError
 	var op *net.OpError
 	switch {
@@ -28,7 +27,7 @@ func ConnError(err error) string {
 		return "dns_error"
 	case errors.As(err, &cert):
 		return "tls_certificate_error"
-	case errors.As(err, &alert):
+	case errors.As(err, &op) && op.Op == "remote error": // crypto/tls; its AlertError is for QUIC alone
 		return "tls_alert_received"
 	case errors.As(err, &record):
 		return "tls_protocol_error"

@@ -53,6 +53,9 @@ type message struct {
 	contentType string
 	body        []byte
 	header      http.Header
+	// anew makes a body of the same length for each time that the Transport
+	// sends the request again, as one with an assertion must. Nil: body serves.
+	anew func() ([]byte, error)
 }
 
 const formType = "application/x-www-form-urlencoded"
@@ -83,6 +86,12 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(m.body))
 	if err != nil {
 		return answer{}, e.fail(ClassUnavailable, "the token request cannot be built")
+	}
+	if m.anew != nil {
+		req.GetBody = func() (io.ReadCloser, error) {
+			body, err := m.anew()
+			return io.NopCloser(bytes.NewReader(body)), err
+		}
 	}
 	for name, values := range m.header {
 		req.Header[name] = values

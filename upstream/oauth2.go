@@ -81,12 +81,16 @@ func (u *oauth2) message(fields url.Values) (message, error) {
 		auth := clientAuth{id: c.ClientID, secret: c.ClientSecret.Reveal(), post: c.Auth == AuthPost, plain: c.PlainBasic}
 		return auth.message(fields), nil
 	}
-	jwt, err := assertion{c.ClientID, c.Audience, c.PrivateKey, assertionLifetime}.sign()
+	fields.Set("client_id", c.ClientID) // optional (RFC 7521 section 4.2); some servers look the key up by it
+	fields.Set("client_assertion_type", assertionType)
+	sign := func() ([]byte, error) {
+		jwt, err := assertion{c.ClientID, c.Audience, c.PrivateKey, assertionLifetime}.sign()
+		fields.Set("client_assertion", jwt)
+		return []byte(fields.Encode()), err
+	}
+	body, err := sign()
 	if err != nil {
 		return message{}, u.endpoint.fail(ClassCredential, err.Error())
 	}
-	fields.Set("client_id", c.ClientID) // optional (RFC 7521 section 4.2); some servers look the key up by it
-	fields.Set("client_assertion_type", assertionType)
-	fields.Set("client_assertion", jwt)
-	return formMessage(fields), nil
+	return message{contentType: formType, body: body, anew: sign}, nil
 }

@@ -1,0 +1,40 @@
+package proxy
+
+import (
+	"crypto/x509"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+)
+
+// tlsTarget is a target with TLS and HTTP/2, and the roots a sidecar may trust.
+type tlsTarget struct {
+	*httptest.Server
+	url    string
+	roots  map[string]*x509.CertPool
+	served atomic.Int64
+	serve  func(http.ResponseWriter, *http.Request) // nil: "over TLS"
+}
+
+func newTLSTarget(t *testing.T) *tlsTarget {
+	target := &tlsTarget{}
+	target.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		target.served.Add(1)
+		if target.serve != nil {
+			target.serve(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, "over TLS")
+	}))
+	target.EnableHTTP2 = true
+	target.Config.ErrorLog = quiet
+	target.StartTLS()
+	t.Cleanup(target.Close)
+	trusted := x509.NewCertPool()
+	trusted.AddCert(target.Certificate())
+	target.url = target.URL
+	target.roots = map[string]*x509.CertPool{"trusted": trusted, "none": x509.NewCertPool()}
+	return target
+}

@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"token-sidecar/upstream"
+)
+
+func TestI6_TokenProblems(t *testing.T) {
+	const foreign = "FOREIGN-TEXT"
+	for _, c := range []struct {
+		status int
+		body   string
+		want   int
+		code   string
+	}{
+		{503, foreign, 503, "token_unavailable"},
+		{429, foreign, 503, "token_unavailable"},
+		{200, "<html>" + foreign, 503, "token_unavailable"},
+		{200, `{"access_token":"` + foreign + ` with space","token_type":"Bearer"}`, 503, "token_unavailable"},
+		{401, `{"error":"invalid_client","error_description":"` + foreign + `"}`, 502, "credential_refused"},
+		{400, `{"error":"invalid_scope","error_description":"` + foreign + `"}`, 403, "scope_not_allowed"},
+		{302, foreign, 503, "token_unavailable"},
+	} {
+		s := newSide(t, setup{})
+		s.idp.answer = func(int64) (int, string) { return c.status, c.body }
+		for range 3 {
+			a := s.get("/alpha/x")
+			a.problem(t, c.want, c.code)
+			if retry := a.header.Get("Retry-After"); (retry != "") != (c.code == "token_unavailable") || retry == "0" {
+				t.Errorf("%s: Retry-After is %q", c.code, retry)
+			}
+			all := a.body + strings.Join(a.header["Proxy-Status"], "")
+			if strings.Contains(all, foreign) || strings.Contains(all, "127.0.0.1") || strings.Contains(all, "alpha") {
+				t.Errorf("%s leaks: %s", c.code, all)
+			}
+		}
+		if len(s.up.requests()) != 0 {
+			t.Errorf("%s: forwarded without a token", c.code)
+		}
+		if strings.Contains(s.log.String(), foreign) {
+			t.Errorf("the log has %s", s.log)
+		}
+	}
+}
+
+func TestI6_SubjectRefused(t *testing.T) {
+	s, _, _ := withSubjects(t)
+	s.proxy.routes["oclc"].upstream = refusing{s.proxy.routes["oclc"].upstream, upstream.ErrSubjectInvalid}
+	s.get("/oclc/x").problem(t, 400, "subject_invalid")
+	if p := tokenProblem(errAnswer); p.status != 503 || p.retry != time.Second {
+		t.Errorf("an unknown failure is %d after %v", p.status, p.retry)
+	}
+}
+
+type refusing struct {
+	upstream.Upstream
+	err error
+}
+
+func (r refusing) Key(upstream.Kind, string, string) (upstream.Key, error) {
+	return upstream.Key{}, r.err
+}
+
+func TestI6_TargetProblems(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	s := newSide(t, setup{upstreams: func(s *side) []upstream.Upstream {
+		return []upstream.Upstream{s.oauth2("gone", "http://"+closed.Addr().String()), s.oauth2("plain", "https"+s.up.url()[4:])}
+	}})
+	for path, cause := range map[string]string{"/gone/x": "connection_refused"} {
+		a := s.get(path)
+		a.problem(t, 502, "target_unreachable")
+		if got := a.header.Get("Proxy-Status"); !strings.Contains(got, "error="+cause) {
+			t.Errorf("%s: Proxy-Status is %q", path, got)
+		}
+		if strings.Contains(a.body, "127.0.0.1") {
+			t.Errorf("%s leaks: %s", path, a.body)
+		}
+	}
+	if a := s.send("HEAD", "/gone/x", ""); a.status != 502 || a.body != "" {
+		t.Errorf("HEAD: %d %q", a.status, a.body)
+	}
+}
+
+// A panic while a request is handled tells nothing but its type.
+func TestI3_Panic(t *testing.T) {
+	s, _, _ := withSubjects(t)
+	s.proxy.routes["oclc"].upstream = panicking{s.proxy.routes["oclc"].upstream}
+	a := s.get("/oclc/x")
+	a.problem(t, 500, "internal_error")
+	if log := s.log.String(); strings.Contains(log, "secret") || !strings.Contains(log, `"panic":"string"`) {
+		t.Errorf("log: %s", log)
+	}
+	// Half an answer that a panic cut must not look whole.
+	x := &exchange{proxy: s.proxy, in: &http.Request{Method: "GET"}, out: responseWriter{status: 200}}
+	defer func() {
+		if recover() != http.ErrAbortHandler {
+			t.Error("the connection lives on")
+		}
+	}()
+	func() {
+		defer x.end()
+		panic("secret")
+	}()
+}
+
+type panicking struct{ upstream.Upstream }
+
+func (panicking) Key(upstream.Kind, string, string) (upstream.Key, error) { panic("secret") }
