@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/rs/zerolog"
 
 	"token-sidecar/cmd/internal/sidecar"
@@ -20,9 +22,11 @@ import (
 // demo is the providers and the sidecar, running.
 type demo struct {
 	providers *providers
+	redis     *miniredis.Miniredis
 	sidecar   *sidecar.Sidecar
-	direct    *http.Client // of an app that addresses the sidecar
-	proxied   *http.Client // of an app that has it as its http_proxy
+	replica   *sidecar.Sidecar // a second one that shares tokens with the first
+	direct    *http.Client     // of an app that addresses the sidecar
+	proxied   *http.Client     // of an app that has it as its http_proxy
 }
 
 const anyPort = "127.0.0.1:0"
@@ -40,30 +44,61 @@ func free(address string) string {
 // start starts everything the demo consists of, what the sidecar needs first,
 // and blocks until the tokens that need no subject are loaded.
 func start(ctx context.Context, data, admin string, life lives, log zerolog.Logger) (*demo, error) {
-	d := &demo{providers: startProviders(life)}
-	config, err := sidecar.ParseConfig(d.providers.environ(data, admin))
-	if err == nil {
-		d.sidecar, err = sidecar.Start(config, log, metrics.New("demo"))
-	}
-	if err != nil {
-		d.providers.close()
-		return nil, fmt.Errorf("start the sidecar: %w", err)
-	}
+	d := &demo{providers: startProviders(life), redis: miniredis.NewMiniRedis()}
 	// No Proxy: the person's environment may name one for everything else.
 	d.direct = &http.Client{Transport: &http.Transport{}}
-	d.proxied = &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: d.address("data")})}}
-	if err := d.await(ctx, pinnedLoaded); err != nil {
+	if err := d.redis.Start(); err != nil {
 		d.stop()
+		return nil, fmt.Errorf("start the embedded Redis: %w", err)
+	}
+	var err error
+	if d.sidecar, err = d.startSidecar(ctx, data, admin, log); err == nil {
+		// It finds what the first one has loaded.
+		d.replica, err = d.startSidecar(ctx, anyPort, anyPort, log)
+	}
+	if err != nil {
+		d.stop()
+		return nil, err
+	}
+	d.proxied = &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: d.address("data")})}}
+	return d, nil
+}
+
+func (d *demo) startSidecar(ctx context.Context, data, admin string, log zerolog.Logger) (*sidecar.Sidecar, error) {
+	config, err := sidecar.ParseConfig(d.environ(data, admin))
+	if err != nil {
+		return nil, fmt.Errorf("configure the sidecar: %w", err)
+	}
+	s, err := sidecar.Start(config, log, metrics.New("demo"))
+	if err != nil {
+		return nil, fmt.Errorf("start the sidecar: %w", err)
+	}
+	if err := d.await(ctx, s, pinnedLoaded); err != nil {
+		s.Stop()
 		return nil, fmt.Errorf("wait for the tokens that need no subject: %w", err)
 	}
-	return d, nil
+	return s, nil
+}
+
+// environ is a sidecar's environment.
+func (d *demo) environ(data, admin string) []string {
+	key := base64.StdEncoding.EncodeToString([]byte("a demo's key is known to everyone"[:32]))
+	return append(d.providers.environ(), "SIDECAR_LISTEN="+data, "SIDECAR_ADMIN_LISTEN="+admin,
+		"SIDECAR_REDIS_URL=redis://"+d.redis.Addr(), "SIDECAR_REDIS_KEYS=demo:"+key)
 }
 
 // stop ends everything, in the opposite order.
 func (d *demo) stop() {
 	d.direct.CloseIdleConnections()
-	d.proxied.CloseIdleConnections()
-	d.sidecar.Stop()
+	if d.proxied != nil {
+		d.proxied.CloseIdleConnections()
+	}
+	for _, s := range []*sidecar.Sidecar{d.replica, d.sidecar} {
+		if s != nil {
+			s.Stop()
+		}
+	}
+	d.redis.Close()
 	d.providers.close()
 }
 
@@ -93,8 +128,8 @@ func pinnedLoaded(s series) bool {
 }
 
 // scrape reads the metrics from the admin listener, as Prometheus would.
-func (d *demo) scrape(ctx context.Context) (series, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.address("admin")+"/metrics", nil)
+func (d *demo) scrape(ctx context.Context, s *sidecar.Sidecar) (series, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr("admin").String()+"/metrics", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -121,13 +156,13 @@ func (d *demo) scrape(ctx context.Context) (series, error) {
 }
 
 // await blocks until the metrics are as told, or ctx ends.
-func (d *demo) await(ctx context.Context, told func(series) bool) error {
+func (d *demo) await(ctx context.Context, s *sidecar.Sidecar, told func(series) bool) error {
 	for {
-		s, err := d.scrape(ctx)
+		now, err := d.scrape(ctx, s)
 		if err != nil {
 			return err
 		}
-		if told(s) {
+		if told(now) {
 			return nil
 		}
 		select {

@@ -19,7 +19,7 @@ const (
 	nowhere       source = "-" // none was looked up
 	memory        source = "memory"
 	tokenEndpoint source = "token endpoint"
-	elsewhere     source = "elsewhere" // waited for, without a token request
+	redis         source = "redis" // waited for, without a token request: another replica had it
 )
 
 // result is what came of a row.
@@ -63,14 +63,14 @@ type tally struct {
 	looked int // look-ups that did not
 }
 
-func (d *demo) tally(ctx context.Context, route string) (tally, error) {
+func (d *demo) tally(ctx context.Context, r request) (tally, error) {
 	var t tally
-	s, err := d.scrape(ctx)
-	server := d.providers.of(route)
+	s, err := d.scrape(ctx, d.serving(r))
+	server := d.providers.of(r.route)
 	if err != nil || server == nil {
 		return t, err
 	}
-	name, _, _ := strings.Cut(route, ".")
+	name, _, _ := strings.Cut(r.route, ".")
 	t.waited = s.lookups(name, "waited")
 	t.looked = s.lookups(name, "fresh") + s.lookups(name, "stale") + s.lookups(name, "failed")
 	t.asked = server.TokenRequests()
@@ -107,14 +107,14 @@ func (d *demo) playRow(ctx context.Context, row row) (result, error) {
 			return r, err
 		}
 	}
-	before, err := d.tally(ctx, row.route)
+	before, err := d.tally(ctx, row.request)
 	if err != nil {
 		return r, err
 	}
 	if r.answer, err = d.send(ctx, row.request); err != nil {
 		return r, err
 	}
-	after, err := d.tally(ctx, row.route)
+	after, err := d.tally(ctx, row.request)
 	if err != nil {
 		return r, err
 	}
@@ -123,7 +123,7 @@ func (d *demo) playRow(ctx context.Context, row row) (result, error) {
 	case r.answer.serial > before.issued, r.answer.serial == 0 && r.asked > 0:
 		r.from = tokenEndpoint
 	case after.waited > before.waited:
-		r.from = elsewhere
+		r.from = redis
 	case after.looked > before.looked:
 		r.from = memory
 	default:

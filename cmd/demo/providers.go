@@ -72,13 +72,10 @@ func (p *providers) close() {
 	}
 }
 
-// environ is the sidecar's environment: the credentials and addresses that the
-// providers made up.
-func (p *providers) environ(data, admin string) []string {
+// environ is the part of a sidecar's environment that the providers made up:
+// credentials and addresses.
+func (p *providers) environ() []string {
 	return []string{
-		"SIDECAR_LISTEN=" + data,
-		"SIDECAR_ADMIN_LISTEN=" + admin,
-
 		"SIDECAR_MYDATAHELPS_SERVICE_ACCOUNT=" + p.mydatahelps.ClientID(),
 		"SIDECAR_MYDATAHELPS_PRIVATE_KEY=" + p.mydatahelps.PrivateKey(),
 		"SIDECAR_MYDATAHELPS_TOKEN_URL=" + p.mydatahelps.TokenURL(),

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"token-sidecar/cmd/internal/sidecar"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -23,6 +24,7 @@ const (
 	byPath     way = iota // http://sidecar/{route}/…
 	byListener            // the route's own listener
 	byProxy               // http_proxy, with the URL of the target
+	byReplica             // as byPath, at the second sidecar
 )
 
 // request is one request of an app.
@@ -33,6 +35,14 @@ type request struct {
 	subject       string
 	subjectInPath bool // else in the header
 	scope         string
+}
+
+// serving returns the sidecar that serves the request.
+func (d *demo) serving(r request) *sidecar.Sidecar {
+	if r.way == byReplica {
+		return d.replica
+	}
+	return d.sidecar
 }
 
 // url returns the URL that the app uses.
@@ -47,7 +57,7 @@ func (d *demo) url(r request) string {
 	case byProxy:
 		return d.providers.of(r.route).APIURL() + path
 	}
-	return "http://" + d.address("data") + "/" + r.route + path
+	return "http://" + d.serving(r).Addr("data").String() + "/" + r.route + path
 }
 
 // headers are those by which the app chooses a token.
@@ -84,6 +94,8 @@ func (r request) String() string {
 		text = r.route + " by its listener: "
 	case byProxy:
 		text = r.route + " by http_proxy: "
+	case byReplica:
+		text = "replica: /" + r.route
 	}
 	if r.subjectInPath {
 		text += "/~" + r.subject

@@ -57,6 +57,7 @@ func (r request) with(scope string) request { r.scope = scope; return r }
 func (r request) by(w way) request          { r.way = w; return r }
 
 func (w want) of(subject string) want { w.subject = subject; return w }
+func (w want) shared() want           { w.from = redis; return w }
 func (w want) scoped(s string) want   { w.scope = s; return w }
 
 // bought is w with the token fresh from the token endpoint, by n token requests.
@@ -98,6 +99,8 @@ func myDataHelpsRows() []row {
 		{"second request", participant.as("P-1001"), nil, p1},
 		{"subject in the path", participant.as("P-1001").inPath(), nil, p1},
 		{"own listener", participant.as("P-1001").inPath().by(byListener), nil, p1},
+		{"another replica, first request", participant.as("P-1001").by(byReplica), nil, p1.shared()},
+		{"another replica, second request", participant.as("P-1001").by(byReplica), nil, p1},
 		{"another participant", participant.as("P-1002"), nil, p1.of("P-1002").bought(1)},
 		{"subject forgotten", participant, nil, refused(http.StatusBadRequest, "subject_required")},
 		{"narrower scope", participant.as("P-1001").with(readScope), nil, p1.scoped(readScope).bought(1)},
@@ -188,9 +191,9 @@ func answer401Once(_ context.Context, d *demo) error {
 
 // refreshed waits until the token of ledger has been replaced once more.
 func refreshed(ctx context.Context, d *demo) error {
-	now, err := d.scrape(ctx)
+	now, err := d.scrape(ctx, d.sidecar)
 	if err != nil {
 		return err
 	}
-	return d.await(ctx, func(s series) bool { return s.refreshes("ledger") > now.refreshes("ledger") })
+	return d.await(ctx, d.sidecar, func(s series) bool { return s.refreshes("ledger") > now.refreshes("ledger") })
 }

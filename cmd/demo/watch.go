@@ -30,6 +30,7 @@ func examples() []example {
 		{"Human API, a user's data", profile.as("user-42"), upstreamtest.KindAccess, "user-42"},
 		{"Human API, HIP client token", users, upstreamtest.KindClient, ""},
 		{"any OAuth 2.0 API", books, upstreamtest.KindClient, ""},
+		{"a second sidecar, which finds the token in Redis", participant.as("P-1001").by(byReplica), upstreamtest.KindParticipant, "P-1001"},
 		{"dedicated listener, for clients that can set only a host", bibs.by(byListener), upstreamtest.KindClient, homeInstitution},
 		{"http_proxy, for clients that keep the API's own URL", books.by(byProxy), upstreamtest.KindClient, ""},
 	}
@@ -43,7 +44,7 @@ func (d *demo) introduce(w io.Writer) {
 	for _, e := range examples() {
 		_, _ = fmt.Fprintf(w, "\n# %s\n%s\n", e.about, d.curl(e.request))
 	}
-	_, _ = fmt.Fprintf(w, "\n# metrics\ncurl http://%s/metrics\n\n# Token requests, as the providers see them:\n", d.address("admin"))
+	_, _ = fmt.Fprintf(w, "\n# status page: http://%s/\n# metrics\ncurl http://%s/metrics\n\n# Token requests, as the providers see them:\n", d.address("admin"), d.address("admin"))
 }
 
 // watch prints a line for each token request until ctx ends.
