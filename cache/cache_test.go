@@ -106,7 +106,7 @@ func failing(class upstream.Class) error {
 	return &upstream.Error{Upstream: "up", Class: class, Reason: "as the test wants"}
 }
 
-func TestThousandFirstRequestsShareOneTokenRequest(t *testing.T) {
+func TestF1_F2_ThousandFirstRequestsShareOneTokenRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, delay: 500 * time.Millisecond}
 		c := newCache(t, s, cache.Config{})
@@ -140,7 +140,7 @@ func TestThousandFirstRequestsShareOneTokenRequest(t *testing.T) {
 	})
 }
 
-func TestFlightWithoutWaitersStillFillsTheCache(t *testing.T) {
+func TestF2_FlightWithoutWaitersStillFillsTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, delay: 500 * time.Millisecond}
 		c := newCache(t, s, cache.Config{})
@@ -192,7 +192,7 @@ func TestRefreshAhead(t *testing.T) {
 	}
 }
 
-func TestRefreshesVaryInTime(t *testing.T) {
+func TestE10_RefreshesVaryInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour}
 		c := newCache(t, s, cache.Config{TokenRate: 1e6})
@@ -270,8 +270,8 @@ func TestPinnedKeyIsKeptFreshUnused(t *testing.T) {
 	})
 }
 
-// TestClosedCache has Close end a load under way, and later calls fail.
-func TestClosedCache(t *testing.T) {
+// TestH9_ClosedCache has Close end a load under way, and later calls fail.
+func TestH9_ClosedCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Minute, delay: time.Minute}
 		c := newCache(t, s, cache.Config{TokenTimeout: time.Hour})
@@ -306,7 +306,7 @@ func TestTokenOverOnArrival(t *testing.T) {
 	})
 }
 
-func TestPanicAndGoexitFreeTheKey(t *testing.T) {
+func TestF3_PanicAndGoexitFreeTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Minute, answer: func(n int, _ upstream.Key) error {
 			switch n {

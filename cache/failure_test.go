@@ -40,8 +40,8 @@ func total(t *testing.T, m *metrics.Metrics, name string) float64 {
 	return sum
 }
 
-// TestOutage has the token endpoint fail for 60 s around a token's end.
-func TestOutage(t *testing.T) {
+// TestF5_F9_Outage has the token endpoint fail for 60 s around a token's end.
+func TestF5_F9_Outage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
 		s := &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
@@ -93,8 +93,8 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-// TestOutageOfManyKeys counts over all keys of one upstream.
-func TestOutageOfManyKeys(t *testing.T) {
+// TestF5_OutageOfManyKeys counts over all keys of one upstream.
+func TestF5_OutageOfManyKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
 			return failing(upstream.ClassUnavailable)
@@ -113,7 +113,7 @@ func TestOutageOfManyKeys(t *testing.T) {
 	})
 }
 
-func TestRetryAfterIsHonored(t *testing.T) {
+func TestF5_RetryAfterIsHonored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Minute, answer: func(n int, _ upstream.Key) error {
 			if n == 1 {
@@ -139,7 +139,7 @@ func TestRetryAfterIsHonored(t *testing.T) {
 	})
 }
 
-func TestRefusedCredentialStopsTheUpstreamUntilItChanges(t *testing.T) {
+func TestF8_RefusedCredentialStopsTheUpstreamUntilItChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s *stub
 		s = &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
@@ -166,7 +166,7 @@ func TestRefusedCredentialStopsTheUpstreamUntilItChanges(t *testing.T) {
 	})
 }
 
-func TestRefusedCredentialIsRetriedSlowly(t *testing.T) {
+func TestF8_RefusedCredentialIsRetriedSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
 			return failing(upstream.ClassCredential)
@@ -181,7 +181,7 @@ func TestRefusedCredentialIsRetriedSlowly(t *testing.T) {
 	})
 }
 
-func TestRefusedSubjectStopsOnlyItself(t *testing.T) {
+func TestD11_RefusedSubjectStopsOnlyItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var connected atomic.Bool
 		s := &stub{name: "up", life: time.Hour, answer: func(_ int, k upstream.Key) error {
@@ -208,9 +208,9 @@ func TestRefusedSubjectStopsOnlyItself(t *testing.T) {
 	})
 }
 
-// TestOneFailingKeyDoesNotCloseTheGate has one key's endpoint errors leave the
+// TestD11_OneFailingKeyDoesNotCloseTheGate has one key's endpoint errors leave the
 // others alone.
-func TestOneFailingKeyDoesNotCloseTheGate(t *testing.T) {
+func TestD11_OneFailingKeyDoesNotCloseTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, answer: func(_ int, k upstream.Key) error {
 			if k.Subject == "alice" {
@@ -228,8 +228,8 @@ func TestOneFailingKeyDoesNotCloseTheGate(t *testing.T) {
 	})
 }
 
-// TestRefusedKeysAreForgotten lets failures of a million subjects pass by.
-func TestRefusedKeysAreForgotten(t *testing.T) {
+// TestJ1_RefusedKeysAreForgotten lets failures of a million subjects pass by.
+func TestJ1_RefusedKeysAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, answer: func(int, upstream.Key) error {
 			return failing(upstream.ClassSubject)
@@ -282,6 +282,26 @@ func TestNarrowScopeIsCounted(t *testing.T) {
 		}
 		if n := total(t, m, "token_sidecar_narrow_scope_total"); n != 2 {
 			t.Errorf("counted %v tokens of narrower scope, want 2", n)
+		}
+	})
+}
+
+// TestF11_OneUpstreamHangs has another upstream's requests not notice.
+func TestF11_OneUpstreamHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hung := &stub{name: "hung", life: time.Minute, delay: time.Hour}
+		well := &stub{name: "well", life: time.Minute, delay: time.Second}
+		c := cache.New(cache.Config{Upstreams: []upstream.Upstream{hung, well}, Metrics: metrics.New("test")})
+		defer c.Close()
+		for i := range 300 {
+			go func() { _, _ = c.Token(t.Context(), key(hung, fmt.Sprint(i))) }()
+		}
+		for i := range 100 {
+			before := time.Now()
+			mustToken(t, c, key(well, fmt.Sprint(i)))
+			if took := time.Since(before); took != time.Second {
+				t.Fatalf("a token took %s while another upstream hangs, want its own second", took)
+			}
 		}
 	})
 }

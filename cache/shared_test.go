@@ -120,7 +120,7 @@ func startRedis(t *testing.T, args ...string) (url string, client *redis.Client)
 	return "redis://127.0.0.1:" + port, client
 }
 
-func TestFleetMakesOneTokenRequest(t *testing.T) {
+func TestF1_FleetMakesOneTokenRequest(t *testing.T) {
 	url, _ := startRedis(t)
 	i := &issuer{life: time.Hour, delay: 300 * time.Millisecond}
 	var all sync.WaitGroup
@@ -194,7 +194,7 @@ func TestRefreshIsAdopted(t *testing.T) {
 	}
 }
 
-func TestDeadHolderIsReplaced(t *testing.T) {
+func TestE4_DeadHolderIsReplaced(t *testing.T) {
 	url, client := startRedis(t)
 	i := &issuer{life: time.Hour}
 	c, _ := i.join(t, url, ring("a"))
@@ -382,9 +382,9 @@ func TestE9_CutOffFromTheIssuer(t *testing.T) {
 	})
 }
 
-// TestHungRedisIsLeftAlone stops the server with a signal: connections stay,
+// TestE2_HungRedisIsLeftAlone stops the server with a signal: connections stay,
 // answers do not come.
-func TestHungRedisIsLeftAlone(t *testing.T) {
+func TestE2_HungRedisIsLeftAlone(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -13,8 +13,8 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestMillionSubjects scans a million subjects past ten hot keys.
-func TestMillionSubjects(t *testing.T) {
+// TestJ1_MillionSubjects scans a million subjects past ten hot keys.
+func TestJ1_MillionSubjects(t *testing.T) {
 	s := &stub{name: "up", life: time.Hour}
 	s.calls = map[upstream.Key]int{} // never read: the stub's own memory must not grow
 	s.zero = time.Now()
@@ -77,9 +77,9 @@ func (h *hotCounter) Fetch(_ context.Context, k upstream.Key, _ upstream.TokenSo
 	return upstream.NewToken("t-"+k.Subject, "", now, now.Add(time.Hour))
 }
 
-// TestManySubjectsAtOnce has each of 200 goroutines see only its own subject's
+// TestD10_ManySubjectsAtOnce has each of 200 goroutines see only its own subject's
 // tokens, in a cache too small for all.
-func TestManySubjectsAtOnce(t *testing.T) {
+func TestD10_ManySubjectsAtOnce(t *testing.T) {
 	s := &stub{name: "up", life: time.Hour}
 	c := newCache(t, s, cache.Config{MaxTokens: 20, TokenRate: 1e9})
 	var all sync.WaitGroup

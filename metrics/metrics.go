@@ -18,6 +18,7 @@ const namespace = "token_sidecar"
 // Metrics is the set of series. Its methods are safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
+	version  string
 
 	requests        *prometheus.CounterVec
 	requestSeconds  *prometheus.HistogramVec
@@ -38,6 +39,7 @@ type Metrics struct {
 func New(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		version:  version,
 		requests: counters("requests_total",
 			"Requests answered, by upstream, method and status code.", "upstream", "method", "code"),
 		requestSeconds: histograms("request_duration_seconds",

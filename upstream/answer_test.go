@@ -75,7 +75,7 @@ func TestGoodAnswers(t *testing.T) {
 	})
 }
 
-func TestBadAnswers(t *testing.T) {
+func TestC2_C4_C7_C8_BadAnswers(t *testing.T) {
 	good := goodAnswer(`"canary"`)
 	gz := http.Header{"Content-Encoding": {"gzip"}}
 	tests := []struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"strings"
 )
 
 // HumanAPIConfig configures Human API.
@@ -76,14 +77,27 @@ func (u *humanAPI) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, er
 	if err != nil {
 		return Token{}, err
 	}
-	if code := humanAPICode(a); code != "" || a.status != http.StatusOK {
-		return Token{}, u.endpoint.refusal(a, key, humanAPICodes, code)
+	code := humanAPICode(a, key.Subject)
+	if code != "" || a.status != http.StatusOK || a.has("error") || a.has("errorCode") {
+		return Token{}, u.refusal(a, key, code)
 	}
 	form := standardForm
 	if key.Kind == KindClient && a.has("client_token") {
 		form = tokenForm{member: "client_token", scopeMember: "scope", typeMissing: true}
 	}
 	return u.endpoint.token(a, form, key)
+}
+
+// refusal classifies an answer that is not good. The statuses and bodies of
+// refusals are not documented. One of a kind that is not known is taken to
+// concern its user alone, so that it never stops the others.
+func (u *humanAPI) refusal(a answer, key Key, code string) *Error {
+	err := u.endpoint.refusal(a, key, humanAPICodes, code)
+	ofUser := key.Subject != "" && code == "" && a.members != nil && a.status >= 400
+	if ofUser && (err.Class == ClassMalformed || err.Class == ClassCredential) {
+		err.Class, err.Reason = ClassSubject, reasons[ClassSubject]
+	}
+	return err
 }
 
 // humanAPICodes classifies the errorCode values of Human API's table of common
@@ -100,8 +114,9 @@ var humanAPICodes = map[string]Class{
 
 // humanAPICode finds the error code of an answer, "" if there is none. Which
 // member holds it is documented nowhere, so after the likely ones all are
-// searched; of two codes found that way the longer is meant.
-func humanAPICode(a answer) string {
+// searched; of two codes found that way the longer is meant. An answer may
+// repeat the subject, which must not pass for a code.
+func humanAPICode(a answer, subject string) string {
 	for _, member := range []string{"errorCode", "error", "code", "message"} {
 		if _, known := humanAPICodes[a.text(member)]; known {
 			return a.text(member)
@@ -113,7 +128,7 @@ func humanAPICode(a answer) string {
 	found := ""
 	for _, raw := range a.members {
 		for code := range humanAPICodes {
-			if len(code) > len(found) && bytes.Contains(raw, []byte(code)) {
+			if len(code) > len(found) && bytes.Contains(raw, []byte(code)) && !strings.Contains(subject, code) {
 				found = code
 			}
 		}

@@ -34,7 +34,7 @@ func anyKey() *rapid.Generator[Key] {
 	})
 }
 
-func TestKeyCanonicalIsInjective(t *testing.T) {
+func TestD1_KeyCanonicalIsInjective(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := anyKey().Draw(t, "k")
 		form := k.AppendCanonical(nil)
@@ -107,7 +107,7 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
-func TestSubjects(t *testing.T) {
+func TestD2_Subjects(t *testing.T) {
 	rule := kindRule{subject: SubjectRequired}
 	for _, good := range []string{
 		"alice", "Alice", "ALICE", "%41lice", "../x", "*", "{a}", "a:b", "a|b", "q:r", `\`, "alice@example.org",

@@ -9,7 +9,7 @@ import (
 
 const longest = 24 * time.Hour
 
-func TestLifetime(t *testing.T) {
+func TestC1_Lifetime(t *testing.T) {
 	tests := []struct {
 		expires string // the member with its comma; empty: none
 		want    time.Duration

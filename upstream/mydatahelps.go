@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
 	"time"
 )
@@ -77,7 +78,7 @@ func (u *myDataHelps) Fetch(ctx context.Context, key Key, tokens TokenSource) (T
 		return u.fetchParticipant(ctx, key, tokens)
 	}
 	token, err := u.fetchService(ctx, key)
-	if hasCode(err, "invalid_client") {
+	if e := refusalOf(err); e != nil && e.Class == ClassCredential {
 		// It may have been this one assertion: replayed on its way, or late. A
 		// second one tells.
 		token, err = u.fetchService(ctx, key)
@@ -87,16 +88,32 @@ func (u *myDataHelps) Fetch(ctx context.Context, key Key, tokens TokenSource) (T
 
 func (u *myDataHelps) fetchService(ctx context.Context, key Key) (Token, error) {
 	c := u.config
-	jwt, err := assertion{c.ServiceAccount, c.Audience, c.PrivateKey, c.AssertionLifetime}.sign()
-	if err != nil {
-		return Token{}, u.endpoint.fail(ClassCredential, err.Error())
-	}
-	return u.endpoint.exchange(ctx, key, formMessage(url.Values{
+	fields := url.Values{
 		"scope":                 {key.Scope},
 		"grant_type":            {"client_credentials"},
 		"client_assertion_type": {assertionType},
-		"client_assertion":      {jwt},
-	}))
+	}
+	sign := func() ([]byte, error) {
+		jwt, err := assertion{c.ServiceAccount, c.Audience, c.PrivateKey, c.AssertionLifetime}.sign()
+		fields.Set("client_assertion", jwt)
+		return []byte(fields.Encode()), err
+	}
+	body, err := sign()
+	if err != nil {
+		return Token{}, u.endpoint.fail(ClassCredential, err.Error())
+	}
+	return u.exchange(ctx, key, message{contentType: formType, body: body, anew: sign})
+}
+
+// exchange makes a token request. The token endpoint refuses by 400 and a
+// code, so a 403 without one is of something before it, such as a firewall,
+// and says nothing lasting.
+func (u *myDataHelps) exchange(ctx context.Context, key Key, m message) (Token, error) {
+	token, err := u.endpoint.exchange(ctx, key, m)
+	if e := refusalOf(err); e != nil && e.Status == http.StatusForbidden && e.Code == "" {
+		e.Class, e.Reason = ClassMalformed, reasons[ClassMalformed]
+	}
+	return token, err
 }
 
 // fetchParticipant buys a participant token with the service token. A refusal
@@ -113,7 +130,7 @@ func (u *myDataHelps) fetchParticipant(ctx context.Context, key Key, tokens Toke
 		return Token{}, err
 	}
 	token, err := u.delegate(ctx, key, service)
-	if !hasCode(err, "invalid_grant") {
+	if e := refusalOf(err); e == nil || e.Code != "invalid_grant" {
 		return token, err
 	}
 	tokens.Reject(ctx, parent, service)
@@ -125,7 +142,7 @@ func (u *myDataHelps) fetchParticipant(ctx context.Context, key Key, tokens Toke
 }
 
 func (u *myDataHelps) delegate(ctx context.Context, key Key, service Token) (Token, error) {
-	token, err := u.endpoint.exchange(ctx, key, formMessage(url.Values{
+	token, err := u.exchange(ctx, key, formMessage(url.Values{
 		"scope":          {key.Scope},
 		"grant_type":     {"delegated_participant"},
 		"participant_id": {key.Subject},
@@ -133,16 +150,19 @@ func (u *myDataHelps) delegate(ctx context.Context, key Key, service Token) (Tok
 		"client_secret":  {u.config.DelegatedClientSecret.Reveal()},
 		"token":          {service.AccessToken()},
 	}))
-	var refused *Error
-	if errors.As(err, &refused) && refused.Class == ClassCredential {
+	if e := refusalOf(err); e != nil && e.Class == ClassCredential {
 		// Not the service account is refused but the delegated client:
 		// participants get no token, service tokens are not at stake.
-		refused.Class = ClassScope
+		e.Class = ClassScope
 	}
 	return token, err
 }
 
-func hasCode(err error, code string) bool {
-	var refused *Error
-	return errors.As(err, &refused) && refused.Code == code
+// refusalOf returns the failed token request that err is, nil if it is none.
+func refusalOf(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return nil
 }

@@ -31,12 +31,18 @@ const oclcName = "oclc"
 // Basic (OCLC, Client Credentials Grant). The subject is the context
 // institution, on whose data the token works; a key may serve several.
 func NewOCLC(c OCLCConfig) Upstream {
+	e := newEndpoint(oclcName, c.Config)
+	if c.HMAC {
+		// On a kept connection the Transport may send a request twice, and the
+		// signature's nonce is good for once.
+		e.client.Transport.(*http.Transport).DisableKeepAlives = true
+	}
 	return &oclc{
 		config: c,
 		rule: kindRule{subject: SubjectOptional, defaultSubject: c.Institution, validSubject: isRegistryID,
 			scopes: newScopeSet(c.Scope, c.AllowedScopes)},
 		routes:   c.Config.routes(oclcName, KindClient, SubjectOptional),
-		endpoint: newEndpoint(oclcName, c.Config),
+		endpoint: e,
 	}
 }
 
@@ -89,12 +95,12 @@ func (u *oclc) message(key Key) message {
 	return m
 }
 
-// token reads a good answer. OCLC names the granted scope in scope, scopes or
+// token reads a good answer. OCLC names the granted scope in scopes, scope or
 // both, and the institution in one of two spellings; a token for another
 // institution than asked is refused.
 func (u *oclc) token(a answer, key Key) (Token, error) {
 	form := standardForm
-	if !a.has("scope") {
+	if a.text("scopes") != "" {
 		form.scopeMember = "scopes"
 	}
 	for _, name := range []string{"context_institution_id", "contextInstitutionId"} {
@@ -106,17 +112,30 @@ func (u *oclc) token(a answer, key Key) (Token, error) {
 	return u.endpoint.token(a, form, key)
 }
 
-// refusal reads the messages that OCLC sends in place of codes. A 403 says
-// what is not on the key: an institution, written context:<id>, or a scope.
+// refusal reads the messages that OCLC sends in place of codes. That no valid
+// credential was found is said with a status that is not documented. A 403
+// says what is not on the key: an institution, written context:<id>, or a scope.
 func (u *oclc) refusal(a answer, key Key) *Error {
 	err := u.endpoint.refusal(a, key, codeClasses, a.text("error"))
-	if a.status != http.StatusForbidden || err.Code != "" {
-		return err
-	}
-	message := a.text("message")
+	message := oclcMessage(a)
 	aboutSubject := strings.Contains(message, "context:") || u.config.HMAC && message == "unauthorized_client"
-	if key.Subject == "" || !aboutSubject {
-		err.Class, err.Reason = ClassScope, reasons[ClassScope]
+	switch {
+	case err.Code != "":
+	case a.status < 500 && strings.Contains(message, "No valid authentication credentials found"):
+		err.Class = ClassCredential
+	case a.status == http.StatusForbidden && !aboutSubject:
+		err.Class = ClassScope
 	}
+	err.Reason = reasons[err.Class]
 	return err
+}
+
+// oclcMessage returns what a refusal says, in the form of today or the older
+// one: {"error":{"errorMessage":"...","errorCode":403}}.
+func oclcMessage(a answer) string {
+	if message := a.text("message"); message != "" {
+		return message
+	}
+	older, _ := parseObject(a.members["error"])
+	return answer{members: older}.text("errorMessage")
 }

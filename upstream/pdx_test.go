@@ -51,7 +51,7 @@ const (
 	encodedSecret = "p%2B%2F%25%3A%26%3D+w~%2A%C3%A9"
 )
 
-func TestPDXRequest(t *testing.T) {
+func TestF12_PDXRequest(t *testing.T) {
 	const both = "get:/api/pds/mam post:/api/pds/add-measurements"
 	tests := []struct {
 		name    string

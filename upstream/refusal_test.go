@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-func TestRefusals(t *testing.T) {
+func TestF8_Refusals(t *testing.T) {
 	code := func(c string) string { return `{"error":"` + c + `","error_description":"canary"}` }
 	tests := []struct {
 		status int
@@ -163,7 +163,7 @@ func wantSecrecy(t *testing.T, err error, canaries ...string) {
 
 // A provider that sends back what it was sent, with terminal codes and line
 // breaks.
-func TestErrorsRepeatNothing(t *testing.T) {
+func TestC12_I2_ErrorsRepeatNothing(t *testing.T) {
 	const id, secret, canary = "canary-id", "canary-secret", "canary-answer"
 	var status int
 	var member string
@@ -189,7 +189,7 @@ func TestErrorsRepeatNothing(t *testing.T) {
 	}
 }
 
-func TestRedirectsAreNotFollowed(t *testing.T) {
+func TestB6_RedirectsAreNotFollowed(t *testing.T) {
 	var evil atomic.Int32
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { evil.Add(1) }))
 	t.Cleanup(other.Close)

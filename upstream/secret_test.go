@@ -88,7 +88,7 @@ func wantRedacted[T any](t *testing.T, v T) {
 	}
 }
 
-func TestSecretIsNeverShown(t *testing.T) {
+func TestI9_SecretIsNeverShown(t *testing.T) {
 	wantRedacted(t, NewSecret(hidden))
 	c := OAuth2Config{ClientSecret: NewSecret(hidden), PrivateKey: NewSecret(hidden)}
 	wantHidden(t, "config", fmt.Sprintf("%v %+v %#v", c, c, &c))
@@ -127,7 +127,7 @@ func TestSecretUnset(t *testing.T) {
 	}
 }
 
-func TestNewToken(t *testing.T) {
+func TestC7_NewToken(t *testing.T) {
 	now := time.Now()
 	token, err := NewToken("abc", "read", now, now.Add(time.Minute))
 	if err != nil {

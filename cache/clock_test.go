@@ -1,0 +1,53 @@
+package cache
+
+import (
+	"testing"
+	"time"
+
+	"token-sidecar/upstream"
+)
+
+// TestC11_EitherClockEndsALife moves the clocks against each other: the wall
+// clock is set, or the monotonic one stood still in a suspended machine.
+func TestC11_EitherClockEndsALife(t *testing.T) {
+	start := instant{wall: time.Now().UnixNano(), mono: int64(time.Hour)}
+	issued := time.Unix(0, start.wall)
+	token, err := upstream.NewToken("t", "", issued, issued.Add(10*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := holdNew(token, start, 0.2)
+	at := func(wall, mono time.Duration) instant {
+		return instant{start.wall + int64(wall), start.mono + int64(mono)}
+	}
+	for name, c := range map[string]struct {
+		now            instant
+		stale, invalid bool
+	}{
+		"at once":              {at(0, 0), false, false},
+		"in the last fifth":    {at(9*time.Minute, 9*time.Minute), true, false},
+		"at the end":           {at(10*time.Minute, 10*time.Minute), true, true},
+		"wall clock set ahead": {at(time.Hour, time.Second), true, true},
+		"wall clock set back":  {at(-time.Hour, time.Minute), false, false},
+		"set back, and over":   {at(-time.Hour, 10*time.Minute), true, true},
+		"suspended":            {at(10*time.Minute, 0), true, true},
+		"before the margin":    {at(10*time.Minute-maxSkew-1, 0), true, false},
+		"within the margin":    {at(10*time.Minute-maxSkew, 0), true, true},
+	} {
+		if stale, invalid := h.staleAt.reached(c.now), h.invalidAt.reached(c.now); stale != c.stale || invalid != c.invalid {
+			t.Errorf("%s: stale %v, invalid %v; want %v, %v", name, stale, invalid, c.stale, c.invalid)
+		}
+	}
+}
+
+// TestMarginOfShortLives takes no more than a tenth of a life.
+func TestMarginOfShortLives(t *testing.T) {
+	for life, margin := range map[time.Duration]time.Duration{
+		time.Second: 100 * time.Millisecond, 10 * time.Second: time.Second, time.Minute: maxSkew, 24 * time.Hour: maxSkew,
+	} {
+		h := hold(upstream.Token{}, life, life, instant{}, 0.2)
+		if got := life - h.invalidAt.until(instant{}); got != margin {
+			t.Errorf("of a life of %s the last %s are not used, want %s", life, got, margin)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package metrics_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"token-sidecar/metrics"
+)
+
+func scrape(t *testing.T, m *metrics.Metrics) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("status %d", w.Code)
+	}
+	return w.Body.String()
+}
+
+// TestSeriesThatOperatorsRelyOn names every series once as it is shown: alerts
+// and dashboards break when one is renamed.
+func TestSeriesThatOperatorsRelyOn(t *testing.T) {
+	m := metrics.New("1.2.3")
+	m.CollectTokens(func() []metrics.Tokens {
+		return []metrics.Tokens{{Upstream: "pdx", Fresh: 1, Stale: 2, Invalid: 3, HasPinned: true, PinnedLife: 90 * time.Second},
+			{Upstream: "oclc", HasPinned: true, PinnedLife: -time.Second}, {Upstream: "humanapi"}}
+	})
+	u := m.Upstream("pdx")
+	u.Request("GET", 200, 20*time.Millisecond)
+	u.Request("BREW", 999, time.Millisecond)
+	u.Fresh.Inc()
+	u.Waited.Inc()
+	u.TokenWait(30 * time.Millisecond)
+	u.TokenRequest("ok", time.Second)
+	u.Refresh(true)
+	u.Rejection("replaced")
+	u.NarrowScope()
+	m.RedisOperation("get", "miss")
+	m.SecretReload(false)
+	m.LogDropped(7)
+	text := scrape(t, m)
+	for _, line := range []string{
+		`token_sidecar_requests_total{code="200",method="GET",upstream="pdx"} 1`,
+		`token_sidecar_requests_total{code="other",method="other",upstream="pdx"} 1`,
+		`token_sidecar_request_duration_seconds_count{upstream="pdx"} 2`,
+		`token_sidecar_token_lookups_total{result="fresh",upstream="pdx"} 1`,
+		`token_sidecar_token_lookups_total{result="stale",upstream="pdx"} 0`,
+		`token_sidecar_token_lookups_total{result="waited",upstream="pdx"} 1`,
+		`token_sidecar_token_lookups_total{result="failed",upstream="pdx"} 0`,
+		`token_sidecar_token_wait_seconds_bucket{upstream="pdx",le="0.05"} 1`,
+		`token_sidecar_token_requests_total{outcome="ok",upstream="pdx"} 1`,
+		`token_sidecar_token_request_duration_seconds_count{upstream="pdx"} 1`,
+		`token_sidecar_refreshes_total{outcome="ok",upstream="pdx"} 1`,
+		`token_sidecar_rejections_total{action="replaced",upstream="pdx"} 1`,
+		`token_sidecar_narrow_scope_total{upstream="pdx"} 1`,
+		`token_sidecar_redis_operations_total{operation="get",outcome="miss"} 1`,
+		`token_sidecar_secret_reloads_total{outcome="failed"} 1`,
+		`token_sidecar_log_lines_dropped_total 7`,
+		`token_sidecar_tokens{state="fresh",upstream="pdx"} 1`,
+		`token_sidecar_tokens{state="stale",upstream="pdx"} 2`,
+		`token_sidecar_tokens{state="invalid",upstream="pdx"} 3`,
+		`token_sidecar_token_expiry_seconds{upstream="pdx"} 90`,
+		`token_sidecar_token_expiry_seconds{upstream="oclc"} 0`,
+		`token_sidecar_build_info{`,
+		`go_goroutines `,
+		`process_resident_memory_bytes `,
+	} {
+		if !strings.Contains(text, line) {
+			t.Errorf("not there: %s", line)
+		}
+	}
+	if strings.Contains(text, `token_expiry_seconds{upstream="humanapi"}`) {
+		t.Error("an expiry without a pinned token")
+	}
+}
+
+// TestJ5_LabelsComeFromFixedSets counts requests of every kind a client or a
+// target can make up.
+func TestJ5_LabelsComeFromFixedSets(t *testing.T) {
+	m := metrics.New("test")
+	u := m.Upstream("pdx")
+	fill := func(n int) int {
+		for i := range n {
+			u.Request(fmt.Sprint("M", i), i%2000, time.Millisecond)
+		}
+		return strings.Count(scrape(t, m), "\n")
+	}
+	before := fill(2000)
+	if after := fill(100_000); after != before {
+		t.Errorf("%d lines grew to %d", before, after)
+	}
+}
+
+// TestJ10_ManyScrapes has no more than a few at a time, each whole.
+func TestJ10_ManyScrapes(t *testing.T) {
+	m := metrics.New("test")
+	var walks, most int
+	var mu sync.Mutex // guards the two
+	m.CollectTokens(func() []metrics.Tokens {
+		mu.Lock()
+		walks++
+		most = max(most, walks)
+		mu.Unlock()
+		time.Sleep(time.Millisecond) // a walk through a large cache
+		mu.Lock()
+		walks--
+		mu.Unlock()
+		return nil
+	})
+	server := httptest.NewServer(m.Handler())
+	defer server.Close()
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			res, err := http.Get(server.URL)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			whole := strings.Contains(string(body), "token_sidecar_build_info")
+			if err != nil || (res.StatusCode == 200) != whole || (!whole && res.StatusCode != http.StatusServiceUnavailable) {
+				t.Errorf("%d, whole: %v, %v", res.StatusCode, whole, err)
+			}
+		})
+	}
+	all.Wait()
+	if most != 1 {
+		t.Errorf("%d walks through the cache at a time", most)
+	}
+}
