@@ -16,6 +16,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -73,6 +74,7 @@ type source struct {
 	limiter *rate.Limiter
 	gate    gate
 	metrics *metrics.Upstream
+	last    atomic.Pointer[TokenRequest] // nil: none was made
 }
 
 // ErrClosed is returned once Close was called.

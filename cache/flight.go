@@ -174,6 +174,7 @@ func (c *Cache) fetch(ctx context.Context, e *entry) (loaded, error) {
 	var parent *Error
 	if !errors.As(err, &parent) { // else none was made
 		e.source.metrics.TokenRequest(outcome, time.Since(began))
+		e.source.note(began, err)
 	}
 	if err != nil {
 		return loaded{asked: true}, err

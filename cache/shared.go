@@ -153,14 +153,25 @@ func (s *Shared) do(ctx context.Context, operation string, f func(context.Contex
 	defer cancel()
 	err := f(ctx)
 	failed := err != nil && !errors.Is(err, redis.Nil)
-	if opened := s.breaker.report(!failed); opened {
-		s.log.Warn().Str("cause", redisCause(err)).Msg("redis fails; tokens are not shared for now")
+	cause := redisCause(err)
+	if opened := s.breaker.report(!failed, cause); opened {
+		s.log.Warn().Str("cause", cause).Msg("redis fails; tokens are not shared for now")
 	}
 	if failed {
 		s.metrics.RedisOperation(operation, "error")
+		s.relearn(ctx)
 		return err
 	}
 	return nil
+}
+
+// relearn has the client of a cluster ask anew which node serves what, in the
+// background: the failure may be that of a node which another has replaced. By
+// itself go-redis asks a node for that only if it answers, or every 10 s.
+func (s *Shared) relearn(ctx context.Context) {
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		cluster.ReloadState(ctx)
+	}
 }
 
 // redisCause names an error by its code, since the text of a Redis error may

@@ -13,11 +13,14 @@ type breaker struct {
 	until    time.Time  // zero: closed
 	steps    int
 	probing  bool
+	asked    bool      // Redis was, since the start
+	since    time.Time // when the breaker opened last
+	cause    string    // of the last failure
 }
 
 const (
 	failuresToOpen = 3
-	maxOpen        = 4 * time.Second // so that a fleet shares again soon after a recovery
+	maxOpen        = 3 * time.Second // so that a fleet shares again soon after a recovery
 )
 
 // allow reports whether Redis may be asked now. If so, report must follow.
@@ -34,19 +37,24 @@ func (b *breaker) allow() bool {
 	return true
 }
 
-// report says how the operation went. It returns true when it opened the breaker.
-func (b *breaker) report(ok bool) (opened bool) {
+// report says how the operation went; cause names a failure. It returns true
+// when it opened the breaker.
+func (b *breaker) report(ok bool, cause string) (opened bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.asked = true
 	if ok {
 		b.failures, b.until, b.steps, b.probing = 0, time.Time{}, 0, false
 		return false
 	}
 	b.failures++
-	if b.failures < failuresToOpen && !b.probing {
-		return false
+	b.cause = cause
+	if !b.probing && (b.failures < failuresToOpen || !b.until.IsZero()) {
+		return false // too few, or of an operation that began before the breaker opened
 	}
-	opened = b.until.IsZero()
+	if opened = b.until.IsZero(); opened {
+		b.since = time.Now()
+	}
 	b.until = time.Now().Add(backoff(500*time.Millisecond, maxOpen, b.steps))
 	b.steps++
 	b.probing = false

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"hash/maphash"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -109,6 +110,8 @@ func (t *table) getOrAdd(key upstream.Key, s *source, a *agenda) *entry {
 		t.unlink(victim)
 		a.remove(victim)
 	}
+	// The parts may be cut out of a whole request, which they would keep alive.
+	key.Subject, key.Scope = strings.Clone(key.Subject), strings.Clone(key.Scope)
 	e := &entry{key: key, hash: hash, source: s}
 	t.small.push(e)
 	head := t.bucket(hash)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -143,5 +144,29 @@ func TestFreshTokenAllocatesNothing(t *testing.T) {
 	mustToken(t, c, k)
 	if n := testing.AllocsPerRun(1000, func() { _, _ = c.Token(t.Context(), k) }); n != 0 {
 		t.Errorf("%v allocations for a fresh token", n)
+	}
+}
+
+// TestJ1_KeysDoNotKeepRequestsAlive cuts subjects out of long strings, as they
+// are cut out of request targets.
+func TestJ1_KeysDoNotKeepRequestsAlive(t *testing.T) {
+	s := &stub{name: "up", life: time.Hour}
+	c := newCache(t, s, cache.Config{TokenRate: 1e9})
+	heap := func() uint64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	s.calls = map[upstream.Key]int{}
+	before := heap()
+	for i := range 1000 {
+		target := fmt.Sprintf("%d/%s", i, strings.Repeat("x", 64<<10))
+		subject, _, _ := strings.Cut(target, "/")
+		mustToken(t, c, key(s, subject))
+	}
+	clear(s.calls) // the stub's own keys
+	if grown := heap() - min(before, heap()); grown > 8<<20 {
+		t.Errorf("1,000 tokens of long requests hold %d bytes", grown)
 	}
 }

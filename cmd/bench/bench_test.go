@@ -20,6 +20,7 @@ func TestMain(m *testing.M) {
 
 // One short round of everything, to keep the bench working.
 func TestBenchRuns(t *testing.T) {
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // or each child would take a second to end
 	b, err := newBench(t.Context())
 	if err != nil {
 		t.Fatal(err)

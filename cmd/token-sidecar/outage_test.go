@@ -34,7 +34,7 @@ func TestStartDuringOutage(t *testing.T) {
 	books.SetTokenFault(nil)
 	eventually(t, "it heals", func() error {
 		if a, err := p.get("/books/item"); err != nil || a.status != 200 {
-			return fmt.Errorf("status %d, %w", a.status, err)
+			return fmt.Errorf("status %d, error %v", a.status, err)
 		}
 		return nil
 	})

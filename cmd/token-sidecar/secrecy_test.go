@@ -100,7 +100,7 @@ func TestFailuresTellNoSecret(t *testing.T) {
 		eventually(t, "the token is refused", func() error {
 			a, err := p.get("/books/item")
 			if err != nil || a.status < 500 {
-				return fmt.Errorf("status %d, %w", a.status, err)
+				return fmt.Errorf("status %d, error %v", a.status, err)
 			}
 			if !strings.Contains(a.body, `"code":"token_unavailable"`) && !strings.Contains(a.body, `"code":"credential_refused"`) {
 				t.Errorf("body %s", a.body)
@@ -145,7 +145,7 @@ func TestRotatedSecretHeals(t *testing.T) {
 	put(clientSecret)
 	eventually(t, "the new secret is in use", func() error {
 		if a, err := p.get("/books/item"); err != nil || a.status != 200 {
-			return fmt.Errorf("status %d, %w", a.status, err)
+			return fmt.Errorf("status %d, error %v", a.status, err)
 		}
 		return nil
 	})

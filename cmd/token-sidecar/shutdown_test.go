@@ -52,7 +52,7 @@ func TestRequestsUnderWayFinish(t *testing.T) {
 		go func() {
 			a, err := p.get("/books/slow")
 			if err == nil && (a.status != 200 || a.body != "whole" || a.err != nil) {
-				err = fmt.Errorf("status %d, body %q, %w", a.status, a.body, a.err)
+				err = fmt.Errorf("status %d, body %q, %v", a.status, a.body, a.err)
 			}
 			results <- err
 		}()
@@ -143,7 +143,7 @@ func TestDrainDelayKeepsServing(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	eventually(t, "readyz says 503", func() error {
 		if a, err := p.admin("/readyz"); err != nil || a.status != 503 {
-			return fmt.Errorf("%d, %w", a.status, err)
+			return fmt.Errorf("%d, error %v", a.status, err)
 		}
 		return nil
 	})

@@ -2,42 +2,106 @@ package sidecar
 
 import (
 	"io"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
-	"github.com/rs/zerolog/diode"
 
 	"token-sidecar/metrics"
 )
 
-// logLines is how many lines wait for a slow reader before the oldest go.
-const logLines = 4096
-
-// newLogger returns the program's logger and what writes its last lines. A
-// reader of stderr that stops must not stop the requests: lines are dropped
-// and counted instead.
+// newLogger returns the program's logger and what writes its last lines.
 func newLogger(c *Config, stderr io.Writer, m *metrics.Metrics) (zerolog.Logger, func()) {
-	buffered := diode.NewWriter(unclosed{stderr}, logLines, 0, m.LogDropped)
-	var out io.Writer = buffered
+	lines := newLineWriter(stderr, func() { m.LogDropped(1) })
+	var out io.Writer = lines
 	if c.LogFormat == "console" {
-		out = zerolog.ConsoleWriter{Out: buffered, TimeFormat: time.TimeOnly}
+		out = zerolog.ConsoleWriter{Out: lines, TimeFormat: time.TimeOnly}
 	}
 	level, err := zerolog.ParseLevel(c.LogLevel)
 	if err != nil {
 		level = zerolog.InfoLevel
 	}
-	return zerolog.New(out).Level(level).With().Timestamp().Logger(), func() {
-		done := make(chan struct{})
-		go func() {
-			_ = buffered.Close()
-			close(done)
-		}()
-		select {
-		case <-done:
-		case <-time.After(time.Second): // nobody reads
+	return zerolog.New(out).Level(level).With().Timestamp().Logger(), lines.close
+}
+
+const (
+	maxWaitingLog = 1 << 20               // bytes that wait for a slow reader before lines are dropped
+	logPause      = 10 * time.Millisecond // in which lines gather, to be written together
+	lastLines     = time.Second           // for the last lines, when the program ends
+)
+
+// lineWriter writes log lines from a goroutine of its own: a reader of stderr
+// that stops must not stop the requests. Write never blocks on it, and drops
+// the line if too many wait. The well-known buffers of this kind write line by
+// line; gathering them saves a system call for each request.
+type lineWriter struct {
+	dropped func()
+	done    chan struct{} // closed when all was written
+
+	mu      sync.Mutex // guards all below; not held over I/O
+	changed sync.Cond
+	waiting []byte
+	closed  bool
+}
+
+func newLineWriter(out io.Writer, dropped func()) *lineWriter {
+	w := &lineWriter{dropped: dropped, done: make(chan struct{})}
+	w.changed.L = &w.mu
+	go w.run(out)
+	return w
+}
+
+// Write takes one line.
+func (w *lineWriter) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	fits := len(w.waiting)+len(line) <= maxWaitingLog && !w.closed
+	if fits {
+		w.waiting = append(w.waiting, line...)
+	}
+	first := len(w.waiting) == len(line)
+	w.mu.Unlock()
+	switch {
+	case !fits:
+		w.dropped()
+	case first:
+		w.changed.Signal()
+	}
+	return len(line), nil
+}
+
+func (w *lineWriter) run(out io.Writer) {
+	defer close(w.done)
+	var writing []byte
+	for {
+		w.mu.Lock()
+		for len(w.waiting) == 0 && !w.closed {
+			w.changed.Wait()
+		}
+		if len(w.waiting) == 0 {
+			w.mu.Unlock()
+			return
+		}
+		w.waiting, writing = writing[:0], w.waiting
+		closed := w.closed
+		w.mu.Unlock()
+		_, _ = out.Write(writing)
+		if cap(writing) > maxWaitingLog/8 {
+			writing = nil // a burst is over; its buffer need not stay
+		}
+		if !closed {
+			time.Sleep(logPause)
 		}
 	}
 }
 
-// unclosed keeps the diode from closing what it does not own.
-type unclosed struct{ io.Writer }
+// close writes what waits, for no longer than lastLines.
+func (w *lineWriter) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.changed.Signal()
+	select {
+	case <-w.done:
+	case <-time.After(lastLines): // nobody reads
+	}
+}
