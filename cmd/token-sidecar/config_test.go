@@ -87,7 +87,7 @@ func wrongGeneral(file string) []wrongSetting {
 
 // A wrong setting stops the start with exit code 2, all faults in one message
 // on stderr that names each variable and shows no secret.
-func TestWrongSettingsAreRefused(t *testing.T) {
+func TestK1_WrongSettingsAreRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func (p *process) overSocket(path string) {
 	p.addrs["data"] = "localhost"
 }
 
-func TestUnixSocket(t *testing.T) {
+func TestB14_UnixSocket(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	path := filepath.Join(t.TempDir(), "data.sock")

@@ -12,7 +12,7 @@ import (
 
 // A token endpoint that is down at the start keeps nobody from starting: the
 // probes are fine, requests fail with a clear answer, and it heals by itself.
-func TestStartDuringOutage(t *testing.T) {
+func TestH5_StartDuringOutage(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	books.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer { return &upstreamtest.Answer{Status: 503} })
@@ -42,7 +42,7 @@ func TestStartDuringOutage(t *testing.T) {
 
 // Killed and started again and again, it comes back each time, and asks for
 // one token per life of a process.
-func TestRestartStorm(t *testing.T) {
+func TestH4_RestartStorm(t *testing.T) {
 	t.Parallel()
 	const restarts = 15
 	books := newProvider(t, upstreamtest.OAuth2Options{})

@@ -19,7 +19,7 @@ import (
 
 // A reader of stderr that has stopped costs log lines, never a request, and
 // does not hold up the end.
-func TestStderrThatNobodyReads(t *testing.T) {
+func TestJ8_StderrThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p, r := startOnPipe(t, books)
@@ -103,7 +103,7 @@ func (p *process) overflowLog() {
 }
 
 // More clients than file descriptors: it survives and serves again after.
-func TestFileDescriptorsRunOut(t *testing.T) {
+func TestJ4_FileDescriptorsRunOut(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p := launch(t, &books.secrets, exec.Command("/bin/sh", "-c", "ulimit -n 256 && exec "+binary()), books.environ()...)
@@ -145,7 +145,7 @@ func TestFileDescriptorsRunOut(t *testing.T) {
 
 // A flood of requests that fail, with every word logged: the tokens stay and
 // requests that should succeed do.
-func TestFloodOfRefusals(t *testing.T) {
+func TestI5_J5_FloodOfRefusals(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p := start(t, &books.secrets, books.environ()...)

@@ -16,7 +16,7 @@ import (
 
 // A goroutine dump, with requests and token requests under way, shows what
 // runs but no secret and no subject.
-func TestDumpHoldsNoSecret(t *testing.T) {
+func TestI3_DumpHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	const subject = "c4nary-subject-of-a-person"
 	human := upstreamtest.NewHumanAPI(upstreamtest.Options{ClientID: clientID, ClientSecret: clientSecret})
@@ -58,7 +58,7 @@ func TestDumpHoldsNoSecret(t *testing.T) {
 	// What was written is searched when the test ends.
 }
 
-func TestCommandLineHoldsNoSecret(t *testing.T) {
+func TestI8_CommandLineHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	file := filepath.Join(t.TempDir(), "secret")
@@ -79,7 +79,7 @@ func TestCommandLineHoldsNoSecret(t *testing.T) {
 
 // Every way of failing, with every word logged, tells the app a stable code
 // and nobody a secret.
-func TestFailuresTellNoSecret(t *testing.T) {
+func TestI1_FailuresTellNoSecret(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{Lifetime: time.Second})
 	books.secrets.add("c4nary-path", "c4nary-query-v", "c4nary-foreign-text")
@@ -112,7 +112,7 @@ func TestFailuresTellNoSecret(t *testing.T) {
 
 // A secret file with the right secret heals a refused credential, at once and
 // without a restart.
-func TestRotatedSecretHeals(t *testing.T) {
+func TestF8_H7_RotatedSecretHeals(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	books.secrets.add("c4nary-0ld-secret")
@@ -158,7 +158,7 @@ func TestRotatedSecretHeals(t *testing.T) {
 }
 
 // The proxy settings of the environment must not take tokens elsewhere.
-func TestProxyEnvironmentIsIgnored(t *testing.T) {
+func TestB7_ProxyEnvironmentIsIgnored(t *testing.T) {
 	t.Parallel()
 	evil := upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{})
 	t.Cleanup(evil.Close)
@@ -178,7 +178,7 @@ func TestProxyEnvironmentIsIgnored(t *testing.T) {
 }
 
 // No privilege and no writable directory is needed.
-func TestUnprivileged(t *testing.T) {
+func TestI10_Unprivileged(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	cmd := exec.Command(binary())

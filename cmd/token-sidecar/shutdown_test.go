@@ -38,7 +38,7 @@ func refused(t *testing.T, addr string) {
 	}
 }
 
-func TestRequestsUnderWayFinish(t *testing.T) {
+func TestH1_RequestsUnderWayFinish(t *testing.T) {
 	t.Parallel()
 	const n = 100
 	books := newProvider(t, upstreamtest.OAuth2Options{})
@@ -89,7 +89,7 @@ func streamer(t *testing.T) *httptest.Server {
 }
 
 // What never ends by itself is cut after DRAIN_TIMEOUT, visibly.
-func TestDrainTimeoutCutsWhatHangs(t *testing.T) {
+func TestH2_DrainTimeoutCutsWhatHangs(t *testing.T) {
 	t.Parallel()
 	books, target := newProvider(t, upstreamtest.OAuth2Options{}), streamer(t)
 	p := start(t, &books.secrets, append(books.environ(), "SIDECAR_OAUTH2_0_TARGET="+target.URL, "SIDECAR_DRAIN_TIMEOUT=1s")...)
@@ -166,7 +166,7 @@ func TestDrainDelayKeepsServing(t *testing.T) {
 
 // The end during a token request: whoever waits for it is served, and a
 // refresh that nobody waits for is not waited for long.
-func TestEndDuringTokenRequest(t *testing.T) {
+func TestH9_EndDuringTokenRequest(t *testing.T) {
 	t.Parallel()
 	t.Run("waited for", func(t *testing.T) {
 		t.Parallel()

@@ -30,6 +30,7 @@ var cases = []struct{ id, what, not string }{
 	{"B2", "odd but legal paths", ""},
 	{"B3", "requests to other hosts", ""},
 	{"B4", "DNS rebinding", ""},
+	{"B5", "requests of browsers", ""},
 	{"B6", "redirects", ""},
 	{"B7", "proxy variables", ""},
 	{"B10", "routes that are prefixes of each other", ""},

@@ -38,7 +38,7 @@ func checkWrong(t *testing.T, tests []wrong) {
 	}
 }
 
-func TestWrongGeneralSettings(t *testing.T) {
+func TestK1_K5_WrongGeneralSettings(t *testing.T) {
 	file := writeFile(t, "x")
 	checkWrong(t, []wrong{
 		{nil, "MYDATAHELPS_SERVICE_ACCOUNT", "nor is any other"},
@@ -83,7 +83,7 @@ func TestWrongGeneralSettings(t *testing.T) {
 	})
 }
 
-func TestWrongListeners(t *testing.T) {
+func TestB12_K3_WrongListeners(t *testing.T) {
 	file := writeFile(t, "x")
 	checkWrong(t, []wrong{
 		{pdxWith("LISTEN=:8080"), "LISTEN", "not a loopback"},
@@ -111,7 +111,7 @@ func TestWrongListeners(t *testing.T) {
 	})
 }
 
-func TestWrongURLs(t *testing.T) {
+func TestK2_WrongURLs(t *testing.T) {
 	var tests []wrong
 	for value, says := range map[string]string{
 		"ftp://h": "scheme", "api.mydex.org": "scheme", "https://": "host", "https://u:" + canary + "@h": "userinfo",
@@ -130,7 +130,7 @@ func TestWrongURLs(t *testing.T) {
 	))
 }
 
-func TestWrongSecrets(t *testing.T) {
+func TestK7_WrongSecrets(t *testing.T) {
 	without := func(more ...string) []string { return pdxWith(append([]string{"-PDX_CLIENT_SECRET"}, more...)...) }
 	fromFile := func(text string) []string { return without("PDX_CLIENT_SECRET_FILE=" + writeFile(t, text)) }
 	checkWrong(t, []wrong{
@@ -157,7 +157,7 @@ func TestWrongSecrets(t *testing.T) {
 	})
 }
 
-func TestWrongUpstreams(t *testing.T) {
+func TestK4_WrongUpstreams(t *testing.T) {
 	mdh := func(key string) []string {
 		return with([]string{"MYDATAHELPS_SERVICE_ACCOUNT=a", "MYDATAHELPS_PRIVATE_KEY=" + key})
 	}
@@ -209,7 +209,7 @@ func TestWrongUpstreams(t *testing.T) {
 	})
 }
 
-func TestWrongRedis(t *testing.T) {
+func TestK6_K9_WrongRedis(t *testing.T) {
 	good := ringKey("a", 1)
 	keys := func(s string) []string { return pdxWith("REDIS_URL=redis://h", "REDIS_KEYS="+s) }
 	url := func(s string, more ...string) []string {

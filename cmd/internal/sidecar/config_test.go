@@ -213,7 +213,7 @@ func TestKeyRing(t *testing.T) {
 	}
 }
 
-func TestNothingPrintsASecret(t *testing.T) {
+func TestI9_NothingPrintsASecret(t *testing.T) {
 	c := mustParse(t, pdxWith("CALLER_TOKEN="+canary, "REDIS_URL=redis://u:"+canary+"@redis.test:6379/0?client_name="+canary,
 		"REDIS_KEYS="+ringKey(canary, 1), "LISTEN=:8080", "EXPOSE=true"))
 	var out bytes.Buffer

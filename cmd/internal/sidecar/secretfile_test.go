@@ -85,7 +85,7 @@ func (m *mount) must(err error) {
 	}
 }
 
-func TestMountedSecretsRotate(t *testing.T) {
+func TestH7_MountedSecretsRotate(t *testing.T) {
 	m := newMount(t, map[string]string{"id": "id1", "secret": "one\n"})
 	c := mustParse(t, with([]string{
 		"PDX_CLIENT_ID_FILE=" + filepath.Join(m.dir, "id"), "PDX_CLIENT_SECRET_FILE=" + filepath.Join(m.dir, "secret"),
