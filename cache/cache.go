@@ -8,7 +8,7 @@
 // schedule.go refreshes ahead; failure.go and gate.go say when to try again;
 // reject.go handles tokens that a target refused. The files named shared hold
 // the tokens that replicas share through Redis; shared_load.go is where a load
-// meets them.
+// meets them. status.go tells people how it all does.
 package cache
 
 import (
@@ -63,6 +63,8 @@ type Cache struct {
 	ctx    context.Context // of every load; ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup // the scheduler and all flights
+
+	flights atomic.Int32 // under way
 
 	life   sync.RWMutex // guards closed: no work is added once it is set
 	closed bool

@@ -305,3 +305,28 @@ func TestF11_OneUpstreamHangs(t *testing.T) {
 		}
 	})
 }
+
+// TestJ1_FlightsAreBounded asks for more new subjects than the endpoint, which
+// hangs, can be asked for.
+func TestJ1_FlightsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{name: "up", life: time.Hour, delay: time.Hour}
+		m := metrics.New("test")
+		c := cache.New(cache.Config{Upstreams: []upstream.Upstream{s}, Metrics: m, TokenRate: 1e9, MaxTokens: 100})
+		defer c.Close()
+		var refused atomic.Int32
+		for i := range 3000 {
+			go func() {
+				_, err := c.Token(t.Context(), key(s, fmt.Sprint(i)))
+				var failed *cache.Error
+				if errors.As(err, &failed) && failed.Cause.Class == upstream.ClassThrottled && failed.RetryAfter > 0 {
+					refused.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		if n := held(t, m); n > 2200 || refused.Load() != 3000-2048 {
+			t.Errorf("%v entries, %d refused at once", n, refused.Load())
+		}
+	})
+}

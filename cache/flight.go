@@ -105,13 +105,28 @@ func (c *Cache) launch(e *entry, f *flight, now instant) error {
 	}
 	f.forbidden = err
 	f.done = make(chan struct{})
+	if c.flights.Add(1) > maxFlights {
+		c.flights.Add(-1)
+		e.source.gate.leave(e.key, errBroken, now, f.credential)
+		return tooMany(e.key.Upstream)
+	}
 	if !c.start(func() { c.fly(e, f) }) {
+		c.flights.Add(-1)
 		return ErrClosed
 	}
 	e.flight = f
 	e.flying.Store(true)
 	e.resting.Store(false)
 	return nil
+}
+
+// maxFlights bounds the loads at a time: their entries cannot be let go, so
+// that subjects asked for faster than tokens come must not pile up.
+const maxFlights = 2048
+
+func tooMany(name string) error {
+	return &Error{RetryAfter: time.Second, Cause: &upstream.Error{Upstream: name,
+		Class: upstream.ClassThrottled, Reason: "more token requests are due than may be made at a time"}}
 }
 
 // errBroken is what is left of a load that panicked or ended its goroutine.
@@ -129,6 +144,7 @@ func (c *Cache) fly(e *entry, f *flight) {
 			err = errBroken
 		}
 		c.settle(e, f, l, err)
+		c.flights.Add(-1)
 		if l.after != nil {
 			l.after() // nobody waits for it
 		}
@@ -159,8 +175,7 @@ func (c *Cache) fetch(ctx context.Context, e *entry) (loaded, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.TokenTimeout)
 	defer cancel()
 	if err := e.source.limiter.Wait(ctx); err != nil {
-		return loaded{}, &Error{RetryAfter: time.Second, Cause: &upstream.Error{Upstream: e.key.Upstream,
-			Class: upstream.ClassThrottled, Reason: "the rate limit for token requests is used up"}}
+		return loaded{}, tooMany(e.key.Upstream)
 	}
 	began := time.Now()
 	token, err := e.source.Fetch(ctx, e.key, parents{c})

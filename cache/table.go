@@ -105,7 +105,7 @@ func (t *table) getOrAdd(key upstream.Key, s *source, a *agenda) *entry {
 	for t.small.len+t.main.len >= t.capacity {
 		victim := t.victim()
 		if victim == nil {
-			break // all are pinned or loading; those are bounded too
+			break // pinned or loading entries are bounded too
 		}
 		t.unlink(victim)
 		a.remove(victim)
@@ -149,10 +149,11 @@ func (t *table) queueOf(e *entry) *queue {
 	return &t.small
 }
 
-// victim chooses the entry to let go, nil if none may be. Entries that are
-// pinned or loading stay.
+// victim chooses the entry to let go, nil if none was found that may be: those
+// that are pinned or loading stay. The search is short, so that many of them do
+// not make every insertion slow; what it leaves over goes with the next.
 func (t *table) victim() *entry {
-	for range 2 * (maxHits + 1) * (t.small.len + t.main.len) {
+	for range 1000 {
 		if t.small.len*10 >= t.capacity || t.main.len == 0 {
 			e := t.small.pop()
 			if e.hits.Load() == 0 && !e.stays() {
