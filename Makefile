@@ -1,14 +1,14 @@
 # make test   installs what the tests need and runs them all
 # make demo   the sidecar with simulated providers; nothing to set up
 # make bench  measures against a bare reverse proxy
-.PHONY: test tools demo bench lint fuzz soak build
+.PHONY: test tools demo bench lint generate fuzz soak build
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 test: tools
 	go vet ./...
 	go test -race -timeout 40m ./...
-	cd charts/tests && go vet ./... && go test -timeout 20m ./...
+	cd charts/tests && go vet ./... && CI=1 go test -timeout 20m ./...
 
 # Debian packages, only when the program is missing.
 tools:
@@ -26,6 +26,12 @@ bench:
 lint:
 	test -z "$$(gofmt -l .)"
 	go run $(STATICCHECK) ./...
+
+# What is generated from the settings and the tests: README, chart, docs.
+generate:
+	go test ./cmd/internal/sidecar -run Readme -update
+	go test ./cmd/internal/docs -run EveryCase -update
+	cd charts/tests && go test ./... -update
 
 # Each fuzz target for half a minute.
 fuzz:

@@ -1,0 +1,207 @@
+package tests
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/chart"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+)
+
+// block is one fenced block of a document.
+type block struct {
+	language string
+	file     string // that its first line names in a comment
+	text     string
+}
+
+var (
+	fence     = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$")
+	firstLine = regexp.MustCompile(`\A# (\S+\.yaml)\n`)
+)
+
+// blocks are those of docs/kubernetes.md and of README's section on Kubernetes.
+func blocks(t *testing.T) []block {
+	t.Helper()
+	text := string(read(t, root+"/docs/kubernetes.md"))
+	if readme, err := os.ReadFile(root + "/README.md"); err == nil {
+		section := regexp.MustCompile(`(?ms)^## Kubernetes$.*?(^## |\z)`)
+		text += "\n" + section.FindString(string(readme))
+	}
+	var all []block
+	for _, m := range fence.FindAllStringSubmatch(text, -1) {
+		b := block{language: m[1], text: m[2]}
+		if name := firstLine.FindStringSubmatch(b.text); name != nil {
+			b.file = name[1]
+		}
+		all = append(all, b)
+	}
+	if len(all) < 15 {
+		t.Fatalf("only %d blocks", len(all))
+	}
+	return all
+}
+
+func TestDocsKnowEveryBlock(t *testing.T) {
+	for _, b := range blocks(t) {
+		switch {
+		case b.language == "sh":
+		case b.language == "yaml" && (b.file == "" || slices.Contains([]string{"values.yaml", "Chart.yaml", "templates/deployment.yaml"}, b.file)):
+		default:
+			t.Errorf("nothing checks the block\n%s", b.text)
+		}
+	}
+}
+
+// docsChart is the chart that a reader has after copying the blocks.
+func docsChart(t *testing.T) *chart.Chart {
+	t.Helper()
+	c := &chart.Chart{Metadata: &chart.Metadata{}}
+	for _, b := range blocks(t) {
+		switch b.file {
+		case "Chart.yaml":
+			if err := yaml.UnmarshalStrict([]byte(b.text), c.Metadata); err != nil {
+				t.Fatal(err)
+			}
+		case "templates/deployment.yaml":
+			c.Templates = append(c.Templates, &chart.File{Name: b.file, Data: []byte(b.text)})
+		}
+	}
+	sub := sidecarChart(t)
+	if len(c.Metadata.Dependencies) != 1 || c.Metadata.Dependencies[0].Version != sub.Metadata.Version {
+		t.Fatalf("dependencies %+v, the chart has version %s", c.Metadata.Dependencies, sub.Metadata.Version)
+	}
+	c.SetDependencies(sub)
+	return c
+}
+
+// docsValues are the values.yaml blocks.
+func docsValues(t *testing.T) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for _, b := range blocks(t) {
+		if b.file == "values.yaml" {
+			var values map[string]any
+			if err := yaml.UnmarshalStrict([]byte(b.text), &values); err != nil {
+				t.Fatalf("%v in\n%s", err, b.text)
+			}
+			all = append(all, values)
+		}
+	}
+	return all
+}
+
+func TestDocsChart(t *testing.T) {
+	all := docsValues(t)
+	for i, values := range all {
+		// Later blocks add to the first.
+		sub := values["token-sidecar"].(map[string]any)
+		if _, ok := sub["settingsFrom"]; !ok {
+			first := all[0]["token-sidecar"].(map[string]any)
+			sub["settingsFrom"], sub["existingSecret"] = first["settingsFrom"], first["existingSecret"]
+		}
+		text, err := renderText(docsChart(t), values, kubeVersion)
+		if err != nil {
+			t.Errorf("values.yaml %d: %v", i, err)
+			continue
+		}
+		objects := decode(t, text)
+		pod := onlyPod(t, objects)
+		if sub["terminationGracePeriodSeconds"] == nil {
+			checkPod(t, objects)
+		}
+		if fault := accepts(t, environ(t, objects, pod, t.TempDir())); fault != "" {
+			t.Errorf("values.yaml %d: %s", i, fault)
+		}
+	}
+}
+
+// docsManifests are the manifests for those without Helm.
+func docsManifests(t *testing.T) []runtime.Object {
+	t.Helper()
+	var objects []runtime.Object
+	for _, b := range blocks(t) {
+		if b.language == "yaml" && b.file == "" {
+			objects = append(objects, decode(t, b.text)...)
+		}
+	}
+	return objects
+}
+
+func TestDocsManifests(t *testing.T) {
+	objects := docsManifests(t)
+	checkPod(t, objects)
+	pod := onlyPod(t, objects)
+	if fault := accepts(t, environ(t, objects, pod, t.TempDir())); fault != "" {
+		t.Error(fault)
+	}
+
+	// They say the same as the chart, which people compare.
+	text, err := renderText(docsChart(t), docsValues(t)[0], kubeVersion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byChart := onlyPod(t, decode(t, text))
+	ours, _ := sidecar(t, pod)
+	theirs, _ := sidecar(t, byChart)
+	theirs.EnvFrom = ours.EnvFrom // the ConfigMap's name has the release's in it
+	if !reflect.DeepEqual(ours, theirs) {
+		a, _ := yaml.Marshal(theirs)
+		b, _ := yaml.Marshal(ours)
+		t.Errorf("the manifest's container is not the chart's: %s", firstDifference(string(a), string(b)))
+	}
+	if !reflect.DeepEqual(pod.Spec.Volumes, byChart.Spec.Volumes) {
+		t.Error("the manifest's volumes are not the chart's")
+	}
+}
+
+// externalSecret is as much of external-secrets.io/v1 as the documents use.
+type externalSecret struct {
+	meta.TypeMeta   `json:",inline"`
+	meta.ObjectMeta `json:"metadata"`
+	Spec            struct {
+		RefreshInterval string                      `json:"refreshInterval"`
+		SecretStoreRef  struct{ Name, Kind string } `json:"secretStoreRef"`
+		Target          struct{ Name string }       `json:"target"`
+		Data            []struct {
+			SecretKey string                         `json:"secretKey"`
+			RemoteRef struct{ Key, Property string } `json:"remoteRef"`
+		} `json:"data"`
+	} `json:"spec"`
+}
+
+func (e *externalSecret) DeepCopyObject() runtime.Object { c := *e; return &c }
+
+// TestDocsLinks follows links between the documents.
+func TestDocsLinks(t *testing.T) {
+	slug := func(heading string) string {
+		heading = regexp.MustCompile("[^a-z0-9 -]").ReplaceAllString(strings.ToLower(heading), "")
+		return strings.ReplaceAll(heading, " ", "-")
+	}
+	headings := func(file string) map[string]bool {
+		found := map[string]bool{}
+		for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(string(read(t, file)), -1) {
+			found[slug(m[1])] = true
+		}
+		return found
+	}
+	for _, name := range []string{"kubernetes.md", "runbook.md"} {
+		for _, m := range regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`).FindAllStringSubmatch(string(read(t, root+"/docs/"+name)), -1) {
+			file := root + "/docs/" + m[1]
+			if m[1] == "" {
+				file = root + "/docs/" + name
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s links to %s", name, m[1])
+			} else if m[2] != "" && !headings(file)[m[2]] {
+				t.Errorf("%s links to %s#%s", name, m[1], m[2])
+			}
+		}
+	}
+}

@@ -1,0 +1,78 @@
+package tests
+
+import (
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// TestRefusals gives values that must not be installed, and a word that the
+// refusal must name.
+func TestRefusals(t *testing.T) {
+	for name, c := range map[string]struct{ values, names string }{
+		"a typo at the top":             {"podMoniter: {enabled: true}", "podMoniter"},
+		"a typo inside":                 {"podMonitor: {enable: true}", "enable"},
+		"a setting that does not exist": {"settings: {OCLC_INSTITUTE: x}", "OCLC_INSTITUTE"},
+		"a setting with its prefix":     {"settings: {SIDECAR_LOG_LEVEL: info}", "SIDECAR_LOG_LEVEL"},
+		"a secret in the ConfigMap":     {"settings: {OCLC_SECRET: x}", "OCLC_SECRET"},
+		"a key ring in the ConfigMap":   {"settings: {REDIS_KEYS: x}", "REDIS_KEYS"},
+		"a Redis URL in the ConfigMap":  {"settings: {REDIS_URL: x}", "REDIS_URL"},
+		"a numbered secret":             {"settings: {OAUTH2_0_CLIENT_SECRET: x}", "OAUTH2_0_CLIENT_SECRET"},
+		"a number with a leading zero":  {"settings: {OAUTH2_00_NAME: x}", "OAUTH2_00_NAME"},
+		"a value of the wrong choice":   {"settings: {LOG_LEVEL: verbose}", "LOG_LEVEL"},
+		"a duration without unit":       {"settings: {TOKEN_TIMEOUT: 10}", "TOKEN_TIMEOUT"},
+		"a size without unit":           {"settings: {REPLAY_LIMIT: 64}", "REPLAY_LIMIT"},
+		"an empty value":                {`settings: {OCLC_INSTITUTION: ""}`, "OCLC_INSTITUTION"},
+		"an address of the chart's":     {"settings: {ADMIN_LISTEN: ':1'}", "ADMIN_LISTEN"},
+		"a plain setting as a secret":   {"secrets: {LOG_LEVEL: info}", "LOG_LEVEL"},
+		"a source of two kinds":         {"settingsFrom: {OCLC_SECRET: {secret: a, configMap: b}}", "OCLC_SECRET"},
+		"a source with a typo":          {"settingsFrom: {OCLC_SECRET: {name: a}}", "name"},
+		"a source that nobody names":    {"settingsFrom: {OCLC_SECRET: {key: a}}", "existingSecret"},
+		"a setting from two places":     {"settings: {OCLC_WSKEY: a}\nsettingsFrom: {OCLC_WSKEY: {secret: b}}", "OCLC_WSKEY"},
+		"a secret from two places":      {"secrets: {OCLC_SECRET: a}\nsettingsFrom: {OCLC_SECRET: {secret: b}}", "OCLC_SECRET"},
+		"a path as a variable":          {"settingsFrom: {CA_FILE: {secret: b, as: env}}", "CA_FILE"},
+		"a short digest":                {"image: {digest: 'sha256:12'}", "digest"},
+		"a port out of range":           {"admin: {port: 99999}", "port"},
+		"grace too short for a drain":   {"terminationGracePeriodSeconds: 5", "terminationGracePeriodSeconds"},
+		"a drain longer than the grace": {"settings: {DRAIN_TIMEOUT: 40s}\nexample: {enabled: true}", "terminationGracePeriodSeconds"},
+		"a delay that fills the grace":  {"settings: {DRAIN_DELAY: 29s}\nexample: {enabled: true}", "terminationGracePeriodSeconds"},
+		"hours of drain":                {"settings: {DRAIN_TIMEOUT: 1h}\nexample: {enabled: true}", "3600s"},
+		"a monitor of what is closed":   {"admin: {expose: false}\npodMonitor: {enabled: true}", "admin.expose"},
+		"annotations of what is closed": {"admin: {expose: false}\nscrapeAnnotations: true\nexample: {enabled: true}", "admin.expose"},
+		"a label that is no text":       {"dashboard: {labels: {grafana_dashboard: 1}}", "grafana_dashboard"},
+		"a runbook that is no URL":      {"prometheusRule: {runbookURL: wiki}", "runbookURL"},
+		"an example without http":       {"example: {url: 'https://127.0.0.1'}", "url"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var values map[string]any
+			if err := yaml.UnmarshalStrict([]byte(c.values), &values); err != nil {
+				t.Fatal(err)
+			}
+			_, err := renderText(sidecarChart(t), values, kubeVersion)
+			if err == nil {
+				t.Fatal("it is rendered")
+			}
+			if !strings.Contains(err.Error(), c.names) {
+				t.Errorf("the refusal does not name %s: %v", c.names, err)
+			}
+		})
+	}
+}
+
+func TestRefusalsOfADependency(t *testing.T) {
+	none := map[string]any{}
+	if _, err := renderText(parent(t, ""), none, kubeVersion); err == nil || !strings.Contains(err.Error(), "no API is configured") {
+		t.Errorf("a sidecar without any API: %v", err)
+	}
+	some := map[string]any{"token-sidecar": map[string]any{"existingSecret": "s",
+		"settingsFrom": map[string]any{"OCLC_WSKEY": map[string]any{}, "OCLC_SECRET": map[string]any{}}}}
+	if _, err := renderText(parent(t, ""), some, "v1.28.5"); err == nil || !strings.Contains(err.Error(), "1.29") {
+		t.Errorf("a native sidecar on Kubernetes 1.28: %v", err)
+	}
+	for _, kube := range []string{"v1.29.0", "v1.33.4-gke.100", "v1.34.1+k3s1"} {
+		if _, err := renderText(parent(t, ""), some, kube); err != nil {
+			t.Errorf("%s: %v", kube, err)
+		}
+	}
+}
