@@ -16,10 +16,7 @@ var errAnswer = errors.New("the target's answer breaks HTTP")
 // filter looks at the head of an answer before anything of it is passed on.
 func (x *exchange) filter(res *http.Response) error {
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		x.tunnel = res.Body
-		if !x.upgrade {
-			return errAnswer // it was not asked to
-		}
+		x.tunnel = res.Body // ReverseProxy compares it with what was asked for
 		x.scrub(res.Header)
 		return nil
 	}

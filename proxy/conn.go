@@ -71,6 +71,15 @@ type dialer struct {
 	tls *tls.Config
 }
 
+// newDialer returns a dialer that offers the given protocols (ALPN).
+func newDialer(c Config, protocols ...string) *dialer {
+	return &dialer{
+		net: net.Dialer{Timeout: 10 * time.Second},
+		tls: &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12, NextProtos: protocols,
+			ClientSessionCache: tls.NewLRUClientSessionCache(64)},
+	}
+}
+
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := d.net.DialContext(ctx, network, address)
 	if err != nil {
@@ -85,6 +94,19 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 	if err != nil {
 		return nil, err
 	}
+	c, err := d.handshake(ctx, raw, address)
+	if err != nil {
+		return nil, err
+	}
+	if c.ConnectionState().NegotiatedProtocol == "h2" {
+		return c, nil
+	}
+	return newTargetConn(c), nil
+}
+
+// handshake makes raw a verified TLS connection, or closes it. Nothing is sent
+// on it before.
+func (d *dialer) handshake(ctx context.Context, raw net.Conn, address string) (*tls.Conn, error) {
 	config := d.tls.Clone()
 	config.ServerName, _, _ = net.SplitHostPort(address)
 	c := tls.Client(raw, config)
@@ -94,8 +116,5 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 		_ = raw.Close()
 		return nil, err
 	}
-	if c.ConnectionState().NegotiatedProtocol == "h2" {
-		return c, nil
-	}
-	return newTargetConn(c), nil
+	return c, nil
 }

@@ -30,7 +30,10 @@ func NewHosts(names []string, anyAddress bool) Hosts {
 func (h Hosts) Allowed(host string) bool {
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
-		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+		name = host
+		if inner, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inner, "]") {
+			name = inner[:len(inner)-1]
+		}
 	}
 	if h.names[name] || h.names[strings.ToLower(name)] {
 		return true

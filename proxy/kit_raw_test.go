@@ -75,10 +75,10 @@ func (c *rawClient) rest(d time.Duration) string {
 func (c *rawClient) closed() bool {
 	_ = c.SetReadDeadline(time.Now().Add(patience))
 	n, err := c.br.Read(make([]byte, 1))
-	return n == 0 && err != nil && !isTimeout(err)
+	return n == 0 && err != nil && !timedOut(err)
 }
 
-func isTimeout(err error) bool {
+func timedOut(err error) bool {
 	e, ok := err.(net.Error)
 	return ok && e.Timeout()
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"net/http"
@@ -18,7 +19,8 @@ type tlsTarget struct {
 	serve  func(http.ResponseWriter, *http.Request) // nil: "over TLS"
 }
 
-func newTLSTarget(t *testing.T) *tlsTarget {
+// newTLSTarget starts one that speaks no later version of TLS than maxVersion; 0 is any.
+func newTLSTarget(t *testing.T, maxVersion uint16) *tlsTarget {
 	target := &tlsTarget{}
 	target.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		target.served.Add(1)
@@ -30,6 +32,7 @@ func newTLSTarget(t *testing.T) *tlsTarget {
 	}))
 	target.EnableHTTP2 = true
 	target.Config.ErrorLog = quiet
+	target.TLS = &tls.Config{MaxVersion: maxVersion, MinVersion: min(maxVersion, tls.VersionTLS12)}
 	target.StartTLS()
 	t.Cleanup(target.Close)
 	trusted := x509.NewCertPool()

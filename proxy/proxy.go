@@ -78,7 +78,7 @@ func New(config Config) (*Proxy, error) {
 			}
 			at := r.Target.Scheme + "://" + r.Target.Host
 			if _, ok := targets[at]; !ok {
-				targets[at] = newConnections(config)
+				targets[at] = newConnections(config, r.Target)
 			}
 			p.addRoute(newRoute(r, u, targets[at], series))
 		}

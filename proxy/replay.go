@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+
+	"token-sidecar/upstream"
 )
 
 // keepBody reads a small body of known length before it is sent, if the
@@ -39,23 +41,31 @@ func (x *exchange) replayable() bool {
 		x.in.Header.Get("Upgrade") == ""
 }
 
-// again deals with a 401. A 401 does not prove that the token is bad, so it is
-// asked for another token once, and the request sent once more if there is
-// one. Otherwise the app gets the 401.
+// again deals with a 401: the request is sent once more if another token is to
+// be had. Otherwise the app gets the 401.
 func (x *exchange) again(req *http.Request, res *http.Response) (*http.Response, error) {
+	token, ok := x.another()
+	if !ok {
+		return res, nil
+	}
+	_ = res.Body.Close() // unread: it may never end
+	return x.send(req, token)
+}
+
+// another asks for another token in place of the one sent, which the target
+// answered 401 to. It reports false if there is none, or if the request cannot
+// be sent again. A 401 does not prove that the token is bad, so this is asked
+// once for a request.
+func (x *exchange) another() (upstream.Token, bool) {
 	tokens, rejected := x.proxy.config.Cache, x.sent
 	if !x.replayable() {
 		// The next request shall have a better token; this one cannot wait for it.
 		left, leave := context.WithCancel(context.Background())
 		leave()
 		tokens.Reject(left, x.key, rejected)
-		return res, nil
+		return upstream.Token{}, false
 	}
 	tokens.Reject(x.in.Context(), x.key, rejected)
 	token, err := x.token()
-	if err != nil || token.Same(rejected) {
-		return res, nil
-	}
-	_ = res.Body.Close() // unread: it may never end
-	return x.send(req, token)
+	return token, err == nil && !token.Same(rejected)
 }

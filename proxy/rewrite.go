@@ -49,10 +49,10 @@ var (
 // an upgraded connection is not looked at, so with h2c a client could send
 // requests of its own making, without our token or with its own.
 func (x *exchange) rewriteUpgrade(h http.Header) {
-	upgrade, asked := h["Upgrade"]
-	if !asked {
+	if _, asked := h["Upgrade"]; !asked {
 		return
 	}
+	upgrade := x.in.Header["Upgrade"] // ReverseProxy leaves only the first
 	x.upgrade = len(upgrade) == 1 && strings.EqualFold(upgrade[0], webSocket) &&
 		x.in.Method == http.MethodGet && x.in.ContentLength == 0
 	if !x.upgrade {

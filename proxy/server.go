@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,7 +15,13 @@ type Server struct {
 	http   http.Server
 	cut    context.CancelFunc // ends the context of every request
 	active sync.WaitGroup     // handlers, those of hijacked connections included
+	open   atomic.Int64       // connections, those of hijacked ones excluded
 }
+
+// maxConnections bounds the connections of clients to one Server, so that slow
+// or forgotten ones leave files to open for those to the targets. One too many
+// is closed at once.
+const maxConnections = 4096
 
 // NewServer returns a Server for h, with limits on slow and idle clients. It
 // speaks HTTP/1 only: clear-text HTTP/2 has no use on loopback.
@@ -36,8 +43,21 @@ func NewServer(h http.Handler) *Server {
 		DisableGeneralOptionsHandler: true, // the guard sees OPTIONS * too
 		ErrorLog:                     quiet,
 		Protocols:                    protocols,
+		ConnState:                    s.count,
 	}
 	return s
+}
+
+// count keeps the number of open connections, and closes the one too many.
+func (s *Server) count(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if s.open.Add(1) > maxConnections {
+			_ = c.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		s.open.Add(-1)
+	}
 }
 
 // Serve accepts connections until Shutdown. It returns http.ErrServerClosed

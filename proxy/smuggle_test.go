@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -155,7 +156,7 @@ func TestA12_ExpectContinue(t *testing.T) {
 		})
 		c := dialRaw(t, s.addr)
 		c.write(head)
-		if a := c.read("POST"); a.status < 200 || !strings.HasPrefix(status, a.header.Get(":")+status[:1]) || a.body != "no" {
+		if a := c.read("POST"); !strings.HasPrefix(status, strconv.Itoa(a.status)) || a.body != "no" {
 			t.Errorf("%s became %d %q", status, a.status, a.body)
 		}
 	}

@@ -1,34 +1,31 @@
 package proxy
 
 import (
-	"crypto/tls"
-	"net"
 	"net/http"
+	"net/url"
 	"time"
 )
 
 // connections are those to one target.
 type connections struct {
+	lean     *leanPool
 	requests *http.Transport
 	upgrades *http.Transport // HTTP/1 only; upgraded connections live long, and must not use up those for requests
 }
 
-func newConnections(c Config) connections {
-	return connections{newTransport(c, "h2", "http/1.1"), newTransport(c, "http/1.1")}
+func newConnections(c Config, target *url.URL) connections {
+	return connections{newLeanPool(c, target), newTransport(c, "h2", "http/1.1"), newTransport(c, "http/1.1")}
 }
 
 func (c connections) closeIdle() {
+	c.lean.closeIdle()
 	c.requests.CloseIdleConnections()
 	c.upgrades.CloseIdleConnections()
 }
 
 // newTransport returns a transport that offers the given protocols (ALPN).
 func newTransport(c Config, protocols ...string) *http.Transport {
-	d := &dialer{
-		net: net.Dialer{Timeout: 10 * time.Second},
-		tls: &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12, NextProtos: protocols,
-			ClientSessionCache: tls.NewLRUClientSessionCache(64)},
-	}
+	d := newDialer(c, protocols...)
 	return &http.Transport{
 		// No Proxy: HTTP_PROXY and its kin must not send tokens elsewhere.
 		DialContext:            d.dial,

@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+
+	"token-sidecar/upstream"
+)
+
+func TestB4_Host(t *testing.T) {
+	s := newSide(t, setup{config: func(c *Config) { c.Hosts = NewHosts([]string{"sidecar.internal"}, false) }})
+	s.warm()
+	for _, host := range []string{"localhost", "localhost:8080", "LOCALHOST", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8080", "sidecar.internal", "sidecar.internal:80"} {
+		if a := s.get("/alpha/x", "Host: "+host); a.status != 200 {
+			t.Errorf("%s: %d", host, a.status)
+		}
+	}
+	before := len(s.up.requests())
+	for _, host := range []string{"attacker.example", "attacker.example:8080", "localhost.", "127.0.0.1.evil", "0x7f000001", "2130706433", "127.1",
+		"169.254.169.254", "127.0.0.2", "[::2]", "localhost.evil", "evil-localhost", "user@localhost", "0.0.0.0", "sidecar.internal.", "", "[::1"} {
+		for _, method := range []string{"GET", "HEAD", "POST"} {
+			if a := s.send(method, "/alpha/x", "", "Host: "+host); a.status != 403 && a.status != 400 {
+				t.Errorf("%s with Host %q: %d", method, host, a.status)
+			}
+		}
+	}
+	for _, head := range []string{"GET /alpha/x HTTP/1.0\r\n\r\n", "GET /alpha/x HTTP/1.1\r\n\r\n", "GET /alpha/x HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n",
+		"GET /alpha/x HTTP/1.1\r\nHost: local\x01host\r\n\r\n", "GET http://localhost/alpha/x HTTP/1.1\r\nHost: localhost\r\n\r\n"} {
+		c := dialRaw(t, s.addr)
+		c.write(head)
+		if a := c.read("GET"); a.status < 400 {
+			t.Errorf("%q: %d", head, a.status)
+		}
+	}
+	if len(s.up.requests()) != before {
+		t.Error("refused, yet forwarded")
+	}
+	s.get("/alpha/x", "Host: evil").problem(t, 403, "host_not_allowed")
+	any := NewHosts(nil, true)
+	for host, want := range map[string]bool{"10.0.0.1:8080": true, "[fd00::1]:80": true, "fd00::1": true, "evil.example": false, "": false, "1.2.3": false} {
+		if any.Allowed(host) != want {
+			t.Errorf("any address: %q is %v", host, !want)
+		}
+	}
+	if (Hosts{}).Allowed("localhost") {
+		t.Error("the zero Hosts allows a name")
+	}
+}
+
+func TestB5_Browsers(t *testing.T) {
+	s := newSide(t, setup{})
+	for _, line := range []string{"Origin: https://evil.example", "Origin: null", "Origin: http://localhost:8080", "Sec-Fetch-Site: cross-site",
+		"Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none", "Referer: http://localhost/", "referer:", "Access-Control-Request-Method: GET",
+		"Access-Control-Request-Private-Network: true"} {
+		for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS"} {
+			a := s.send(method, "/alpha/x", "", line)
+			if method == "HEAD" {
+				if a.status != 403 {
+					t.Errorf("HEAD with %s: %d", line, a.status)
+				}
+				continue
+			}
+			a.problem(t, 403, "browser_refused")
+			if a.header.Get("Access-Control-Allow-Origin") != "" {
+				t.Error("a page may read the answer")
+			}
+		}
+	}
+	s.untouched()
+}
+
+func TestB14_CallerToken(t *testing.T) {
+	secret := upstream.NewSecret("caller-secret")
+	s := newSide(t, setup{config: func(c *Config) { c.CallerToken = secret }})
+	for _, lines := range [][]string{nil, {"X-Sidecar-Token:"}, {"X-Sidecar-Token: caller-secre"}, {"X-Sidecar-Token: caller-secret2"},
+		{"X-Sidecar-Token: CALLER-SECRET"}, {"X-Sidecar-Token: " + strings.Repeat("x", 10_000)}, {"Authorization: caller-secret"},
+		{"X-Sidecar-Token: caller-secret", "X-Sidecar-Token: caller-secret"}, {"X-Sidecar-Token: caller-secret, caller-secret"}} {
+		s.get("/alpha/x", lines...).problem(t, 403, "caller_refused")
+	}
+	s.untouched()
+	if a := s.get("/alpha/x", "X-Sidecar-Token: caller-secret"); a.status != 200 {
+		t.Errorf("the right one: %d", a.status)
+	}
+	secret.Replace("other")
+	s.get("/alpha/x", "X-Sidecar-Token: caller-secret").problem(t, 403, "caller_refused")
+}
+
+func TestJ6_RequestLimits(t *testing.T) {
+	s := newSide(t, setup{})
+	for name, head := range map[string]string{
+		"1 MiB header":  "GET /alpha/x HTTP/1.1\r\nHost: localhost\r\nX-A: " + strings.Repeat("a", 1<<20) + "\r\n\r\n",
+		"1 MiB URL":     "GET /alpha/" + strings.Repeat("a", 1<<20) + " HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"10k lines":     "GET /alpha/x HTTP/1.1\r\nHost: localhost\r\n" + strings.Repeat("X-A: 1\r\n", 10_000) + "\r\n",
+		"501 lines":     "GET /alpha/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + strings.Repeat("A: 1\r\n", 501) + "\r\n",
+		"endless lines": "GET /alpha/x HTTP/1.1\r\nHost: localhost\r\n" + strings.Repeat("A: 1\r\n", 100_000),
+	} {
+		c := dialRaw(t, s.addr)
+		go c.write(head)
+		if got := c.rest(patience); !strings.HasPrefix(got, "HTTP/1.1 431 ") {
+			t.Errorf("%s: %.80q", name, got)
+		}
+	}
+	s.untouched()
+	if a := s.get("/alpha/x", "X-A: "+strings.Repeat("a", 32<<10)); a.status != 200 {
+		t.Errorf("a header of 32 KiB: %d", a.status)
+	}
+}
+
+func TestJ7_NoHTTP2(t *testing.T) {
+	s := newSide(t, setup{})
+	c := dialRaw(t, s.addr)
+	c.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+	if got := c.rest(patience); strings.Contains(got, "\x00") || !strings.HasPrefix(got, "HTTP/1.1 505") {
+		t.Errorf("the preface got %q", got)
+	}
+	a := s.get("/alpha/x", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+	if a.status != 200 || a.proto != "HTTP/1.1" {
+		t.Errorf("h2c: %d %s", a.status, a.proto)
+	}
+}

@@ -1,0 +1,309 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"token-sidecar/upstream"
+)
+
+// The lean way serves the plain case with one goroutine and few copies: no
+// streamed request body, no upgrade, HTTP/1.1 to the target. Everything else
+// takes the general way of forward.go. Both follow the same rules: rewrite.go
+// for what ends here, answer.go for what comes back, replay.go for a 401.
+
+// plain reports whether the lean way can serve the request.
+func (x *exchange) plain() bool {
+	if x.in.ContentLength != 0 && x.body == nil {
+		return false
+	}
+	for _, name := range [...]string{"Upgrade", "Expect", "Te", "Trailer"} {
+		if _, there := x.in.Header[name]; there {
+			return false
+		}
+	}
+	return true
+}
+
+// forwardLean sends the request on and the answer back. It reports false if it
+// cannot, and has then neither sent nor answered anything.
+func (x *exchange) forwardLean() bool {
+	pool := x.route.connections.lean
+	token, err := x.token()
+	if err != nil {
+		x.fail(tokenError{err})
+		return true
+	}
+	c, res, err := x.exchangeLean(pool, token)
+	if errors.Is(err, errNotLean) {
+		return false
+	}
+	if err == nil && res.StatusCode == http.StatusUnauthorized {
+		if next, ok := x.another(); ok {
+			pool.drop(c) // its answer stays unread: it may never end
+			c, res, err = x.exchangeLean(pool, next)
+		}
+	}
+	if err == nil {
+		if err = x.filter(res); err != nil {
+			pool.drop(c)
+		}
+	}
+	if err != nil {
+		x.fail(x.blame(err))
+		return true
+	}
+	x.answerLean(pool, c, res)
+	return true
+}
+
+// blame finds out whose fault a failure is: the app's that left, or the target's.
+func (x *exchange) blame(err error) error {
+	if x.in.Context().Err() != nil {
+		return context.Canceled
+	}
+	return err
+}
+
+// exchangeLean sends the request with token and reads the head of the answer.
+// A kept connection may turn out to be dead; if nothing came back on it and
+// sending twice does no harm, the request goes out again on a new one (RFC 9110
+// section 9.2.2).
+func (x *exchange) exchangeLean(pool *leanPool, token upstream.Token) (*leanConn, *http.Response, error) {
+	for attempt := 0; ; attempt++ {
+		c, err := pool.get(x.in.Context(), attempt == 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		x.sent = token
+		if !time.Now().Before(token.Expiry()) { // the connection took its time
+			if x.sent, err = x.token(); err != nil {
+				pool.put(c)
+				return nil, nil, tokenError{err}
+			}
+		}
+		c.watch(x.in.Context())
+		res, err := x.roundTripLean(c)
+		if err == nil {
+			return c, res, nil
+		}
+		again := c.reused && !c.answered && sendTwice(x.in.Method) && x.in.Context().Err() == nil && !isTimeout(err)
+		pool.drop(c)
+		if !again {
+			return nil, nil, err
+		}
+	}
+}
+
+// sendTwice lists the methods of which net/http's Transport too sends a request
+// again when a kept connection breaks.
+func sendTwice(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// roundTripLean writes the request and reads the head of its answer, passing
+// informational answers on.
+func (x *exchange) roundTripLean(c *leanConn) (*http.Response, error) {
+	if limit := x.proxy.config.TargetTimeout; limit > 0 {
+		_ = c.SetDeadline(time.Now().Add(limit))
+	}
+	x.writeHead(c)
+	if len(x.body) > 0 {
+		_, _ = c.out.Write(x.body)
+	}
+	if err := c.out.Flush(); err != nil {
+		return nil, err
+	}
+	for {
+		res, err := c.readHead(x.in.Method)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case res.StatusCode == http.StatusSwitchingProtocols:
+			return nil, errAnswer // it was not asked to
+		case res.StatusCode >= 200:
+			// The body may take any time. If the app left meanwhile, the deadline
+			// that ends the connection must not be taken away again.
+			_ = c.SetDeadline(time.Time{})
+			return res, x.in.Context().Err()
+		}
+		if err := x.passInformational(res); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// passInformational hands a 1xx answer to the app.
+func (x *exchange) passInformational(res *http.Response) error {
+	if x.informational++; x.informational > maxInformational {
+		return errAnswer
+	}
+	if !x.in.ProtoAtLeast(1, 1) {
+		return nil // RFC 9110 section 15.2
+	}
+	x.scrub(res.Header)
+	h := x.out.Header()
+	for name, values := range res.Header {
+		h[name] = values
+	}
+	x.out.WriteHeader(res.StatusCode)
+	clear(h)
+	return nil
+}
+
+// writeHead writes request line and header to the connection's buffer, which
+// keeps any error for Flush. net/http has checked every name and value.
+func (x *exchange) writeHead(c *leanConn) {
+	w := c.out
+	put := func(parts ...string) {
+		for _, p := range parts {
+			_, _ = w.WriteString(p)
+		}
+	}
+	put(x.in.Method, " ", x.path, x.query, " HTTP/1.1\r\nHost: ", x.route.Target.Host, "\r\nAuthorization: ",
+		x.sent.Authorization(), "\r\n")
+	connection := x.in.Header["Connection"]
+	loop := false
+	for name, values := range x.in.Header {
+		if hopByHop(name) || name == "Authorization" || name == "Content-Length" || endsHere(name) ||
+			(connection != nil && named(connection, name)) {
+			continue
+		}
+		for _, v := range values {
+			put(name, ": ", v, "\r\n")
+		}
+		loop = loop || name == loopHeader
+	}
+	put(loopHeader, ": ", loopID, "\r\n")
+	switch {
+	case len(x.body) > 0:
+		put("Content-Length: ", strconv.Itoa(len(x.body)), "\r\n")
+	case x.in.Method == http.MethodPost || x.in.Method == http.MethodPut || x.in.Method == http.MethodPatch:
+		put("Content-Length: 0\r\n") // RFC 9110 section 8.6
+	}
+	put("\r\n")
+}
+
+// hopByHop reports whether a header is about one connection only (RFC 9110
+// section 7.6.1), or was when it was still in use.
+func hopByHop(name string) bool {
+	switch name {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
+}
+
+// named reports whether a Connection header names the header name.
+func named(connection []string, name string) bool {
+	for _, line := range connection {
+		for option := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.Trim(option, " \t"), name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// answerLean passes the answer on, and gives the connection back if all of it
+// was read.
+func (x *exchange) answerLean(pool *leanPool, c *leanConn, res *http.Response) {
+	h := x.out.Header()
+	connection := res.Header["Connection"]
+	for name, values := range res.Header {
+		if !hopByHop(name) && (connection == nil || !named(connection, name)) {
+			h[name] = values
+		}
+	}
+	announced := announce(h, res.Trailer)
+	x.out.WriteHeader(res.StatusCode)
+	if err := x.copyBody(res); err != nil {
+		pool.drop(c)
+		panic(http.ErrAbortHandler) // a part must not pass for the whole
+	}
+	_ = res.Body.Close() // all is read: this only fills the trailers in
+	passTrailers(&x.out, res.Trailer, announced)
+	if res.Close || !c.release() {
+		pool.drop(c)
+		return
+	}
+	pool.put(c)
+}
+
+// copyBody copies the body; a stream without a known end is flushed as it comes.
+func (x *exchange) copyBody(res *http.Response) error {
+	if res.Body == http.NoBody || x.in.Method == http.MethodHead {
+		return nil
+	}
+	stream := res.ContentLength < 0 || strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream")
+	var flush func() error
+	if stream {
+		flush = http.NewResponseController(x.out.ResponseWriter).Flush
+		_ = flush()
+	}
+	buffer := buffers.Get()
+	defer buffers.Put(buffer)
+	for {
+		n, err := res.Body.Read(buffer)
+		if n > 0 {
+			if _, err := x.out.Write(buffer[:n]); err != nil {
+				return err
+			}
+			if stream {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// announce names the trailers that are known beforehand.
+func announce(h, trailer http.Header) int {
+	if len(trailer) == 0 {
+		return 0
+	}
+	names := make([]string, 0, len(trailer))
+	for name := range trailer {
+		names = append(names, name)
+	}
+	h["Trailer"] = append(h["Trailer"], strings.Join(names, ", "))
+	return len(trailer)
+}
+
+// passTrailers hands the trailers on, those that were not announced too.
+func passTrailers(w http.ResponseWriter, trailer http.Header, announced int) {
+	if len(trailer) == 0 {
+		return
+	}
+	// Else net/http counts a short body and leaves no room for trailers.
+	_ = http.NewResponseController(w).Flush()
+	prefix := ""
+	if len(trailer) != announced {
+		prefix = http.TrailerPrefix
+	}
+	for name, values := range trailer {
+		for _, v := range values {
+			w.Header().Add(prefix+name, v)
+		}
+	}
+}

@@ -1,0 +1,44 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"strings"
+	"testing"
+
+	"token-sidecar/upstream"
+)
+
+func TestB13_CertificateNotTrusted(t *testing.T) {
+	target := newTLSTarget(t, 0)
+	for name, roots := range target.roots {
+		s := newSide(t, setup{config: func(c *Config) { c.Roots = roots }, upstreams: func(s *side) []upstream.Upstream {
+			return []upstream.Upstream{s.oauth2("alpha", target.url)}
+		}})
+		a := s.get("/alpha/x")
+		if name == "trusted" {
+			if a.status != 200 || a.body != "over TLS" {
+				t.Errorf("trusted: %d %s", a.status, a.body)
+			}
+			continue
+		}
+		a.problem(t, 502, "target_unreachable")
+		if got := a.header.Get("Proxy-Status"); !strings.Contains(got, "tls_certificate_error") {
+			t.Errorf("%s: Proxy-Status is %q", name, got)
+		}
+	}
+	if n := target.served.Load(); n != 1 {
+		t.Errorf("%d requests were sent, want the trusted one", n)
+	}
+	// A certificate for another name, and a version of TLS that is too old.
+	old := newTLSTarget(t, tls.VersionTLS11)
+	for name, at := range map[string]*tlsTarget{strings.Replace(target.url, "127.0.0.1", "localhost", 1): target, old.url: old} {
+		served := at.served.Load()
+		s := newSide(t, setup{config: func(c *Config) { c.Roots = at.roots["trusted"] }, upstreams: func(s *side) []upstream.Upstream {
+			return []upstream.Upstream{s.oauth2("alpha", name)}
+		}})
+		s.get("/alpha/x").problem(t, 502, "target_unreachable")
+		if at.served.Load() != served {
+			t.Errorf("%s: a request was sent", name)
+		}
+	}
+}

@@ -1,0 +1,217 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"token-sidecar/upstream"
+)
+
+// echoing is a sidecar before a WebSocket server that echoes, with the token it
+// was asked with and a channel that tells when a connection ended.
+func echoing(t *testing.T) (s *side, seen *atomic.Value, ended chan error) {
+	seen, ended = &atomic.Value{}, make(chan error, 8)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Store(r.Header.Get("Authorization"))
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		c.SetReadLimit(4 << 20)
+		defer func() { _ = c.CloseNow() }()
+		for {
+			kind, message, err := c.Read(context.Background())
+			if err == nil && string(message) == "drop" {
+				err = io.EOF
+			}
+			if err == nil {
+				err = c.Write(context.Background(), kind, message)
+			}
+			if err != nil {
+				ended <- err
+				return
+			}
+		}
+	}))
+	t.Cleanup(server.Close)
+	s = newSide(t, setup{upstreams: func(s *side) []upstream.Upstream {
+		return []upstream.Upstream{s.oauth2("alpha", server.URL)}
+	}})
+	return s, seen, ended
+}
+
+func dialWebSocket(t *testing.T, addr string) *websocket.Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, _, err := websocket.Dial(ctx, "ws://"+addr+"/alpha/socket", &websocket.DialOptions{HTTPClient: client(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetReadLimit(4 << 20)
+	t.Cleanup(func() { _ = c.CloseNow() })
+	return c
+}
+
+func TestG6_WebSocket(t *testing.T) {
+	s, seen, ended := echoing(t)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c := dialWebSocket(t, s.addr)
+	if seen.Load() != "Bearer "+tokenOf(1) {
+		t.Errorf("Authorization was %q", seen.Load())
+	}
+	for _, message := range [][]byte{[]byte("hello"), bytes.Repeat([]byte("x"), 1<<20)} {
+		if err := c.Write(ctx, websocket.MessageBinary, message); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := c.Read(ctx); err != nil || !bytes.Equal(got, message) {
+			t.Fatalf("%d bytes came back, %v", len(got), err)
+		}
+	}
+	began := time.Now()
+	_ = c.CloseNow() // the client drops
+	<-ended
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the target's side ended after %v", took)
+	}
+	eventually(t, "a line in the log", func() bool { return strings.Contains(s.log.String(), `"status":101`) })
+
+	c = dialWebSocket(t, s.addr)
+	began = time.Now()
+	_ = c.Write(ctx, websocket.MessageText, []byte("drop")) // the target drops
+	if _, _, err := c.Read(ctx); err == nil || time.Since(began) > time.Second {
+		t.Errorf("the client's side ended after %v with %v", time.Since(began), err)
+	}
+}
+
+func TestH2_ShutdownCutsUpgraded(t *testing.T) {
+	s, _, ended := echoing(t)
+	addr, server := serve(t, s.proxy.Handler())
+	c := dialWebSocket(t, addr)
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err := server.Shutdown(ctx)
+	if took := time.Since(began); err != context.DeadlineExceeded || took < 200*time.Millisecond || took > 2*time.Second {
+		t.Errorf("Shutdown returned %v after %v", err, took)
+	}
+	<-ended
+	if _, _, err := c.Read(context.Background()); err == nil {
+		t.Error("the client's side lives on")
+	}
+}
+
+func TestH2_ShutdownWaitsForUpgraded(t *testing.T) {
+	s, _, _ := echoing(t)
+	addr, server := serve(t, s.proxy.Handler())
+	c := dialWebSocket(t, addr)
+	done := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	go func() { done <- server.Shutdown(ctx) }()
+	if err := c.Write(ctx, websocket.MessageText, []byte("hello")); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := c.Read(ctx); err != nil {
+		t.Error(err)
+	}
+	_ = c.CloseNow()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestH2_ShutdownCutsStreams(t *testing.T) {
+	s := newSide(t, setup{})
+	addr, server := serve(t, s.proxy.Handler())
+	came, left := make(chan bool), make(chan bool)
+	s.up.play(func(r *upRequest) bool {
+		r.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+		close(came)
+		_, _ = r.br.ReadByte()
+		close(left)
+		return false
+	})
+	res, err := client(t).Get("http://" + addr + "/alpha/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-came
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != context.DeadlineExceeded {
+		t.Errorf("Shutdown: %v", err)
+	}
+	<-left
+	if _, err := io.ReadAll(res.Body); err == nil {
+		t.Error("a cut stream looks whole")
+	}
+	_ = res.Body.Close()
+}
+
+// A WebSocket needs HTTP/1, also to a target that speaks HTTP/2.
+func TestWebSocketOverTLS(t *testing.T) {
+	target := newTLSTarget(t, 0)
+	target.serve = func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		_ = c.Write(r.Context(), websocket.MessageText, []byte(r.Proto))
+		_ = c.CloseNow()
+	}
+	s := newSide(t, setup{config: func(c *Config) { c.Roots = target.roots["trusted"] }, upstreams: func(s *side) []upstream.Upstream {
+		return []upstream.Upstream{s.oauth2("alpha", target.url)}
+	}})
+	_, got, err := dialWebSocket(t, s.addr).Read(context.Background())
+	if err != nil || string(got) != "HTTP/1.1" {
+		t.Errorf("%q, %v", got, err)
+	}
+	target.serve = func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }
+	if a := s.get("/alpha/x"); a.body != "HTTP/2.0" {
+		t.Errorf("an ordinary request went by %q", a.body)
+	}
+}
+
+func TestUpgradesOtherThanWebSocket(t *testing.T) {
+	s := newSide(t, setup{})
+	for _, lines := range [][]string{
+		{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"}, {"Connection: Upgrade", "Upgrade: TLS/1.0"},
+		{"Connection: Upgrade", "Upgrade: websocket, h2c"}, {"Connection: Upgrade", "Upgrade: websocket", "Upgrade: h2c"},
+		{"Connection: Upgrade", "Upgrade:"},
+	} {
+		if a := s.get("/alpha/x", lines...); a.status != 200 {
+			t.Errorf("%q: %d", lines, a.status)
+		}
+		if r := s.up.last(); r.header("upgrade") != nil || r.header("connection") != nil || r.header("http2-settings") != nil {
+			t.Errorf("%q: the target saw %q", lines, r.head)
+		}
+	}
+	if a := s.send("POST", "/alpha/x", "body", "Connection: Upgrade", "Upgrade: websocket"); a.status != 200 || s.up.last().header("upgrade") != nil {
+		t.Errorf("POST: %d", a.status)
+	}
+	// The target switches to something else than it was asked for.
+	for _, says := range []string{"Upgrade: h2c\r\nConnection: Upgrade\r\n", "Upgrade: websocket\r\n", "Connection: Upgrade\r\n", ""} {
+		s.up.play(func(r *upRequest) bool {
+			r.say("HTTP/1.1 101 Switching Protocols\r\n" + says + "\r\n")
+			_, _ = r.br.ReadByte() // until the sidecar closes
+			return false
+		})
+		s.get("/alpha/x", "Connection: Upgrade", "Upgrade: websocket").problem(t, 502, "target_unreachable")
+		eventually(t, "the end of the connection", func() bool {
+			s.up.mu.Lock()
+			defer s.up.mu.Unlock()
+			return len(s.up.conns) <= 1 // one idle, of the requests above
+		})
+	}
+}
