@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -166,6 +167,12 @@ func TestB3_OnlyTargetsAreDialled(t *testing.T) {
 	s := newSide(t, setup{})
 	var mu sync.Mutex
 	dialled := map[string]bool{}
+	s.proxy.routes["alpha"].connections.lean.dialer.net.Control = func(_, address string, _ syscall.RawConn) error {
+		mu.Lock()
+		defer mu.Unlock()
+		dialled[address] = true
+		return nil
+	}
 	for _, transport := range []*http.Transport{s.proxy.routes["alpha"].connections.requests, s.proxy.routes["alpha"].connections.upgrades} {
 		if transport.Proxy != nil {
 			t.Error("a proxy is set")

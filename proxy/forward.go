@@ -16,6 +16,9 @@ import (
 // after everything a client sends was dealt with, and nothing of it can take
 // the token off again.
 func (x *exchange) forward() {
+	if !x.proxy.config.general && x.plain() && x.forwardLean() {
+		return
+	}
 	if x.in.ContentLength != 0 && x.body == nil {
 		// Else net/http reads on in the body before it sends the answer, and a
 		// client that waits for the answer first would wait for ever.

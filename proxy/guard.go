@@ -43,6 +43,15 @@ func (p *Proxy) guard(r *http.Request) error {
 	return nil
 }
 
+// allowed lists the methods for an Allow header: not all there are, since any
+// other method is forwarded too.
+func (x *exchange) allowed() string {
+	if strings.HasPrefix(x.in.RequestURI, vendPrefix) {
+		return http.MethodPost
+	}
+	return "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+}
+
 // methodAllowed accepts any method token but those with a meaning of their own
 // for a proxy (CONNECT, TRACE: RFC 9110 section 9.3) or for HTTP/2 (PRI).
 func methodAllowed(method string) bool {

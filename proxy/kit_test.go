@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -26,9 +27,21 @@ import (
 	"token-sidecar/upstream/upstreamtest"
 )
 
+// general has the tests run the general way only. make test runs them both ways.
+var general = flag.Bool("general", false, "leave the lean way out")
+
 func TestMain(m *testing.M) {
+	flag.Parse()
 	log.SetOutput(io.Discard) // net/http quotes there what targets send unasked
 	goleak.VerifyTestMain(m)
+}
+
+// protocol is what an ordinary request to a TLS target goes by.
+func protocol() string {
+	if *general {
+		return "HTTP/2.0"
+	}
+	return "HTTP/1.1"
 }
 
 // patience is how long a test waits for what must come.
@@ -115,7 +128,7 @@ func newSide(t *testing.T, o setup) *side {
 	s.cache = cache.New(cache.Config{Upstreams: list, Metrics: m})
 	t.Cleanup(func() { _ = s.cache.Close() })
 	config := Config{Upstreams: list, Cache: s.cache, Metrics: m, Log: zerolog.New(s.log), Hosts: NewHosts(nil, false),
-		ReplayMethods: []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}, ReplayLimit: 64 << 10, TargetTimeout: patience}
+		general: *general, ReplayMethods: []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}, ReplayLimit: 64 << 10, TargetTimeout: patience}
 	if o.config != nil {
 		o.config(&config)
 	}

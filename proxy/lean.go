@@ -130,8 +130,8 @@ func (x *exchange) roundTripLean(c *leanConn) (*http.Response, error) {
 			return nil, err
 		}
 		switch {
-		case res.StatusCode == http.StatusSwitchingProtocols:
-			return nil, errAnswer // it was not asked to
+		case res.StatusCode == http.StatusSwitchingProtocols, res.StatusCode < 100:
+			return nil, errAnswer // it was not asked to switch
 		case res.StatusCode >= 200:
 			// The body may take any time. If the app left meanwhile, the deadline
 			// that ends the connection must not be taken away again.
@@ -230,7 +230,7 @@ func (x *exchange) answerLean(pool *leanPool, c *leanConn, res *http.Response) {
 	}
 	announced := announce(h, res.Trailer)
 	x.out.WriteHeader(res.StatusCode)
-	if err := x.copyBody(res); err != nil {
+	if err := x.copyBody(c, res); err != nil {
 		pool.drop(c)
 		panic(http.ErrAbortHandler) // a part must not pass for the whole
 	}
@@ -243,29 +243,28 @@ func (x *exchange) answerLean(pool *leanPool, c *leanConn, res *http.Response) {
 	pool.put(c)
 }
 
-// copyBody copies the body; a stream without a known end is flushed as it comes.
-func (x *exchange) copyBody(res *http.Response) error {
-	if res.Body == http.NoBody || x.in.Method == http.MethodHead {
+// copyBody copies the body. What has come is flushed before more is waited for,
+// so that a stream arrives as it is sent.
+func (x *exchange) copyBody(c *leanConn, res *http.Response) error {
+	left := res.ContentLength // under zero: unknown
+	if left == 0 || x.in.Method == http.MethodHead {
 		return nil
-	}
-	stream := res.ContentLength < 0 || strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream")
-	var flush func() error
-	if stream {
-		flush = http.NewResponseController(x.out.ResponseWriter).Flush
-		_ = flush()
 	}
 	buffer := buffers.Get()
 	defer buffers.Put(buffer)
 	for {
+		if c.in.Buffered() == 0 {
+			if flusher, ok := x.out.ResponseWriter.(http.Flusher); ok {
+				flusher.Flush()
+			}
+		}
 		n, err := res.Body.Read(buffer)
 		if n > 0 {
 			if _, err := x.out.Write(buffer[:n]); err != nil {
 				return err
 			}
-			if stream {
-				if err := flush(); err != nil {
-					return err
-				}
+			if left -= int64(n); left == 0 {
+				return nil
 			}
 		}
 		if err == io.EOF {

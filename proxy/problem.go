@@ -125,6 +125,9 @@ func (x *exchange) fail(err error) {
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Proxy-Status", fmt.Sprintf("token-sidecar; error=%s; details=%q", p.cause, p.code))
+	if p.status == http.StatusMethodNotAllowed { // RFC 9110 section 15.5.6
+		h.Set("Allow", x.allowed())
+	}
 	if p.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retry.Seconds()))))
 	}

@@ -46,7 +46,9 @@ type Config struct {
 	TargetTimeout time.Duration
 	// Vend names the routes whose tokens may be handed to the app itself. Each
 	// must require a subject.
-	Vend []string
+	Vend    []string
+	general bool // leave the lean way out: tests run both ways
+
 	// Roots are the certificate authorities for targets; nil means the system's.
 	Roots *x509.CertPool
 }

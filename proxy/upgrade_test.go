@@ -178,7 +178,7 @@ func TestWebSocketOverTLS(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	target.serve = func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }
-	if a := s.get("/alpha/x"); a.body != "HTTP/2.0" {
+	if a := s.get("/alpha/x"); a.body != protocol() {
 		t.Errorf("an ordinary request went by %q", a.body)
 	}
 }

@@ -43,11 +43,10 @@ func (x *exchange) vend() error {
 	if err != nil || !x.proxy.vends[r.Name] {
 		return errUnknownRoute
 	}
+	x.route = r
 	if x.in.Method != http.MethodPost {
-		x.out.Header().Set("Allow", http.MethodPost)
 		return errMethod
 	}
-	x.route = r
 	if err := x.chooseKey(rest, query, false); err != nil {
 		return err
 	}

@@ -123,6 +123,9 @@ func TestVendRefusals(t *testing.T) {
 		if res.StatusCode != c.status || !strings.Contains(string(body), `"code":"`+c.code+`"`) {
 			t.Errorf("%s %s %v: %d %s, want %d %s", c.method, c.path, c.headers, res.StatusCode, body, c.status, c.code)
 		}
+		if c.status == 405 && res.Header.Get("Allow") != "POST" {
+			t.Errorf("Allow is %q", res.Header.Get("Allow"))
+		}
 		if c.code != "subject_refused" && provider.TokenRequests() != before {
 			t.Errorf("%s %s %v cost a token request", c.method, c.path, c.headers)
 		}

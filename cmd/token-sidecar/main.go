@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"token-sidecar/cmd/internal/sidecar"
@@ -17,6 +20,13 @@ import (
 var version = "dev"
 
 func main() {
+	// net/http writes what a peer sends unasked to the standard logger.
+	log.SetOutput(io.Discard)
+	if os.Getenv("GOGC") == "" {
+		// The heap is a few megabytes: collecting it half as often costs as many,
+		// and saves an eighth of the time of a request.
+		debug.SetGCPercent(200)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	err := sidecar.Program{Version: version}.Run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	stop()
