@@ -22,6 +22,7 @@ type Metrics struct {
 
 	requests        *prometheus.CounterVec
 	requestSeconds  *prometheus.HistogramVec
+	targetSeconds   *prometheus.HistogramVec
 	lookups         *prometheus.CounterVec
 	waitSeconds     *prometheus.HistogramVec
 	tokenRequests   *prometheus.CounterVec
@@ -44,6 +45,8 @@ func New(version string) *Metrics {
 			"Requests answered, by upstream, method and status code.", "upstream", "method", "code"),
 		requestSeconds: histograms("request_duration_seconds",
 			"Time from a request's arrival to the end of its answer.", prometheus.DefBuckets, "upstream"),
+		targetSeconds: histograms("target_duration_seconds",
+			"Time from sending a request to its target until the head of the answer.", prometheus.DefBuckets, "upstream"),
 		lookups: counters("token_lookups_total",
 			"Token look-ups of requests: fresh and stale came from memory at once, waited had to wait for a load, failed got none.",
 			"upstream", "result"),
@@ -72,7 +75,9 @@ func New(version string) *Metrics {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
 		Help: "Always 1; the labels tell the build."}, []string{"version", "go_version"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-	m.registry.MustRegister(build, m.requests, m.requestSeconds, m.lookups, m.waitSeconds, m.tokenRequests,
+	m.secretReloads.WithLabelValues("ok")
+	m.secretReloads.WithLabelValues("failed")
+	m.registry.MustRegister(build, m.requests, m.requestSeconds, m.targetSeconds, m.lookups, m.waitSeconds, m.tokenRequests,
 		m.tokenReqSeconds, m.refreshes, m.rejections, m.redisOperations, m.narrowScope, m.secretReloads, m.logDropped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

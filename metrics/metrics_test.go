@@ -34,6 +34,7 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 	u := m.Upstream("pdx")
 	u.Request("GET", 200, 20*time.Millisecond)
 	u.Request("BREW", 999, time.Millisecond)
+	u.TargetAnswered(time.Millisecond)
 	u.Fresh.Inc()
 	u.Waited.Inc()
 	u.TokenWait(30 * time.Millisecond)
@@ -49,6 +50,11 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 		`token_sidecar_requests_total{code="200",method="GET",upstream="pdx"} 1`,
 		`token_sidecar_requests_total{code="other",method="other",upstream="pdx"} 1`,
 		`token_sidecar_request_duration_seconds_count{upstream="pdx"} 2`,
+		`token_sidecar_target_duration_seconds_count{upstream="pdx"} 1`,
+		`token_sidecar_token_requests_total{outcome="malformed",upstream="pdx"} 0`,
+		`token_sidecar_rejections_total{action="failed",upstream="pdx"} 0`,
+		`token_sidecar_refreshes_total{outcome="failed",upstream="pdx"} 0`,
+		`token_sidecar_secret_reloads_total{outcome="ok"} 0`,
 		`token_sidecar_token_lookups_total{result="fresh",upstream="pdx"} 1`,
 		`token_sidecar_token_lookups_total{result="stale",upstream="pdx"} 0`,
 		`token_sidecar_token_lookups_total{result="waited",upstream="pdx"} 1`,

@@ -20,6 +20,7 @@ type Upstream struct {
 	narrow   prometheus.Counter
 	name     string
 	duration prometheus.Observer
+	target   prometheus.Observer
 	wait     prometheus.Observer
 	tokenReq prometheus.Observer
 	requests [len(methods) + 1][500]atomic.Pointer[requestCounter]
@@ -27,14 +28,28 @@ type Upstream struct {
 
 type requestCounter struct{ prometheus.Counter }
 
+// The words that other rooms use as outcome and action.
+var (
+	tokenRequestOutcomes = [...]string{"ok", "credential", "subject", "scope", "throttled", "unavailable", "malformed"}
+	rejectionActions     = [...]string{"replaced", "adopted", "cooled_down", "failed"}
+)
+
 // methods get a label of their own; all others share "other".
 var methods = [...]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete,
 	http.MethodPatch, http.MethodHead, http.MethodOptions}
 
 // Upstream returns the series of one upstream. The name must come from the
-// configuration: each name is a label for good. The look-up series start at 0,
-// so that rates over them are whole from the first request on.
+// configuration: each name is a label for good. Counters start at 0 with every
+// label they can have, so that increases are whole from the first event on.
 func (m *Metrics) Upstream(name string) *Upstream {
+	for _, outcome := range tokenRequestOutcomes {
+		m.tokenRequests.WithLabelValues(name, outcome)
+	}
+	for _, action := range rejectionActions {
+		m.rejections.WithLabelValues(name, action)
+	}
+	m.refreshes.WithLabelValues(name, outcome(true))
+	m.refreshes.WithLabelValues(name, outcome(false))
 	return &Upstream{
 		Fresh:    m.lookups.WithLabelValues(name, "fresh"),
 		Stale:    m.lookups.WithLabelValues(name, "stale"),
@@ -44,6 +59,7 @@ func (m *Metrics) Upstream(name string) *Upstream {
 		narrow:   m.narrowScope.WithLabelValues(name),
 		name:     name,
 		duration: m.requestSeconds.WithLabelValues(name),
+		target:   m.targetSeconds.WithLabelValues(name),
 		wait:     m.waitSeconds.WithLabelValues(name),
 		tokenReq: m.tokenReqSeconds.WithLabelValues(name),
 	}
@@ -72,6 +88,9 @@ func (u *Upstream) Request(method string, status int, took time.Duration) {
 	}
 	counter.Inc()
 }
+
+// TargetAnswered records how long a target took until the head of its answer.
+func (u *Upstream) TargetAnswered(took time.Duration) { u.target.Observe(took.Seconds()) }
 
 // TokenWait records that a request waited for a token.
 func (u *Upstream) TokenWait(d time.Duration) { u.wait.Observe(d.Seconds()) }

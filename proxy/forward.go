@@ -64,7 +64,11 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (*http.Response
 	if x.upgrade {
 		transport = x.route.connections.upgrades
 	}
+	began := time.Now()
 	res, err := transport.RoundTrip(req)
+	if err == nil {
+		x.route.metrics.TargetAnswered(time.Since(began))
+	}
 	if x.lapsed != nil {
 		return nil, tokenError{x.lapsed}
 	}

@@ -114,8 +114,9 @@ func isTimeout(err error) bool {
 // roundTripLean writes the request and reads the head of its answer, passing
 // informational answers on.
 func (x *exchange) roundTripLean(c *leanConn) (*http.Response, error) {
+	began := time.Now()
 	if limit := x.proxy.config.TargetTimeout; limit > 0 {
-		_ = c.SetDeadline(time.Now().Add(limit))
+		_ = c.SetDeadline(began.Add(limit))
 	}
 	x.writeHead(c)
 	if len(x.body) > 0 {
@@ -133,6 +134,7 @@ func (x *exchange) roundTripLean(c *leanConn) (*http.Response, error) {
 		case res.StatusCode == http.StatusSwitchingProtocols, res.StatusCode < 100:
 			return nil, errAnswer // it was not asked to switch
 		case res.StatusCode >= 200:
+			x.route.metrics.TargetAnswered(time.Since(began))
 			// The body may take any time. If the app left meanwhile, the deadline
 			// that ends the connection must not be taken away again.
 			_ = c.SetDeadline(time.Time{})
