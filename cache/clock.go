@@ -26,10 +26,10 @@ func (t instant) until(now instant) time.Duration { return time.Duration(t.mono 
 
 // held is a token and the bounds of its states. It never changes.
 type held struct {
+	staleAt   instant // from here on it is replaced in the background
+	invalidAt instant // from here on it is not used
 	token     upstream.Token
 	life      time.Duration // from issue to expiry
-	staleAt   instant       // from here on it is replaced in the background
-	invalidAt instant       // from here on it is not used
 }
 
 // maxSkew is taken off a token's end for whole-second clocks, drift and the
@@ -41,7 +41,7 @@ const maxSkew = 2 * time.Second
 func hold(token upstream.Token, life, left time.Duration, now instant, ahead float64) *held {
 	invalid := left - min(maxSkew, life/10)
 	stale := min(left-time.Duration(ahead*float64(life)), invalid)
-	return &held{token, life, now.add(stale), now.add(invalid)}
+	return &held{now.add(stale), now.add(invalid), token, life}
 }
 
 // holdNew is hold for a token that was issued by our own clock.

@@ -5,22 +5,26 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unique"
 
 	"token-sidecar/upstream"
 )
 
 // entry is what the cache knows of one key.
 type entry struct {
-	key    upstream.Key
-	hash   uint64
-	source *source
-
-	held    atomic.Pointer[held] // nil: no token
-	used    atomic.Bool          // since the last refresh began
-	resting atomic.Bool          // stale and unused: the next use refreshes it
+	// What a look-up reads comes first: with many entries each cache line costs
+	// more than all the code.
+	hash    uint64
+	next    atomic.Pointer[entry] // in its bucket; written under table.mu
+	held    atomic.Pointer[held]  // nil: no token
+	source  *source
+	hits    atomic.Uint32 // how often used since it was queued, up to maxHits
+	used    atomic.Bool   // since the last refresh began
+	resting atomic.Bool   // stale and unused: the next use refreshes it
 	pinned  atomic.Bool
 	gone    atomic.Bool // no longer in the table
 	flying  atomic.Bool // flight is not nil
+	key     upstream.Key
 
 	mu        sync.Mutex // guards the four below; never held over I/O
 	flight    *flight
@@ -28,10 +32,7 @@ type entry struct {
 	replaced  instant // when a token was last replaced on a target's word; zero: never
 	peekAfter instant // no look at the shared tokens before, while token requests are forbidden
 
-	next atomic.Pointer[entry] // in its bucket; written under table.mu
-
-	// Guarded by table.mu, save hits.
-	hits       atomic.Uint32 // how often used since it was queued, up to maxHits
+	// Guarded by table.mu.
 	main       bool
 	prev, succ *entry
 
@@ -111,7 +112,8 @@ func (t *table) getOrAdd(key upstream.Key, s *source, a *agenda) *entry {
 		a.remove(victim)
 	}
 	// The parts may be cut out of a whole request, which they would keep alive.
-	key.Subject, key.Scope = strings.Clone(key.Subject), strings.Clone(key.Scope)
+	// There are few scopes: one copy of each serves all entries.
+	key.Subject, key.Scope = strings.Clone(key.Subject), unique.Make(key.Scope).Value()
 	e := &entry{key: key, hash: hash, source: s}
 	t.small.push(e)
 	head := t.bucket(hash)
