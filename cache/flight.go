@@ -40,17 +40,16 @@ func (c *Cache) await(ctx context.Context, key upstream.Key, end limit) (upstrea
 		return upstream.Token{}, fmt.Errorf("no upstream is named %q", key.Upstream)
 	}
 	began := time.Now()
-	token, err := c.join(ctx, key, s, end)
+	token, waited, err := c.join(ctx, key, s, end)
 	if err != nil {
 		s.metrics.Failed.Inc()
 		return upstream.Token{}, err
 	}
-	// A token that was put there meanwhile, or is fresh enough, costs no wait.
-	if waited := time.Since(began); waited > time.Millisecond {
+	if waited {
 		s.metrics.Waited.Inc()
-		s.metrics.TokenWait(waited)
+		s.metrics.TokenWait(time.Since(began))
 	} else {
-		s.metrics.Fresh.Inc()
+		s.metrics.Fresh.Inc() // it was put there meanwhile, or is fresh enough to be handed on
 	}
 	return token, nil
 }
@@ -63,8 +62,8 @@ func untilStale(h *held) instant   { return h.staleAt }
 func halfway(h *held) instant      { return h.invalidAt.add(-h.life / 2) }
 
 // join returns the token of key if it is within its limit, else that of its
-// flight, which it starts if there is none.
-func (c *Cache) join(ctx context.Context, key upstream.Key, s *source, end limit) (upstream.Token, error) {
+// flight, which it starts if there is none. It tells whether it waited.
+func (c *Cache) join(ctx context.Context, key upstream.Key, s *source, end limit) (token upstream.Token, waited bool, err error) {
 	for {
 		e := c.table.getOrAdd(key, s, &c.agenda)
 		e.mu.Lock()
@@ -77,19 +76,20 @@ func (c *Cache) join(ctx context.Context, key upstream.Key, s *source, end limit
 		h := e.held.Load()
 		if h != nil && !end(h).reached(now) {
 			e.mu.Unlock()
-			return h.token, nil
+			return h.token, false, nil
 		}
 		if e.flight == nil {
 			usable := h != nil && !h.invalidAt.reached(now)
 			if err := c.launch(e, &flight{used: true, refresh: usable}, now); err != nil {
 				c.plan(e, now)
 				e.mu.Unlock()
-				return upstream.Token{}, err
+				return upstream.Token{}, false, err
 			}
 		}
 		f := e.flight
 		e.mu.Unlock()
-		return f.wait(ctx)
+		token, err = f.wait(ctx)
+		return token, true, err
 	}
 }
 
@@ -268,7 +268,8 @@ type parents struct{ c *Cache }
 // Token returns a token that is fresh: one about to end must not buy another
 // that may end with it.
 func (p parents) Token(ctx context.Context, key upstream.Key) (upstream.Token, error) {
-	return p.c.join(ctx, key, p.c.sources[key.Upstream], untilStale)
+	token, _, err := p.c.join(ctx, key, p.c.sources[key.Upstream], untilStale)
+	return token, err
 }
 
 // Reject implements [upstream.TokenSource].

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -82,9 +83,10 @@ func (d *demo) startSidecar(ctx context.Context, data, admin string, log zerolog
 
 // environ is a sidecar's environment.
 func (d *demo) environ(data, admin string) []string {
-	key := base64.StdEncoding.EncodeToString([]byte("a demo's key is known to everyone"[:32]))
+	key := sha256.Sum256([]byte("a demo's key is known to everyone"))
 	return append(d.providers.environ(), "SIDECAR_LISTEN="+data, "SIDECAR_ADMIN_LISTEN="+admin,
-		"SIDECAR_REDIS_URL=redis://"+d.redis.Addr(), "SIDECAR_REDIS_KEYS=demo:"+key)
+		"SIDECAR_REDIS_URL=redis://"+d.redis.Addr(),
+		"SIDECAR_REDIS_KEYS=demo:"+base64.StdEncoding.EncodeToString(key[:]))
 }
 
 // stop ends everything, in the opposite order.

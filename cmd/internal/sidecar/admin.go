@@ -24,6 +24,7 @@ func (s *Sidecar) adminHandler() http.Handler {
 		}
 		plain(w, http.StatusOK, "ok")
 	})
+	mux.Handle("GET /{$}", newStatusPage(s.report))
 	hosts := s.config.hosts(s.config.Expose != "false")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")

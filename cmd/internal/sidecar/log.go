@@ -25,7 +25,7 @@ func newLogger(c *Config, stderr io.Writer, m *metrics.Metrics) (zerolog.Logger,
 }
 
 const (
-	maxWaitingLog = 1 << 20               // bytes that wait for a slow reader before lines are dropped
+	maxWaitingLog = 512 << 10             // bytes that wait for a slow reader before lines are dropped
 	logPause      = 10 * time.Millisecond // in which lines gather, to be written together
 	lastLines     = time.Second           // for the last lines, when the program ends
 )

@@ -30,6 +30,8 @@ type Sidecar struct {
 	cache     *cache.Cache
 	proxy     *proxy.Proxy
 	upstreams []upstream.Upstream
+	history   *history // of the requests, for the status page
+	started   time.Time
 
 	servers  []*proxy.Server // of the data listeners
 	admin    *proxy.Server
@@ -38,7 +40,7 @@ type Sidecar struct {
 	broken   chan error // a listener that failed; holds one
 
 	stopWatch context.CancelFunc
-	watching  sync.WaitGroup // the servers and the watch of secret files
+	watching  sync.WaitGroup // the servers, the watch of secret files and the history
 }
 
 // serve runs the sidecar until ctx ends.
@@ -69,7 +71,7 @@ func Start(config *Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, er
 		return nil, err
 	}
 	s := &Sidecar{config: config, log: log, metrics: m, upstreams: config.upstreams(roots),
-		addrs: map[string]net.Addr{}, broken: make(chan error, 1)}
+		addrs: map[string]net.Addr{}, broken: make(chan error, 1), started: time.Now()}
 	if s.shared, err = config.shared(log, m); err != nil {
 		return nil, err
 	}
@@ -96,6 +98,7 @@ func Start(config *Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, er
 		Vend:          config.Vend,
 		Roots:         roots,
 	})
+	s.history = newHistory(s.upstreamNames(), m.Totals)
 	if err == nil {
 		err = s.listen()
 	}
@@ -192,6 +195,14 @@ func (s *Sidecar) routeNames() []string {
 	return names
 }
 
+func (s *Sidecar) upstreamNames() []string {
+	var names []string
+	for _, u := range s.upstreams {
+		names = append(names, u.Name())
+	}
+	return names
+}
+
 // pin keeps the tokens that need no subject fresh from the start, so that not
 // even the first request waits.
 func (s *Sidecar) pin() {
@@ -210,6 +221,7 @@ func (s *Sidecar) pin() {
 func (s *Sidecar) watch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stopWatch = cancel
+	s.watching.Go(func() { s.history.run(ctx) })
 	s.watching.Go(func() {
 		_ = s.config.WatchSecrets(ctx, func(variable string, err error) {
 			s.metrics.SecretReload(err == nil)

@@ -1,0 +1,249 @@
+package sidecar
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/rs/zerolog"
+
+	"token-sidecar/metrics"
+	"token-sidecar/upstream/upstreamtest"
+)
+
+// statusWorld is a running sidecar and the providers behind it, of which some
+// do not do well.
+type statusWorld struct {
+	sidecar           *Sidecar
+	admin, data       string
+	pdx, human, books *upstreamtest.Server
+	redis             *miniredis.Miniredis
+}
+
+const statusSubject = "person-" + canary
+
+// answering makes a token endpoint answer a and nothing else.
+func answering(s *upstreamtest.Server, a *upstreamtest.Answer) *upstreamtest.Server {
+	s.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer { return a })
+	return s
+}
+
+func startStatusWorld(t *testing.T) *statusWorld {
+	t.Helper()
+	w := &statusWorld{
+		pdx:   sim(t, upstreamtest.NewPDX(upstreamtest.Options{Lifetime: 4 * time.Second})),
+		human: sim(t, upstreamtest.NewHumanAPI(upstreamtest.Options{Lifetime: time.Minute})),
+		books: sim(t, upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Lifetime: 12 * time.Second})),
+		redis: miniredis.RunT(t),
+	}
+	w.pdx.SetTokenDelay(700 * time.Millisecond) // long enough to be seen
+	seal := sha256.Sum256([]byte(canary))
+	environ := with(nil, "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0", "REFRESH_AHEAD=0.5", "TOKEN_TIMEOUT=2m",
+		"REDIS_URL=redis://"+w.redis.Addr(), "REDIS_KEYS=k1:"+base64.StdEncoding.EncodeToString(seal[:]))
+	environ = slices.Concat(environ, pdxEnv(w.pdx, "PDX_TARGET="+w.pdx.APIURL()), humanEnv(w.human, "HUMANAPI_TARGET="+w.human.APIURL()))
+	for i, s := range []struct {
+		name   string
+		server *upstreamtest.Server
+	}{
+		{"books", w.books},
+		{"wrong-secret", answering(genericSim(t), upstreamtest.OAuthError(401, "invalid_client"))},
+		{"busy", answering(genericSim(t), &upstreamtest.Answer{Status: 429, Header: http.Header{"Retry-After": {"120"}}})},
+		{"wrong-scope", answering(genericSim(t), upstreamtest.OAuthError(400, "invalid_scope"))},
+		{"slow-with-the-longest-name-there", answering(genericSim(t), &upstreamtest.Answer{Hang: true})},
+	} {
+		p := fmt.Sprintf("OAUTH2_%d_", i)
+		environ = append(environ, with(nil, p+"NAME="+s.name, p+"CLIENT_ID="+s.server.ClientID(), p+"CLIENT_SECRET="+s.server.ClientSecret(),
+			p+"TOKEN_URL="+s.server.TokenURL(), p+"TARGET="+s.server.APIURL())...)
+	}
+	w.start(t, environ)
+	return w
+}
+
+func genericSim(t *testing.T) *upstreamtest.Server {
+	return sim(t, upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{}))
+}
+
+func (w *statusWorld) start(t *testing.T, environ []string) {
+	t.Helper()
+	config, err := ParseConfig(environ)
+	if err == nil {
+		w.sidecar, err = Start(config, zerolog.Nop(), metrics.New("1.2.3-test"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.sidecar.Stop)
+	w.admin, w.data = "http://"+w.sidecar.Addr("admin").String()+"/", "http://"+w.sidecar.Addr("data").String()
+}
+
+// get makes a request as the app would; its path and query are canaries too.
+func (w *statusWorld) get(t *testing.T, route, subject string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.data+"/"+route+"/path-"+canary+"?query-"+canary+"=1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if subject != "" {
+		req.Header.Set("X-Token-Subject", subject)
+	}
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+// shownUpstream is an upstream as it stands on the page.
+type shownUpstream struct {
+	State, Label, Text, Last string
+	Fresh, Stale, Invalid    int
+}
+
+const readScript = `Object.fromEntries([...document.querySelectorAll('article')].map(a => {
+  const tokens = a.querySelector('.tokens').dataset;
+  return [a.dataset.upstream, { State: a.dataset.state, Label: a.querySelector('.state').innerText, Text: a.innerText,
+    Last: a.querySelector('.last time')?.dateTime ?? '',
+    Fresh: +tokens.fresh, Stale: +tokens.stale, Invalid: +tokens.invalid }];
+}))`
+
+// await loads the page until it shows what done wants to see.
+func (w *statusWorld) await(b *browser, what string, done func(map[string]shownUpstream) bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(browserPatience); ; {
+		b.open(w.admin)
+		var page map[string]shownUpstream
+		b.eval(readScript, &page)
+		if done(page) {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("%s is not seen; the page shows %v", what, page)
+		}
+	}
+}
+
+func TestStatusPageInABrowser(t *testing.T) {
+	w := startStatusWorld(t)
+	b := startBrowser(t)
+	b.show(1280, "light")
+
+	want := map[string]string{"pdx": "ok", "humanapi": "idle", "books": "ok", "wrong-secret": "credential_refused",
+		"busy": "throttled", "wrong-scope": "token_refused", "slow-with-the-longest-name-there": "starting"}
+	w.await(b, "every state", func(page map[string]shownUpstream) bool {
+		for name, state := range want {
+			if page[name].State != state {
+				return false
+			}
+		}
+		return len(page) == len(want)
+	})
+	for range 1234 {
+		w.get(t, "books", "")
+	}
+	w.get(t, "pdx", "")
+	if status := w.get(t, "humanapi", statusSubject); status != http.StatusOK {
+		t.Fatalf("the app got %d", status)
+	}
+	w.await(b, "a subject's token", func(page map[string]shownUpstream) bool {
+		return page["humanapi"].State == "ok" && page["humanapi"].Fresh == 1 && strings.Contains(page["books"].Text, "1\u202f234")
+	})
+	w.refreshes(t, b)
+	b.auditAll("mixed")
+	w.fails(t, b)
+	w.losesRedis(t, b)
+	w.refreshesItself(t, b)
+	for _, complaint := range b.complaints() {
+		t.Error(complaint)
+	}
+}
+
+// refreshes sees a token become stale and then be a new one.
+func (w *statusWorld) refreshes(t *testing.T, b *browser) {
+	t.Helper()
+	var stale, fresh, again bool
+	var last string
+	w.await(b, "a refresh", func(page map[string]shownUpstream) bool {
+		p := page["pdx"]
+		if p.State != "ok" || p.Fresh+p.Stale != 1 || p.Invalid != 0 {
+			t.Errorf("while its token is refreshed, pdx is shown as %+v", p)
+		}
+		stale = stale || (p.Stale == 1 && strings.Contains(p.Text, "under way"))
+		again = again || (stale && p.Fresh == 1 && last != "" && p.Last != last)
+		fresh = fresh || p.Fresh == 1
+		last = p.Last
+		return fresh && stale && again
+	})
+}
+
+// fails sees a token endpoint that is down: first tokens serve, then none is
+// left, then it is up again.
+func (w *statusWorld) fails(t *testing.T, b *browser) {
+	t.Helper()
+	answering(w.books, upstreamtest.OAuthError(503, "temporarily_unavailable"))
+	w.await(b, "retrying", func(page map[string]shownUpstream) bool { return page["books"].State == "retrying" })
+	if status := w.get(t, "books", ""); status != http.StatusOK {
+		t.Errorf("the app got %d", status)
+	}
+	b.auditAll("retrying")
+	var shown shownUpstream
+	w.await(b, "failing", func(page map[string]shownUpstream) bool {
+		shown = page["books"]
+		return shown.State == "failing"
+	})
+	for _, text := range []string{"503", "temporarily_unavailable", "unavailable", "Next attempt"} {
+		if !strings.Contains(shown.Text, text) {
+			t.Errorf("%q is not said of an endpoint that is down:\n%s", text, shown.Text)
+		}
+	}
+	if status := w.get(t, "books", ""); status != http.StatusServiceUnavailable {
+		t.Errorf("the app got %d", status)
+	}
+	b.auditAll("failing")
+	w.books.SetTokenFault(nil)
+	w.await(b, "recovery", func(page map[string]shownUpstream) bool { return page["books"].State == "ok" })
+}
+
+func (w *statusWorld) losesRedis(t *testing.T, b *browser) {
+	t.Helper()
+	state := func() (s string) {
+		b.eval(`document.querySelector('[data-redis]').dataset.redis`, &s)
+		return s
+	}
+	if got := state(); got != "sharing" {
+		t.Errorf("Redis is shown as %q", got)
+	}
+	w.redis.Close()
+	w.await(b, "Redis left alone", func(map[string]shownUpstream) bool { return state() == "left_alone" })
+	b.auditAll("redis-gone")
+	if err := w.redis.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	w.await(b, "Redis in use", func(map[string]shownUpstream) bool { return state() == "sharing" })
+}
+
+// refreshesItself sees the page load itself again, unless it was asked not to.
+func (w *statusWorld) refreshesItself(t *testing.T, b *browser) {
+	t.Helper()
+	b.mu.Lock()
+	loads := b.loads
+	b.mu.Unlock()
+	b.awaitLoad(loads)
+	var href string
+	b.eval(`(document.querySelector('.asof a').click(), location.href)`, &href)
+	b.awaitLoad(loads + 1)
+	var refresh bool
+	b.eval(`document.querySelector('meta[http-equiv=refresh]') !== null`, &refresh)
+	b.eval(`location.href`, &href)
+	if refresh || href != w.admin+"?pause" {
+		t.Errorf("after Pause the page is %s and loads itself: %v", href, refresh)
+	}
+}
