@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
@@ -40,6 +41,7 @@ type Shared struct {
 	breaker breaker
 	metrics *metrics.Metrics
 	log     zerolog.Logger
+	telling rate.Sometimes // of operations that fail while the breaker is closed
 }
 
 // opTimeout bounds one exchange with Redis, and all those that a load makes
@@ -59,7 +61,8 @@ func NewShared(c SharedConfig) (*Shared, error) {
 	}
 	// go-redis logs to stderr by itself, with addresses and errors of servers.
 	redis.SetLogger(silent{})
-	return &Shared{client: client, sealer: sealer, metrics: c.Metrics, log: c.Log}, nil
+	return &Shared{client: client, sealer: sealer, metrics: c.Metrics, log: c.Log,
+		telling: rate.Sometimes{Interval: time.Minute}}, nil
 }
 
 type silent struct{}
@@ -86,6 +89,9 @@ func newRedisClient(c SharedConfig) (redis.UniversalClient, error) {
 		o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
 		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, opTimeout, opTimeout, opTimeout
 		o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
+		o.PipelinePoolSize = -1
+		// A replica lags behind, and a lease is only at the master.
+		o.ReplicaOnly, o.RouteByLatency, o.RouteRandomly = false, false, false
 		secured(&o.TLSConfig, c.TLS)
 		return redis.NewFailoverClient(o), nil
 	case "cluster":
@@ -96,8 +102,11 @@ func newRedisClient(c SharedConfig) (redis.UniversalClient, error) {
 		o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
 		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, opTimeout, opTimeout, opTimeout
 		o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
+		o.PipelinePoolSize = -1
 		o.MaxRedirects = 3
-		// A replica lags behind, and a lease is only at the master.
+		// They are for commands without a key, and cost a COMMAND that keeps to no
+		// deadline of ours.
+		o.DisableRoutingPolicies = true
 		o.ReadOnly, o.RouteByLatency, o.RouteRandomly = false, false, false
 		secured(&o.TLSConfig, c.TLS)
 		return redis.NewClusterClient(o), nil
@@ -118,6 +127,7 @@ func bounded(o *redis.Options) {
 	o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, opTimeout, opTimeout, opTimeout
 	o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
+	o.PipelinePoolSize = -1 // no second pool beside it
 }
 
 // secured puts our roots and certificates in place of what the URL asked for,
@@ -154,8 +164,15 @@ func (s *Shared) do(ctx context.Context, operation string, f func(context.Contex
 	err := f(ctx)
 	failed := err != nil && !errors.Is(err, redis.Nil)
 	cause := redisCause(err)
-	if opened := s.breaker.report(!failed, cause); opened {
+	switch changed := s.breaker.report(!failed, cause); {
+	case changed && failed:
 		s.log.Warn().Str("cause", cause).Msg("redis fails; tokens are not shared for now")
+	case changed:
+		s.log.Info().Msg("redis works again")
+	case failed: // alone among successes, as when Redis can be read but not written
+		s.telling.Do(func() {
+			s.log.Warn().Str("operation", operation).Str("cause", cause).Msg("a redis operation failed")
+		})
 	}
 	if failed {
 		s.metrics.RedisOperation(operation, "error")
@@ -180,17 +197,18 @@ func redisCause(err error) string {
 	if err == nil {
 		return "none"
 	}
-	code, _, _ := strings.Cut(err.Error(), " ")
+	var answer redis.Error
+	if !errors.As(err, &answer) {
+		return upstream.ConnError(err)
+	}
+	code, _, _ := strings.Cut(answer.Error(), " ")
 	for _, known := range []string{"NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "OOM", "LOADING", "BUSY", "MISCONF",
 		"MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "NOSCRIPT", "WRONGTYPE", "NOREPLICAS"} {
 		if code == known {
 			return known
 		}
 	}
-	if strings.HasPrefix(err.Error(), "ERR ") {
-		return "ERR"
-	}
-	return upstream.ConnError(err)
+	return "ERR"
 }
 
 // found is a shared token and how long Redis keeps it.
@@ -204,23 +222,26 @@ type found struct {
 func (s *Shared) get(ctx context.Context, p place) (found, error) {
 	var value *redis.StringCmd
 	var ttl *redis.DurationCmd
+	wrongType := false
 	err := s.do(ctx, "get", func(ctx context.Context) error {
 		pipe := s.client.Pipeline()
 		// GETRANGE, so that a huge value is never read whole.
 		value, ttl = pipe.GetRange(ctx, p.value, 0, maxSealed), pipe.PTTL(ctx, p.value)
 		_, err := pipe.Exec(ctx)
-		if isWrongType(err) {
-			return nil // a miss: storing replaces it
+		if wrongType = err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"); wrongType {
+			return nil // no fault of Redis
 		}
 		return err
 	})
 	if err != nil {
 		return found{}, err
 	}
+	if wrongType {
+		s.metrics.RedisOperation("get", "invalid") // storing replaces it
+		return found{}, nil
+	}
 	return s.read("get", p, value.Val(), ttl.Val()), nil
 }
-
-func isWrongType(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE") }
 
 // read opens what was found at p. A value that does not open, or that has no
 // end, is a miss: nobody of us stored it.

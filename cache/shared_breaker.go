@@ -38,27 +38,28 @@ func (b *breaker) allow() bool {
 }
 
 // report says how the operation went; cause names a failure. It returns true
-// when it opened the breaker.
-func (b *breaker) report(ok bool, cause string) (opened bool) {
+// when that opened or closed the breaker.
+func (b *breaker) report(ok bool, cause string) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked = true
 	if ok {
+		changed = !b.until.IsZero()
 		b.failures, b.until, b.steps, b.probing = 0, time.Time{}, 0, false
-		return false
+		return changed
 	}
 	b.failures++
 	b.cause = cause
 	if !b.probing && (b.failures < failuresToOpen || !b.until.IsZero()) {
 		return false // too few, or of an operation that began before the breaker opened
 	}
-	if opened = b.until.IsZero(); opened {
+	if changed = b.until.IsZero(); changed {
 		b.since = time.Now()
 	}
 	b.until = time.Now().Add(backoff(500*time.Millisecond, maxOpen, b.steps))
 	b.steps++
 	b.probing = false
-	return opened
+	return changed
 }
 
 // open reports whether Redis is being left alone.

@@ -20,6 +20,7 @@ type redisServer struct {
 	t      *testing.T
 	port   string
 	dir    string
+	file   string // of a sentinel, which keeps its state there; else empty
 	args   []string
 	client *redis.Client // of the tests' own, without a password
 	cmd    *exec.Cmd
@@ -77,8 +78,13 @@ func (s *redisServer) url() string  { return "redis://" + s.addr() }
 // launch starts the process and does not wait.
 func (s *redisServer) launch() {
 	s.t.Helper()
-	s.cmd = exec.Command("redis-server", append([]string{"--port", s.port, "--bind", "127.0.0.1",
-		"--save", "", "--appendonly", "no", "--dir", s.dir}, s.args...)...)
+	own := []string{"--port", s.port, "--bind", "127.0.0.1", "--dir", s.dir}
+	if s.file != "" {
+		own = append([]string{s.file, "--sentinel"}, own...)
+	} else {
+		own = append(own, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
+	}
+	s.cmd = exec.Command("redis-server", append(own, s.args...)...)
 	s.cmd.Stdout = &bytes.Buffer{}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("redis-server: %v; it comes with the package redis-server", err)
@@ -171,4 +177,3 @@ func (s *redisServer) nameOf(do func()) (name string) {
 	})
 	return name
 }
-

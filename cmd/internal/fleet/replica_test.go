@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os/exec"
 	"strings"
 	"sync"
@@ -117,8 +116,7 @@ func (f *fleet) launch(environ ...string) *replica {
 	f.t.Cleanup(func() {
 		r.kill()
 		if f.t.Failed() {
-			s := r.stderr.String()
-			f.t.Logf("stderr of replica %d ends:\n%s", cmd.Process.Pid, s[max(0, len(s)-1500):])
+			f.t.Logf("replica %d said:\n%s", cmd.Process.Pid, r.warnings())
 		}
 	})
 	return r
@@ -130,7 +128,7 @@ func (r *replica) awaitReady() {
 	eventually(r.t, "the replica listens", func() error {
 		select {
 		case <-r.done:
-			return fmt.Errorf("it exited with code %d: %s", r.cmd.ProcessState.ExitCode(), r.stderr)
+			r.t.Fatalf("the replica exited with code %d: %s", r.cmd.ProcessState.ExitCode(), r.stderr)
 		default:
 		}
 		for line := range strings.Lines(r.stderr.String()) {
@@ -173,3 +171,18 @@ func (r *replica) stop() {
 }
 
 func (r *replica) signal(s syscall.Signal) { _ = r.cmd.Process.Signal(s) }
+
+// warnings returns what the replica logged, without the many lines about
+// requests and token requests.
+func (r *replica) warnings() string {
+	var b strings.Builder
+	for line := range strings.Lines(r.stderr.String()) {
+		if !strings.Contains(line, `"message":"request"`) && b.Len() < 4000 {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+func (r *replica) freeze() { r.signal(syscall.SIGSTOP) }
+func (r *replica) thaw()   { r.signal(syscall.SIGCONT) }

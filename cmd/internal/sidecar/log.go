@@ -12,7 +12,7 @@ import (
 
 // newLogger returns the program's logger and what writes its last lines.
 func newLogger(c *Config, stderr io.Writer, m *metrics.Metrics) (zerolog.Logger, func()) {
-	lines := newLineWriter(stderr, func() { m.LogDropped(1) })
+	lines := newLineWriter(stderr, m.LogDropped)
 	var out io.Writer = lines
 	if c.LogFormat == "console" {
 		out = zerolog.ConsoleWriter{Out: lines, TimeFormat: time.TimeOnly}
@@ -25,26 +25,28 @@ func newLogger(c *Config, stderr io.Writer, m *metrics.Metrics) (zerolog.Logger,
 }
 
 const (
-	maxWaitingLog = 512 << 10             // bytes that wait for a slow reader before lines are dropped
+	maxWaitingLog = 512 << 10             // bytes that wait for a slow reader before they are dropped
 	logPause      = 10 * time.Millisecond // in which lines gather, to be written together
 	lastLines     = time.Second           // for the last lines, when the program ends
 )
 
 // lineWriter writes log lines from a goroutine of its own: a reader of stderr
-// that stops must not stop the requests. Write never blocks on it, and drops
-// the line if too many wait. The well-known buffers of this kind write line by
+// that stops must not stop the requests. Write never blocks on it; if too many
+// lines wait they are dropped, so that the latest ones are there when somebody
+// reads again. The well-known buffers of this kind write line by
 // line; gathering them saves a system call for each request.
 type lineWriter struct {
-	dropped func()
+	dropped func(lines int)
 	done    chan struct{} // closed when all was written
 
 	mu      sync.Mutex // guards all below; not held over I/O
 	changed sync.Cond
 	waiting []byte
+	lines   int // in waiting
 	closed  bool
 }
 
-func newLineWriter(out io.Writer, dropped func()) *lineWriter {
+func newLineWriter(out io.Writer, dropped func(lines int)) *lineWriter {
 	w := &lineWriter{dropped: dropped, done: make(chan struct{})}
 	w.changed.L = &w.mu
 	go w.run(out)
@@ -53,19 +55,19 @@ func newLineWriter(out io.Writer, dropped func()) *lineWriter {
 
 // Write takes one line.
 func (w *lineWriter) Write(line []byte) (int, error) {
+	lost := 0
 	w.mu.Lock()
-	fits := len(w.waiting)+len(line) <= maxWaitingLog && !w.closed
-	if fits {
-		w.waiting = append(w.waiting, line...)
+	if len(w.waiting)+len(line) > maxWaitingLog {
+		lost = w.lines
+		w.waiting, w.lines = w.waiting[:0], 0
 	}
-	first := len(w.waiting) == len(line)
+	w.waiting = append(w.waiting, line...)
+	w.lines++
 	w.mu.Unlock()
-	switch {
-	case !fits:
-		w.dropped()
-	case first:
-		w.changed.Signal()
+	if lost > 0 {
+		w.dropped(lost)
 	}
+	w.changed.Signal()
 	return len(line), nil
 }
 
@@ -82,6 +84,7 @@ func (w *lineWriter) run(out io.Writer) {
 			return
 		}
 		w.waiting, writing = writing[:0], w.waiting
+		w.lines = 0
 		closed := w.closed
 		w.mu.Unlock()
 		_, _ = out.Write(writing)
