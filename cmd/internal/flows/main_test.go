@@ -1,0 +1,158 @@
+package flows
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"token-sidecar/cmd/internal/sidecar"
+	"token-sidecar/metrics"
+	"token-sidecar/upstream/upstreamtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a running sidecar and an app that uses it.
+type rig struct {
+	sidecar *sidecar.Sidecar
+	client  *http.Client
+}
+
+// start runs a sidecar with the given settings, each without its prefix.
+func start(t *testing.T, settings ...string) *rig {
+	t.Helper()
+	environ := []string{"SIDECAR_LISTEN=127.0.0.1:0", "SIDECAR_ADMIN_LISTEN=127.0.0.1:0"}
+	for _, s := range settings {
+		environ = append(environ, "SIDECAR_"+s)
+	}
+	config, err := sidecar.ParseConfig(environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := sidecar.Start(config, zerolog.Nop(), metrics.New("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{s, &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}}
+	t.Cleanup(func() {
+		r.client.CloseIdleConnections()
+		s.Stop()
+	})
+	return r
+}
+
+// answer is what the app got.
+type answer struct {
+	status     int
+	code       string // of a problem document
+	retryAfter int
+	echo       upstreamtest.Echo
+}
+
+// get sends one request on behalf of subject, of nobody if it is empty.
+func (r *rig) get(route, subject string) (answer, error) {
+	req, err := http.NewRequest(http.MethodGet, "http://"+r.sidecar.Addr("data").String()+"/"+route+"/v1/x", nil)
+	if err != nil {
+		return answer{}, err
+	}
+	req.Header.Set("Accept", "application/json")
+	if subject != "" {
+		req.Header.Set("X-Token-Subject", subject)
+	}
+	res, err := r.client.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{status: res.StatusCode}
+	a.retryAfter, _ = strconv.Atoi(res.Header.Get("Retry-After"))
+	if res.StatusCode == http.StatusOK {
+		return a, json.Unmarshal(body, &a.echo)
+	}
+	var problem struct{ Code string }
+	if strings.HasPrefix(res.Header.Get("Content-Type"), "application/problem+json") {
+		err = json.Unmarshal(body, &problem)
+	}
+	a.code = problem.Code
+	return a, err
+}
+
+// mine returns an error unless a is a good answer to a request for subject.
+func (a answer) mine(subject string) error {
+	if a.status != http.StatusOK || a.echo.Subject != subject {
+		return fmt.Errorf("asked for %q: status %d %s, token of %q", subject, a.status, a.code, a.echo.Subject)
+	}
+	return nil
+}
+
+// total adds up the values of the series whose line begins with name and holds label.
+func (r *rig) total(t *testing.T, name, label string) float64 {
+	t.Helper()
+	res, err := r.client.Get("http://" + r.sidecar.Addr("admin").String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	sum := 0.0
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		series, value, _ := strings.Cut(lines.Text(), "} ")
+		if strings.HasPrefix(series, name+"{") && strings.Contains(series, label) {
+			n, _ := strconv.ParseFloat(value, 64)
+			sum += n
+		}
+	}
+	return sum
+}
+
+func closing(t *testing.T, s *upstreamtest.Server) *upstreamtest.Server {
+	t.Cleanup(s.Close)
+	return s
+}
+
+func myDataHelps(s *upstreamtest.Server) []string {
+	return []string{
+		"MYDATAHELPS_SERVICE_ACCOUNT=" + s.ClientID(), "MYDATAHELPS_PRIVATE_KEY=" + s.PrivateKey(),
+		"MYDATAHELPS_TOKEN_URL=" + s.TokenURL(), "MYDATAHELPS_TARGET=" + s.APIURL(),
+	}
+}
+
+func pdx(s *upstreamtest.Server) []string {
+	return []string{
+		"PDX_CLIENT_ID=" + s.ClientID(), "PDX_CLIENT_SECRET=" + s.ClientSecret(),
+		"PDX_TOKEN_URL=" + s.TokenURL(), "PDX_TARGET=" + s.APIURL(),
+	}
+}
+
+func oclc(s *upstreamtest.Server) []string {
+	return []string{
+		"OCLC_WSKEY=" + s.ClientID(), "OCLC_SECRET=" + s.ClientSecret(),
+		"OCLC_TOKEN_URL=" + s.TokenURL(), "OCLC_TARGET=" + s.APIURL(),
+	}
+}
+
+func humanAPI(s *upstreamtest.Server) []string {
+	return []string{
+		"HUMANAPI_CLIENT_ID=" + s.ClientID(), "HUMANAPI_CLIENT_SECRET=" + s.ClientSecret(), "HUMANAPI_HIP=true",
+		"HUMANAPI_TOKEN_URL=" + s.TokenURL(), "HUMANAPI_TARGET=" + s.APIURL(), "HUMANAPI_TARGETS=admin=" + s.HostURL("admin"),
+	}
+}
+
+func generic(s *upstreamtest.Server) []string {
+	return []string{
+		"OAUTH2_0_NAME=shop", "OAUTH2_0_CLIENT_ID=" + s.ClientID(), "OAUTH2_0_CLIENT_SECRET=" + s.ClientSecret(),
+		"OAUTH2_0_TOKEN_URL=" + s.TokenURL(), "OAUTH2_0_TARGET=" + s.APIURL(),
+	}
+}
