@@ -159,14 +159,17 @@ func (c *Cache) Pin(key upstream.Key) {
 	c.due(e)
 }
 
-// Close stops all refreshes, ends the loads under way and waits for both. It
-// always returns nil.
+// Close stops all refreshes, ends the loads under way and waits for both, then
+// closes idle connections to token endpoints. It always returns nil.
 func (c *Cache) Close() error {
 	c.life.Lock()
 	c.closed = true
 	c.life.Unlock()
 	c.cancel()
 	c.work.Wait()
+	for _, s := range c.sources {
+		s.CloseIdleConnections()
+	}
 	return nil
 }
 

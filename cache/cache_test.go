@@ -37,6 +37,7 @@ type stub struct {
 
 func (s *stub) Name() string             { return s.name }
 func (s *stub) Routes() []upstream.Route { return nil }
+func (s *stub) CloseIdleConnections()    {}
 func (s *stub) Fingerprint() upstream.Fingerprint {
 	return upstream.Fingerprint{byte(s.credential.Load())}
 }

@@ -38,6 +38,7 @@ type replica struct {
 
 func (r *replica) Name() string                      { return "up" }
 func (r *replica) Routes() []upstream.Route          { return nil }
+func (r *replica) CloseIdleConnections()             {}
 func (r *replica) Fingerprint() upstream.Fingerprint { return upstream.Fingerprint{r.credential} }
 func (r *replica) Key(kind upstream.Kind, subject, scope string) (upstream.Key, error) {
 	return upstream.Key{Upstream: "up", Kind: kind, Subject: subject, Scope: scope}, nil

@@ -25,6 +25,7 @@ func (x *exchange) filter(res *http.Response) error {
 	}
 	x.scrub(res.Header)
 	x.keepApart(res.Header)
+	x.tellScope(res.Header)
 	if _, ok := res.Header["Content-Type"]; !ok {
 		x.out.Header()["Content-Type"] = nil // else net/http guesses one
 	}
@@ -114,6 +115,16 @@ func (x *exchange) keepApart(h http.Header) {
 		return
 	}
 	h["Cache-Control"] = append(h["Cache-Control"], "private")
+}
+
+// tellScope names the scope of a token that was granted less than was asked for,
+// so that it does not pass for all of it. The same header of a target's own is
+// dropped.
+func (x *exchange) tellScope(h http.Header) {
+	delete(h, scopeHeader)
+	if granted := x.sent.Scope(); upstream.Narrower(granted, x.key.Scope) {
+		h[scopeHeader] = []string{granted}
+	}
 }
 
 // closeTunnel ends an upgraded connection to the target: ReverseProxy leaves it

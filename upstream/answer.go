@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -156,12 +155,22 @@ func (a answer) granted(member string) (string, error) {
 // Narrower reports whether granted lacks an item of asked. An answer that does
 // not say what it granted (empty) granted what was asked.
 func Narrower(granted, asked string) bool {
-	if granted == "" {
+	if granted == "" || granted == asked {
 		return false
 	}
-	items := strings.Fields(granted)
 	for item := range strings.FieldsSeq(asked) {
-		if !slices.Contains(items, item) {
+		if !hasItem(granted, item) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasItem reports whether scope holds item, without a copy: it is asked for
+// each request.
+func hasItem(scope, item string) bool {
+	for have := range strings.FieldsSeq(scope) {
+		if have == item {
 			return true
 		}
 	}

@@ -16,11 +16,10 @@ type HumanAPIConfig struct {
 }
 
 type humanAPI struct {
-	config   HumanAPIConfig
-	access   kindRule
-	client   kindRule
-	routes   []Route
-	endpoint *endpoint
+	common
+	config HumanAPIConfig
+	access kindRule
+	client kindRule
 }
 
 const (
@@ -39,15 +38,11 @@ func NewHumanAPI(c HumanAPIConfig) Upstream {
 		}
 	}
 	return &humanAPI{
-		config:   c,
-		access:   kindRule{subject: SubjectRequired},
-		routes:   routes,
-		endpoint: newEndpoint(humanAPIName, c.Config),
+		common: common{routes, newEndpoint(humanAPIName, c.Config)},
+		config: c,
+		access: kindRule{subject: SubjectRequired},
 	}
 }
-
-func (u *humanAPI) Name() string    { return humanAPIName }
-func (u *humanAPI) Routes() []Route { return u.routes }
 
 // Key takes no scope: Human API knows none.
 func (u *humanAPI) Key(kind Kind, subject, scope string) (Key, error) {

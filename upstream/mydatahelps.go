@@ -21,11 +21,10 @@ type MyDataHelpsConfig struct {
 }
 
 type myDataHelps struct {
+	common
 	config      MyDataHelpsConfig
 	service     kindRule
 	participant kindRule
-	routes      []Route
-	endpoint    *endpoint
 }
 
 const (
@@ -46,18 +45,15 @@ func NewMyDataHelps(c MyDataHelpsConfig) Upstream {
 	if c.AssertionLifetime == 0 {
 		c.AssertionLifetime = assertionLifetime
 	}
-	routes := c.Config.routes(myDataHelpsName, KindService, SubjectRefused)
+	routes := append(c.Config.routes(myDataHelpsName, KindService, SubjectRefused),
+		Route{myDataHelpsName + ".participant", c.Target, KindParticipant, SubjectRequired})
 	return &myDataHelps{
+		common:      common{routes, newEndpoint(myDataHelpsName, c.Config)},
 		config:      c,
 		service:     kindRule{scopes: newScopeSet(myDataHelpsServiceScope, "")},
 		participant: kindRule{subject: SubjectRequired, scopes: newScopeSet(c.Scope, c.AllowedScopes)},
-		routes:      append(routes, Route{myDataHelpsName + ".participant", c.Target, KindParticipant, SubjectRequired}),
-		endpoint:    newEndpoint(myDataHelpsName, c.Config),
 	}
 }
-
-func (u *myDataHelps) Name() string    { return myDataHelpsName }
-func (u *myDataHelps) Routes() []Route { return u.routes }
 
 func (u *myDataHelps) Key(kind Kind, subject, scope string) (Key, error) {
 	rule := u.service

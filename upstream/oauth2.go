@@ -28,10 +28,9 @@ type OAuth2Config struct {
 }
 
 type oauth2 struct {
-	config   OAuth2Config
-	rule     kindRule
-	routes   []Route
-	endpoint *endpoint
+	common
+	config OAuth2Config
+	rule   kindRule
 }
 
 // NewOAuth2 returns the upstream of c. It takes no subject.
@@ -40,15 +39,11 @@ func NewOAuth2(c OAuth2Config) Upstream {
 		c.Audience = c.TokenURL.String()
 	}
 	return &oauth2{
-		config:   c,
-		rule:     kindRule{scopes: newScopeSet(c.Scope, c.AllowedScopes)},
-		routes:   c.Config.routes(c.Name, KindClient, SubjectRefused),
-		endpoint: newEndpoint(c.Name, c.Config),
+		common: common{c.Config.routes(c.Name, KindClient, SubjectRefused), newEndpoint(c.Name, c.Config)},
+		config: c,
+		rule:   kindRule{scopes: newScopeSet(c.Scope, c.AllowedScopes)},
 	}
 }
-
-func (u *oauth2) Name() string    { return u.config.Name }
-func (u *oauth2) Routes() []Route { return u.routes }
 
 func (u *oauth2) Key(kind Kind, subject, scope string) (Key, error) {
 	return u.rule.key(u.config.Name, kind, subject, scope)

@@ -18,10 +18,9 @@ type OCLCConfig struct {
 }
 
 type oclc struct {
-	config   OCLCConfig
-	rule     kindRule
-	routes   []Route
-	endpoint *endpoint
+	common
+	config OCLCConfig
+	rule   kindRule
 }
 
 const oclcName = "oclc"
@@ -38,11 +37,10 @@ func NewOCLC(c OCLCConfig) Upstream {
 		e.client.Transport.(*http.Transport).DisableKeepAlives = true
 	}
 	return &oclc{
+		common: common{c.Config.routes(oclcName, KindClient, SubjectOptional), e},
 		config: c,
 		rule: kindRule{subject: SubjectOptional, defaultSubject: c.Institution, validSubject: isRegistryID,
 			scopes: newScopeSet(c.Scope, c.AllowedScopes)},
-		routes:   c.Config.routes(oclcName, KindClient, SubjectOptional),
-		endpoint: e,
 	}
 }
 
@@ -50,9 +48,6 @@ func NewOCLC(c OCLCConfig) Upstream {
 func isRegistryID(s string) bool {
 	return len(s) <= 20 && strings.Trim(s, "0123456789") == ""
 }
-
-func (u *oclc) Name() string    { return oclcName }
-func (u *oclc) Routes() []Route { return u.routes }
 
 func (u *oclc) Key(kind Kind, subject, scope string) (Key, error) {
 	return u.rule.key(oclcName, kind, subject, scope)

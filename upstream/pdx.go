@@ -19,10 +19,9 @@ type PDXConfig struct {
 const pdxScope = "mydex:pdx"
 
 type pdx struct {
-	config   PDXConfig
-	rule     kindRule
-	routes   []Route
-	endpoint *endpoint
+	common
+	config PDXConfig
+	rule   kindRule
 }
 
 // NewPDX returns the upstream of Mydex PDX: client credentials at
@@ -32,15 +31,11 @@ type pdx struct {
 // by headers and parameters that the app sends itself.
 func NewPDX(c PDXConfig) Upstream {
 	return &pdx{
-		config:   c,
-		rule:     kindRule{scopes: newScopeSet(c.Scope, c.AllowedScopes, pdxScope)},
-		routes:   c.Config.routes("pdx", KindClient, SubjectRefused),
-		endpoint: newEndpoint("pdx", c.Config),
+		common: common{c.Config.routes("pdx", KindClient, SubjectRefused), newEndpoint("pdx", c.Config)},
+		config: c,
+		rule:   kindRule{scopes: newScopeSet(c.Scope, c.AllowedScopes, pdxScope)},
 	}
 }
-
-func (u *pdx) Name() string    { return "pdx" }
-func (u *pdx) Routes() []Route { return u.routes }
 
 func (u *pdx) Key(kind Kind, subject, scope string) (Key, error) {
 	return u.rule.key("pdx", kind, subject, scope)

@@ -38,6 +38,10 @@ type Upstream interface {
 	// changes when a secret is rotated. It is a hash of secrets: compare it,
 	// feed it to a keyed hash, never show it.
 	Fingerprint() Fingerprint
+
+	// CloseIdleConnections closes the connections to the token endpoint that
+	// nobody uses now.
+	CloseIdleConnections()
 }
 
 // TokenSource gives tokens for chains: a MyDataHelps participant token is
@@ -70,6 +74,16 @@ type Route struct {
 	Kind    Kind
 	Subject SubjectRule
 }
+
+// common is what all upstreams have.
+type common struct {
+	routes   []Route
+	endpoint *endpoint
+}
+
+func (c common) Name() string          { return c.endpoint.upstream }
+func (c common) Routes() []Route       { return c.routes }
+func (c common) CloseIdleConnections() { c.endpoint.client.CloseIdleConnections() }
 
 // Target is a further API host of an upstream, routed as "upstream.Name".
 type Target struct {
