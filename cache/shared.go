@@ -198,7 +198,10 @@ func redisCause(err error) string {
 		return "none"
 	}
 	var answer redis.Error
-	if !errors.As(err, &answer) {
+	switch {
+	case errors.Is(err, redis.ErrPoolTimeout):
+		return "connection_limit_reached"
+	case !errors.As(err, &answer):
 		return upstream.ConnError(err)
 	}
 	code, _, _ := strings.Cut(answer.Error(), " ")

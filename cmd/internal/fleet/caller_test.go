@@ -106,6 +106,7 @@ func (r *replica) get(path, subject string) answer {
 		head += "X-Token-Subject: " + subject + "\r\n"
 	}
 	a := answer{sent: time.Now()}
+	head += sentHeader + ": " + strconv.FormatInt(a.sent.UnixNano(), 10) + "\r\n"
 	conn, err := r.callers.take()
 	if err == nil {
 		_ = conn.SetDeadline(time.Now().Add(2 * patience))

@@ -50,7 +50,7 @@ func newProvider(t *testing.T, life time.Duration) *provider {
 	p := &provider{life: life, issued: map[string]grant{}, count: map[string]int{}}
 	p.tokens = httptest.NewServer(http.HandlerFunc(p.serveToken))
 	t.Cleanup(p.tokens.Close)
-	p.target = newTarget(t, p.lookUp)
+	p.target = newTarget(t, min(life/10, 2*time.Second), p.lookUp)
 	return p
 }
 
@@ -76,6 +76,19 @@ func (p *provider) requests(key string) int {
 		return len(p.asked)
 	}
 	return p.count[key]
+}
+
+// requestsBut returns how many token requests came for all keys but those that
+// begin with prefix.
+func (p *provider) requestsBut(prefix string) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, count := range p.count {
+		if !strings.HasPrefix(key, prefix) {
+			n += count
+		}
+	}
+	return n
 }
 
 // history returns all token requests so far, those that were answered or

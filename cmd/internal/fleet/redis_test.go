@@ -82,7 +82,8 @@ func (s *redisServer) launch() {
 	if s.file != "" {
 		own = append([]string{s.file, "--sentinel"}, own...)
 	} else {
-		own = append(own, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
+		own = append(own, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0",
+			"--repl-ping-replica-period", "1")
 	}
 	s.cmd = exec.Command("redis-server", append(own, s.args...)...)
 	s.cmd.Stdout = &bytes.Buffer{}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -88,6 +89,16 @@ func (f *fleet) replicas(n int, environ ...string) []*replica {
 		r.awaitReady()
 	}
 	return all
+}
+
+// startAlone starts a replica that does not share, and waits until it listens.
+func (f *fleet) startAlone() *replica {
+	f.t.Helper()
+	alone := *f
+	alone.environ = slices.DeleteFunc(slices.Clone(f.environ), func(setting string) bool {
+		return strings.HasPrefix(setting, "SIDECAR_REDIS_")
+	})
+	return alone.start()
 }
 
 // start starts a replica, with environ put in place of what all have, and

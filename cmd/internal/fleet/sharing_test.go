@@ -164,6 +164,33 @@ func waits(t *testing.T, replicas []*replica) (waited, long float64) {
 	return waited, long
 }
 
+// stallLimit is how long this machine may stand still before it is no use to
+// ask whether requests waited: a token of 3 s is replaced 180 ms before its end.
+const stallLimit = 100 * time.Millisecond
+
+// watchStalls measures by how much timers are late from now on. The returned
+// function ends that and returns the most.
+func watchStalls() (end func() time.Duration) {
+	stop, most := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		var late time.Duration
+		for {
+			began := time.Now()
+			select {
+			case <-time.After(5 * time.Millisecond):
+				late = max(late, time.Since(began)-5*time.Millisecond)
+			case <-stop:
+				most <- late
+				return
+			}
+		}
+	}()
+	return func() time.Duration {
+		close(stop)
+		return <-most
+	}
+}
+
 func TestRefreshesAreShared(t *testing.T) {
 	p := newProvider(t, shortLife)
 	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).url())
@@ -171,15 +198,17 @@ func TestRefreshesAreShared(t *testing.T) {
 	l := startLoad(t, replicas)
 	time.Sleep(2 * shortLife) // the warm-up: every replica has met every subject
 	waitedBefore, longBefore := waits(t, replicas)
+	stall := watchStalls()
 	began := time.Now()
 	time.Sleep(soak(20*time.Second, 60*time.Second))
-	ended := time.Now()
+	ended, stood := time.Now(), stall()
 	waited, long := waits(t, replicas)
 	l.end()
 	t.Logf("%d requests, slowest %s, %d over 100 ms; %.0f waited for a token, %.0f of them over 1 ms",
 		l.answers.Load(), time.Duration(l.slowest.Load()), l.slow.Load(), waited-waitedBefore, long-longBefore)
 	p.tally(began, ended, l.subjects).checkNeeded(t, ended.Sub(began), p.life, subjectCount, 0.02)
-	if long != longBefore {
+	t.Logf("the machine stood still for %s at most", stood)
+	if long != longBefore && stood < stallLimit {
 		t.Errorf("%.0f requests waited more than 1 ms for a token", long-longBefore)
 	}
 	checkTarget(t, p)
@@ -191,8 +220,11 @@ func checkTarget(t *testing.T, p *provider) {
 	if n := p.target.unknown.Load(); n > 0 {
 		t.Errorf("%d requests came without a token or with a foreign one", n)
 	}
-	if late := p.target.lateTokens(); len(late) > 0 {
-		t.Errorf("%d requests came with an expired token", len(late))
+	if n := p.target.expired.Load(); n > 0 {
+		t.Errorf("%d requests were sent with an expired token", n)
+	}
+	if n := p.target.overtime.Load(); n > 0 {
+		t.Logf("%d requests took so long that their token expired on the way", n)
 	}
 }
 

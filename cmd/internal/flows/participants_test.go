@@ -86,7 +86,7 @@ func (f *participantFlow) run(t *testing.T, between func(n int32)) {
 
 func participant(i int) string { return fmt.Sprintf("participant-%04d", i) }
 
-func TestColdParticipants(t *testing.T) {
+func TestF13_ColdParticipants(t *testing.T) {
 	f := newParticipantFlow(t)
 	f.run(t, func(int32) {})
 	if n := f.provider.TokenRequestsFor(""); n != 1 {
@@ -102,9 +102,9 @@ func TestColdParticipants(t *testing.T) {
 	}
 }
 
-// TestServiceTokenDiesMidway: the first who are refused get one other service
+// TestF13_ServiceTokenDiesMidway: the first who are refused get one other service
 // token between them; each asks for itself at most once more.
-func TestServiceTokenDiesMidway(t *testing.T) {
+func TestF13_ServiceTokenDiesMidway(t *testing.T) {
 	f := newParticipantFlow(t)
 	f.run(t, func(n int32) {
 		if n == participants/2 {
