@@ -12,8 +12,21 @@ import (
 // or adds, the framing of one hop, and the Date that RFC 9110 section 6.6.1 asks for.
 var differences = []string{"Vary", "Cache-Control", "Connection", "Transfer-Encoding", "Date", "Set-Cookie"}
 
-// TestG5_Fidelity asks a target directly and through the sidecar.
+// TestG5_Fidelity asks a target directly and through the sidecar: each odd but
+// legal exchange without and with a body, which takes the general way, and as a
+// client that closes after it.
 func TestG5_Fidelity(t *testing.T) {
+	for variant, more := range map[string]string{"": "", "with a body": "Content-Length: 4\r\nContent-Type: a/b\r\n",
+		"closing": "Connection: close\r\n", "to the odd path": ""} {
+		path := "/x"
+		if variant == "to the odd path" {
+			path = "/a%2Fb/%20+;v=1/'()*!@:$&,=~/?q=%zz&a;b=+&"
+		}
+		fidelity(t, variant, path, more)
+	}
+}
+
+func fidelity(t *testing.T, variant, path, more string) {
 	s := newSide(t, setup{})
 	cookies := strings.Repeat("Set-Cookie: a=b\r\n", 100)
 	for name, c := range map[string]struct{ method, lines, says string }{
@@ -54,13 +67,18 @@ func TestG5_Fidelity(t *testing.T) {
 			r.say(c.says)
 			return false
 		})
+		name += " " + variant
 		ask := func(addr, path string) (answer, *upRequest) {
 			conn := dialRaw(t, addr)
-			conn.write(c.method + " " + path + " HTTP/1.1\r\nHost: localhost\r\n" + c.lines + "\r\n")
+			body := ""
+			if strings.HasPrefix(more, "Content-Length") {
+				body = "body"
+			}
+			conn.write(c.method + " " + path + " HTTP/1.1\r\nHost: localhost\r\n" + c.lines + more + "\r\n" + body)
 			return conn.read(c.method), s.up.last()
 		}
-		direct, asked := ask(s.up.l.Addr().String(), "/x")
-		through, forwarded := ask(s.addr, "/alpha/x")
+		direct, asked := ask(s.up.l.Addr().String(), path)
+		through, forwarded := ask(s.addr, "/alpha"+path)
 		if direct.err != nil || through.err != nil || direct.status != through.status || direct.body != through.body ||
 			(direct.broken == nil) != (through.broken == nil) {
 			t.Errorf("%s: %d %q %v became %d %q %v", name, direct.status, direct.body, direct.err, through.status, through.body, through.err)

@@ -19,7 +19,8 @@ func (x *exchange) forward() {
 	if !x.proxy.config.general && x.plain() && x.forwardLean() {
 		return
 	}
-	if x.in.ContentLength != 0 && x.body == nil {
+	streamed := x.in.ContentLength != 0 && x.body == nil
+	if streamed {
 		// Else net/http reads on in the body before it sends the answer, and a
 		// client that waits for the answer first would wait for ever.
 		_ = http.NewResponseController(&x.out).EnableFullDuplex()
@@ -34,6 +35,13 @@ func (x *exchange) forward() {
 		BufferPool:     buffers,
 	}
 	forwarder.ServeHTTP(&x.out, x.in)
+	if streamed {
+		// What is left of the body has to go while the handler runs, else net/http
+		// breaks the connection before the next request (golang/go#68560). The
+		// answer goes first: the client may wait for it.
+		_ = http.NewResponseController(&x.out).Flush()
+		_ = x.in.Body.Close()
+	}
 }
 
 // RoundTrip sets the token, sends the request, and judges a 401.
