@@ -1,0 +1,171 @@
+package fleet
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// minimalACL is all that the program's user needs, besides its password.
+var minimalACL = []any{"resetchannels", "resetkeys", "~token-sidecar:*", "-@all",
+	"+get", "+getrange", "+set", "+del", "+pttl", "+pexpire", "+eval", "+evalsha"}
+
+// clusterACL is what it needs in a cluster.
+var clusterACL = append(append([]any{}, minimalACL...), "+cluster|slots")
+
+// databaseACL is what it needs where the URL names a database other than 0.
+var databaseACL = append(append([]any{}, minimalACL...), "+select")
+
+// sentinelACL is what the user needs at the sentinels, who have no keys.
+var sentinelACL = []any{"resetchannels", "&+switch-master", "&+replica-reconf-done", "-@all",
+	"+sentinel|get-master-addr-by-name", "+sentinel|sentinels", "+subscribe", "+ping"}
+
+const redisPassword = "fleet-redis-password-canary"
+
+// setUser makes the user that the replicas log in as.
+func (s *redisServer) setUser(rules ...any) {
+	s.t.Helper()
+	s.do(append([]any{"acl", "setuser", "sidecar", "reset", "on", ">" + redisPassword}, rules...)...)
+}
+
+// asUser returns url with the user's name and password.
+func asUser(url string) string {
+	return strings.Replace(url, "redis://", "redis://sidecar:"+redisPassword+"@", 1)
+}
+
+func (s *redisServer) userURL() string { return asUser(s.url()) }
+
+// TestMinimalACL has the replicas do all they ever do and looks at what the
+// servers refused, and whether every permission was used.
+func TestMinimalACL(t *testing.T) {
+	for name, set := range map[string]func(t *testing.T) (url string, rules []any, servers []*redisServer){
+		"standalone": func(t *testing.T) (string, []any, []*redisServer) {
+			s := startRedis(t)
+			return s.url(), minimalACL, []*redisServer{s}
+		},
+		"standalone, another database": func(t *testing.T) (string, []any, []*redisServer) {
+			s := startRedis(t)
+			return s.url() + "/3", databaseACL, []*redisServer{s}
+		},
+		"sentinel": func(t *testing.T) (string, []any, []*redisServer) {
+			s := startSentinels(t)
+			return s.url(), minimalACL, s.servers
+		},
+		"cluster": func(t *testing.T) (string, []any, []*redisServer) {
+			nodes := startCluster(t)
+			return nodes[0].url(), clusterACL, nodes
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, rules, servers := set(t)
+			mode, _, _ := strings.Cut(name, ",")
+			for _, s := range servers {
+				s.setUser(rules...)
+				s.do("config", "resetstat")
+			}
+			user := asUser(url)
+			if mode == "sentinel" { // the password in its place is that of the sentinels
+				user = url + "&username=sidecar&password=" + redisPassword
+			}
+			useAll(t, user, mode)
+			checkNotRefused(t, servers)
+			checkAllUsed(t, rules, servers)
+		})
+	}
+}
+
+// checkNotRefused fails the test if a server refused anything.
+func checkNotRefused(t *testing.T, servers []*redisServer) {
+	t.Helper()
+	for _, s := range servers {
+		if refused := s.client.Do(t.Context(), "acl", "log").Val(); fmt.Sprint(refused) != "[]" {
+			t.Errorf("refused: %v", refused)
+		}
+	}
+}
+
+// checkAllUsed fails the test if no server was sent a command that is allowed.
+func checkAllUsed(t *testing.T, rules []any, servers []*redisServer) {
+	t.Helper()
+	for _, rule := range rules {
+		if command, ok := strings.CutPrefix(rule.(string), "+"); ok && !processed(t, servers, command) {
+			t.Errorf("%s is allowed and never used", command)
+		}
+	}
+}
+
+// TestSentinelACL fails a master over under the eyes of replicas that may do
+// little at the sentinels.
+func TestSentinelACL(t *testing.T) {
+	t.Parallel()
+	s := startSentinels(t)
+	for _, w := range s.watch {
+		w.setUser(sentinelACL...)
+	}
+	p := newProvider(t, 4*time.Second)
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+asUser(s.url()), "SIDECAR_REDIS_MODE=sentinel")
+	replicas := f.replicas(2)
+	shares := func() error {
+		subject := fmt.Sprint("subject-", p.requests(""))
+		burst(replicas, 1, subject)
+		if n := p.requests(subject); n != 1 {
+			return fmt.Errorf("%d token requests", n)
+		}
+		return nil
+	}
+	eventually(t, "the replicas share", shares)
+	old := s.master()
+	old.kill()
+	s.failOver(old)
+	eventually(t, "the replicas share through the new master", shares)
+	checkNotRefused(t, s.watch)
+}
+
+// processed reports whether any of the servers was sent the command.
+func processed(t *testing.T, servers []*redisServer, command string) bool {
+	t.Helper()
+	for _, s := range servers {
+		if strings.Contains(s.client.Info(t.Context(), "commandstats").Val(), "cmdstat_"+command+":") {
+			return true
+		}
+	}
+	return false
+}
+
+// useAll has two replicas make every operation on Redis that there is.
+func useAll(t *testing.T, url, mode string) {
+	t.Helper()
+	p := newProvider(t, 4*time.Second)
+	p.setDelay(func(string, int) time.Duration { return 700 * time.Millisecond }) // long enough to renew the lease
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+url, "SIDECAR_REDIS_MODE="+mode)
+	replicas := f.replicas(2)
+	operations := map[string]bool{"get": false, "acquire": false, "renew": false, "store": false, "release": false}
+	eventually(t, "every operation is made", func() error {
+		for i := range 6 {
+			subject := fmt.Sprint("subject-", i)
+			for _, a := range burst(replicas, 1, subject) {
+				if err := a.mine(subject); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		for _, r := range replicas {
+			s := r.scrape(t)
+			for name, done := range operations {
+				label := fmt.Sprintf("operation=%q", name)
+				operations[name] = done || s.sum("redis_operations_total", label, `outcome="ok"`) > 0
+				if n := s.sum("redis_operations_total", label, `outcome="error"`); n > 0 {
+					t.Fatalf("%.0f failures of %s", n, name)
+				}
+			}
+		}
+		for name, done := range operations {
+			if !done {
+				return fmt.Errorf("no %s", name)
+			}
+		}
+		return nil
+	})
+}
