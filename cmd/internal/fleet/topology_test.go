@@ -126,6 +126,7 @@ func complete(t *testing.T, node *redis.Client) error {
 	if !strings.Contains(info, "cluster_state:ok") {
 		return errors.New("cluster_state is not ok")
 	}
+	//lint:ignore SA1019 this is what the client learns by
 	slots := node.ClusterSlots(t.Context()).Val()
 	if len(slots) != 3 {
 		return fmt.Errorf("%d ranges of slots", len(slots))
@@ -149,6 +150,7 @@ func awaitClusterWithout(t *testing.T, dead *redisServer, nodes []*redisServer) 
 			if !strings.Contains(n.client.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
 				return errors.New("cluster_state is not ok")
 			}
+			//lint:ignore SA1019 this is what the client learns by
 			for _, s := range n.client.ClusterSlots(t.Context()).Val() {
 				if strings.HasSuffix(s.Nodes[0].Addr, ":"+dead.port) {
 					return errors.New("the dead master still has slots")
