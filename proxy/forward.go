@@ -19,11 +19,11 @@ func (x *exchange) forward() {
 	if !x.proxy.config.general && x.plain() && x.forwardLean() {
 		return
 	}
-	streamed := x.in.ContentLength != 0 && x.body == nil
-	if streamed {
+	if x.in.ContentLength != 0 && x.body == nil {
 		// Else net/http reads on in the body before it sends the answer, and a
 		// client that waits for the answer first would wait for ever.
 		_ = http.NewResponseController(&x.out).EnableFullDuplex()
+		x.duplex = true
 	}
 	defer x.closeTunnel()
 	forwarder := httputil.ReverseProxy{
@@ -35,7 +35,7 @@ func (x *exchange) forward() {
 		BufferPool:     buffers,
 	}
 	forwarder.ServeHTTP(&x.out, x.in)
-	if streamed {
+	if x.duplex && !x.out.last {
 		// What is left of the body has to go while the handler runs, else net/http
 		// breaks the connection before the next request (golang/go#68560). The
 		// answer goes first: the client may wait for it.
