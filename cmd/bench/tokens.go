@@ -28,7 +28,7 @@ type stub struct {
 
 func (s *stub) Name() string                      { return "stub" }
 func (s *stub) Routes() []upstream.Route          { return nil }
-func (s *stub) CloseIdleConnections() {}
+func (s *stub) CloseIdleConnections()             {}
 func (s *stub) Fingerprint() upstream.Fingerprint { return upstream.Fingerprint{} }
 
 func (s *stub) Key(kind upstream.Kind, subject, scope string) (upstream.Key, error) {

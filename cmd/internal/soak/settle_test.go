@@ -1,0 +1,108 @@
+package soak
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+// barrier holds requests until there are as many as it wants.
+type barrier struct {
+	mu     sync.Mutex // guards left
+	left   int
+	opened chan struct{}
+}
+
+func newBarrier(n int) *barrier { return &barrier{left: n, opened: make(chan struct{})} }
+
+// wait blocks until all have come, for a bounded time.
+func (b *barrier) wait() {
+	b.mu.Lock()
+	b.left--
+	if b.left == 0 {
+		close(b.opened)
+	}
+	b.mu.Unlock()
+	select {
+	case <-b.opened:
+	case <-time.After(5 * time.Second): // some did not get through
+	}
+}
+
+func (b *barrier) err() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left > 0 {
+		return fmt.Errorf("%d are not", b.left)
+	}
+	return nil
+}
+
+// settle brings the sidecar into a state that depends on nothing that happened
+// before but leaks: no fault, no request, no connection of an app, none to the
+// token endpoint, and to the target one for each worker, which are kept.
+func (l *load) settle(p *provider) usage {
+	l.t.Helper()
+	eventually(l.t, "requests succeed and redis is used", func() error {
+		before := l.sidecar.metric("token_sidecar_redis_operations_total", `operation="store",outcome="ok"`)
+		if r := l.runFor(500, 300*time.Millisecond); r.statuses[200] < r.sent {
+			return fmt.Errorf("%s", r)
+		}
+		if l.sidecar.metric("token_sidecar_redis_operations_total", `operation="store",outcome="ok"`) == before {
+			return fmt.Errorf("no token was stored in redis")
+		}
+		return nil
+	})
+	p.target.CloseClientConnections()
+	eventually(l.t, "all requests are at the target at the same time", func() error { return l.fillHouse(p) })
+	l.client.CloseIdleConnections()
+	var u usage
+	still := 0
+	eventually(l.t, "the sidecar is still", func() error {
+		p.tokens.CloseClientConnections() // tokens just used are replaced once more
+		now := l.sidecar.usage()
+		if now.goroutines != u.goroutines || now.files != u.files {
+			still = 0
+		}
+		u = now
+		if still++; still < 20 {
+			return fmt.Errorf("%s", u)
+		}
+		return nil
+	})
+	return u
+}
+
+// fillHouse has one request of every worker at the target at the same time.
+func (l *load) fillHouse(p *provider) error {
+	house := newBarrier(workers)
+	p.house.Store(house)
+	defer p.house.Store(nil)
+	var all sync.WaitGroup
+	for i := range workers {
+		all.Go(func() { l.send("GET", fmt.Sprintf("/humanapi/v1/full?n=%d", -i), subject(i), int64(-i), "") })
+	}
+	all.Wait()
+	return house.err()
+}
+
+// grown fails the test if something is more than a tenth and a little above
+// what it was.
+func grown(t *testing.T, before, after usage) {
+	t.Helper()
+	for _, c := range []struct {
+		what                  string
+		before, after, little int
+	}{
+		{"goroutines", before.goroutines, after.goroutines, 3},
+		{"open files", before.files, after.files, 3},
+		// The runtime gives memory back when it likes.
+		{"KiB resident", before.resident, after.resident, 8 << 10},
+		{"KiB of heap", before.heap, after.heap, 4 << 10},
+	} {
+		if c.after > c.before+c.before/10+c.little {
+			t.Errorf("%s grew from %d to %d, want at most a tenth and %d more", c.what, c.before, c.after, c.little)
+		}
+	}
+}

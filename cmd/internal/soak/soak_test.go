@@ -1,0 +1,128 @@
+package soak
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	soakRate     = 500 // requests a second
+	soakSubjects = 5000
+	soakHot      = 100
+)
+
+// TestH8_I1_I3_Soak has tokens that live for a second, more subjects than the
+// cache holds, and faults everywhere. What the sidecar holds after each fault
+// was there once must be what it holds at the end; nobody gets an answer that
+// is not for him; no token is used after its end; and no secret gets out, not
+// even with every word logged and in a dump of all goroutines.
+func TestH8_I1_I3_Soak(t *testing.T) {
+	first, rest := 10*time.Second, 18*time.Second
+	if os.Getenv("SOAK") == "1" {
+		first, rest = time.Minute, 9*time.Minute
+	}
+	seed := rand.Uint64()
+	if s, err := strconv.ParseUint(os.Getenv("SOAK_SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	t.Logf("SOAK_SEED=%d", seed)
+
+	p := newProvider(t, time.Second)
+	redis := startRedis(t)
+	s := start(t, p, append(redis.environ(), "SIDECAR_MAX_TOKENS=1000", "SIDECAR_TOKEN_TIMEOUT=2s",
+		"SIDECAR_LOG_LEVEL=trace", "GOTRACEBACK=all")...)
+	l := newLoad(t, s, soakSubjects, soakHot)
+	stored := newScanner("redis")
+	all := troubles(p, redis)
+
+	warm := l.during(func() {
+		for began := time.Now(); time.Since(began) < first-5*time.Second; {
+			tour(all)
+		}
+	})
+	warm.check(t, "every fault in turn")
+	before := l.settle(p)
+	t.Log("after the first part: ", before)
+
+	stop := make(chan struct{})
+	timer := time.AfterFunc(rest, func() { close(stop) })
+	defer timer.Stop()
+	wild := l.during(func() { chaos(t, all, seed, stop) })
+	wild.check(t, "random faults")
+	after := l.settle(p)
+	t.Log("at the end: ", after)
+	grown(t, before, after)
+	p.check(t)
+	if n := s.metric("token_sidecar_tokens", ""); n > 1000 {
+		t.Errorf("%v tokens are held, want at most 1000", n)
+	}
+	l.lookInside(redis, stored)
+	for _, out := range []*scanner{s.stderr, s.pages, l.answers, stored} {
+		out.report(t)
+		t.Logf("searched %d bytes of %s", out.seen(), out.where)
+	}
+	if n := s.stdout.seen(); n > 0 {
+		t.Errorf("%d bytes on stdout", n)
+	}
+}
+
+// during sends requests while f runs.
+func (l *load) during(f func()) result {
+	stop := make(chan struct{})
+	go func() {
+		defer close(stop)
+		f()
+	}()
+	return l.run(soakRate, stop)
+}
+
+// check fails the test for answers that must not be, and for a load so light
+// that it shows little.
+func (r result) check(t *testing.T, when string) {
+	t.Helper()
+	t.Logf("%s: %s", when, r)
+	for _, fault := range r.faults {
+		t.Error(fault)
+	}
+	if r.missed > r.sent/4 || r.statuses[200] < r.sent/4 {
+		t.Errorf("too few requests were sent, or succeeded: %s", r)
+	}
+	if r.at(1) > 12*time.Second { // twice the token timeout, a lease, and a slow machine
+		t.Errorf("a request took %s", r.at(1))
+	}
+}
+
+// lookInside searches what Redis is told and holds, the pages of the admin
+// listener under load, and the stacks of a sidecar at work.
+func (l *load) lookInside(redis *redisServer, stored *scanner) {
+	l.t.Helper()
+	s := l.sidecar
+	unmonitor := redis.monitor(stored)
+	found := 0
+	r := l.during(func() {
+		for range 10 {
+			time.Sleep(100 * time.Millisecond)
+			for _, path := range []string{"/", "/metrics", "/readyz", "/livez", "/" + canaryPath + "?q=" + canaryQuery} {
+				s.show(path)
+			}
+			found = max(found, redis.search(stored))
+		}
+	})
+	unmonitor()
+	r.check(l.t, "while it was looked at")
+	if found < 50 {
+		l.t.Errorf("at most %d values were found in redis", found)
+	}
+	dead := l.during(func() {
+		time.Sleep(300 * time.Millisecond)
+		s.dump()
+	})
+	if n := strings.Count(s.stderr.String(), "\ngoroutine "); n < 20 {
+		l.t.Errorf("%d goroutines in the dump of a sidecar at work: %s", n, dead)
+	}
+	l.t.Logf("%d values in redis", found)
+}
