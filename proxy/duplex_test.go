@@ -39,3 +39,28 @@ func TestReadBodyKeepsTheConnection(t *testing.T) {
 		}
 	}
 }
+
+// TestAnswerBeforeTheBody: a client that waits for the whole answer before it
+// sends its body gets it, however the answer is framed.
+func TestAnswerBeforeTheBody(t *testing.T) {
+	s := newSide(t, setup{})
+	for name, says := range map[string]string{
+		"length":  "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		"chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+	} {
+		s.up.play(func(r *upRequest) bool {
+			r.say(says)
+			r.readBody()
+			return false
+		})
+		conn := dialRaw(t, s.addr)
+		conn.write(fiveBytes)
+		if a := conn.read("POST"); a.status != http.StatusOK || a.body != "ok" || a.broken != nil || !a.close {
+			t.Errorf("%s: %d %q, to be closed %t, %v %v", name, a.status, a.body, a.close, a.err, a.broken)
+		}
+		conn.write("hello")
+		if !conn.closed() {
+			t.Errorf("%s: the connection stays open", name)
+		}
+	}
+}

@@ -19,11 +19,14 @@ func (x *exchange) forward() {
 	if !x.proxy.config.general && x.plain() && x.forwardLean() {
 		return
 	}
+	in := x.in
 	if x.in.ContentLength != 0 && x.body == nil {
 		// Else net/http reads on in the body before it sends the answer, and a
 		// client that waits for the answer first would wait for ever.
 		_ = http.NewResponseController(&x.out).EnableFullDuplex()
-		x.duplex = true
+		x.out.upload = &upload{ReadCloser: x.in.Body}
+		in = x.in.WithContext(x.in.Context()) // a copy, since net/http looks at the body of its own
+		in.Body = x.out.upload
 	}
 	defer x.closeTunnel()
 	forwarder := httputil.ReverseProxy{
@@ -34,14 +37,7 @@ func (x *exchange) forward() {
 		ErrorLog:       quiet, // its lines quote errors of net/http; the access log says what counts
 		BufferPool:     buffers,
 	}
-	forwarder.ServeHTTP(&x.out, x.in)
-	if x.duplex && !x.out.last {
-		// What is left of the body has to go while the handler runs, else net/http
-		// breaks the connection before the next request (golang/go#68560). The
-		// answer goes first: the client may wait for it.
-		_ = http.NewResponseController(&x.out).Flush()
-		_ = x.in.Body.Close()
-	}
+	forwarder.ServeHTTP(&x.out, in)
 }
 
 // RoundTrip sets the token, sends the request, and judges a 401.

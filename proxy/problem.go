@@ -120,9 +120,6 @@ func (x *exchange) fail(err error) {
 		x.out.status = p.status
 		panic(http.ErrAbortHandler)
 	}
-	// Nobody reads a body that comes in beside the answer: the client shall not
-	// learn that from its next request, which it may not be able to send again.
-	x.out.last = x.out.last || x.duplex
 	h := x.out.Header()
 	clear(h)
 	h.Set("Content-Type", "application/problem+json")

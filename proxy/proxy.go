@@ -126,7 +126,6 @@ type exchange struct {
 	subjectInPath bool // and not in a header
 
 	body    []byte         // kept aside for a second attempt
-	duplex  bool           // the body is read while the answer is written
 	upgrade bool           // the request asks for a WebSocket
 	sent    upstream.Token // last
 	lapsed  error          // why there was no other when the token had expired before it was sent

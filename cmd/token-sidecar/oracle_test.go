@@ -14,12 +14,7 @@ import (
 // nothing that happened before: not on what is cached, nor on whether it is.
 func TestD13_AnswersDoNotTellWhatIsCached(t *testing.T) {
 	t.Parallel()
-	human := upstreamtest.NewHumanAPI(upstreamtest.Options{ClientID: clientID, ClientSecret: clientSecret,
-		KnowsUser:     func(id string) bool { return !strings.HasPrefix(id, "unknown") },
-		ConnectedUser: func(id string) bool { return !strings.HasPrefix(id, "alone") }})
-	t.Cleanup(human.Close)
-	p := start(t, nil, "SIDECAR_LOG_LEVEL=info", "SIDECAR_HUMANAPI_CLIENT_ID="+clientID, "SIDECAR_HUMANAPI_CLIENT_SECRET="+clientSecret,
-		"SIDECAR_HUMANAPI_TARGET="+human.APIURL(), "SIDECAR_HUMANAPI_TOKEN_URL="+human.TokenURL())
+	human, p := startHuman(t)
 	const subjects = 20
 	// same asks twice for each subject and wants one face for all answers.
 	same := func(status int, names ...string) {
@@ -63,6 +58,19 @@ func TestD13_AnswersDoNotTellWhatIsCached(t *testing.T) {
 	}
 	p.mustGet(http.StatusOK, "/humanapi/v1/x", "X-Token-Subject", "one-00")
 	p.mustGet(http.StatusForbidden, "/humanapi/v1/x", "X-Token-Subject", "unknown-00")
+}
+
+// startHuman starts a sidecar before a Human API that does not know some users
+// and has others who are not connected.
+func startHuman(t *testing.T) (*upstreamtest.Server, *process) {
+	t.Helper()
+	human := upstreamtest.NewHumanAPI(upstreamtest.Options{ClientID: clientID, ClientSecret: clientSecret,
+		KnowsUser:     func(id string) bool { return !strings.HasPrefix(id, "unknown") },
+		ConnectedUser: func(id string) bool { return !strings.HasPrefix(id, "alone") }})
+	t.Cleanup(human.Close)
+	p := start(t, nil, "SIDECAR_LOG_LEVEL=info", "SIDECAR_HUMANAPI_CLIENT_ID="+clientID, "SIDECAR_HUMANAPI_CLIENT_SECRET="+clientSecret,
+		"SIDECAR_HUMANAPI_TARGET="+human.APIURL(), "SIDECAR_HUMANAPI_TOKEN_URL="+human.TokenURL())
+	return human, p
 }
 
 var serial = regexp.MustCompile(`"token":"\d+"`)
