@@ -145,7 +145,7 @@ func TestImageBuilds(t *testing.T) {
 	write(t, store+"/Dockerfile.go", `FROM scratch
 COPY busybox /bin/sh
 WORKDIR /tmp
-ENV PATH=/usr/local/go/bin:/bin GOPATH=/go GOPROXY=off GOFLAGS=-mod=readonly GOTOOLCHAIN=local HOME=/root
+ENV PATH=/usr/local/go/bin:/bin GOPATH=/go GOPROXY=off GOFLAGS=-mod=readonly GOTOOLCHAIN=local GOCACHE=/gocache HOME=/tmp
 `)
 	write(t, store+"/Dockerfile.base", "FROM scratch\nLABEL stand-in=yes\n")
 	if err := os.WriteFile(store+"/busybox", read(t, busybox), 0o755); err != nil {
@@ -164,7 +164,7 @@ ENV PATH=/usr/local/go/bin:/bin GOPATH=/go GOPROXY=off GOFLAGS=-mod=readonly GOT
 	}
 	run("bud", "-q", "--format", "docker", "--network", "host", "-t", "localhost/token-sidecar", "-f", source+"/Dockerfile",
 		"-v", goEnv("GOROOT")+":/usr/local/go:ro", "-v", goEnv("GOMODCACHE")+":/go/pkg/mod:ro",
-		"-v", goEnv("GOCACHE")+":/root/.cache/go-build", "-v", "/dev/null:/dev/null",
+		"-v", goEnv("GOCACHE")+":/gocache", "-v", "/dev/null:/dev/null",
 		"--build-arg", "GO_IMAGE=localhost/stand-in-go", "--build-arg", "BASE_IMAGE=localhost/stand-in-base",
 		"--build-arg", "VERSION=1.2.3-test", source)
 
