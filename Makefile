@@ -40,4 +40,4 @@ fuzz:
 	./.ci/fuzz 30s
 
 soak: tools
-	SOAK=1 go test -race -timeout 60m -run 'Soak|History|Fleet' ./cmd/...
+	SOAK=1 go test -race -p 1 -timeout 60m ./cmd/internal/soak ./cmd/internal/fleet ./cmd/internal/flows

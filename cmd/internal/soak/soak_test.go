@@ -21,7 +21,7 @@ const (
 // is not for him; no token is used after its end; and no secret gets out, not
 // even with every word logged and in a dump of all goroutines.
 func TestH8_I1_I3_Soak(t *testing.T) {
-	first, rest := 10*time.Second, 18*time.Second
+	first, rest := 15*time.Second, 45*time.Second
 	if os.Getenv("SOAK") == "1" {
 		first, rest = time.Minute, 9*time.Minute
 	}
