@@ -107,7 +107,9 @@ func (c *Cache) launch(e *entry, f *flight, now instant) error {
 	f.done = make(chan struct{})
 	if c.flights.Add(1) > maxFlights {
 		c.flights.Add(-1)
-		e.source.gate.leave(e.key, errBroken, now, f.credential)
+		if err == nil {
+			e.source.gate.leave(e.key, errBroken, now, f.credential)
+		}
 		return tooMany(e.key.Upstream)
 	}
 	if !c.start(func() { c.fly(e, f) }) {

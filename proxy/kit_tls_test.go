@@ -32,7 +32,7 @@ func newTLSTarget(t *testing.T, maxVersion uint16) *tlsTarget {
 	}))
 	target.EnableHTTP2 = true
 	target.Config.ErrorLog = quiet
-	target.TLS = &tls.Config{MaxVersion: maxVersion, MinVersion: min(maxVersion, tls.VersionTLS12)}
+	target.TLS = &tls.Config{NextProtos: []string{"h2", "http/1.1"}, MaxVersion: maxVersion, MinVersion: min(maxVersion, tls.VersionTLS12)}
 	target.StartTLS()
 	t.Cleanup(target.Close)
 	trusted := x509.NewCertPool()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func (x *exchange) plain() bool {
 }
 
 // forwardLean sends the request on and the answer back. It reports false if it
-// cannot, and has then neither sent nor answered anything.
+// cannot, and has then answered nothing.
 func (x *exchange) forwardLean() bool {
 	pool := x.route.connections.lean
 	token, err := x.token()
@@ -39,14 +40,14 @@ func (x *exchange) forwardLean() bool {
 		return true
 	}
 	c, res, err := x.exchangeLean(pool, token)
-	if errors.Is(err, errNotLean) {
-		return false
-	}
 	if err == nil && res.StatusCode == http.StatusUnauthorized {
 		if next, ok := x.another(); ok {
 			pool.drop(c) // its answer stays unread: it may never end
 			c, res, err = x.exchangeLean(pool, next)
 		}
+	}
+	if errors.Is(err, errNotLean) {
+		return false
 	}
 	if err == nil {
 		if err = x.filter(res); err != nil {
@@ -91,7 +92,7 @@ func (x *exchange) exchangeLean(pool *leanPool, token upstream.Token) (*leanConn
 		if err == nil {
 			return c, res, nil
 		}
-		again := c.reused && !c.answered && sendTwice(x.in.Method) && x.in.Context().Err() == nil && !isTimeout(err)
+		again := c.reused && !c.answered && sendTwice(x.in.Method) && x.in.Context().Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded)
 		pool.drop(c)
 		if !again {
 			return nil, nil, err
@@ -103,11 +104,6 @@ func (x *exchange) exchangeLean(pool *leanPool, token upstream.Token) (*leanConn
 // again when a kept connection breaks.
 func sendTwice(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
-}
-
-func isTimeout(err error) bool {
-	var t interface{ Timeout() bool }
-	return errors.As(err, &t) && t.Timeout()
 }
 
 // roundTripLean writes the request and reads the head of its answer, passing

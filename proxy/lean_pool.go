@@ -104,6 +104,12 @@ func (p *leanPool) dial(ctx context.Context) (*leanConn, error) {
 			}
 			return nil, err
 		}
+		if secure.ConnectionState().NegotiatedProtocol != "http/1.1" {
+			// It may speak HTTP/2 only: some such servers take an offer of HTTP/1.1
+			// for none (Go's does). The general way offers both.
+			_ = raw.Close()
+			return nil, errNotLean
+		}
 		c.Conn = secure
 	}
 	c.in, c.out = bufio.NewReaderSize(c, 4<<10), bufio.NewWriterSize(c.Conn, 4<<10)
@@ -112,18 +118,23 @@ func (p *leanPool) dial(ctx context.Context) (*leanConn, error) {
 
 // put keeps c for the next exchange.
 func (p *leanPool) put(c *leanConn) {
+	if !p.keep(c) {
+		p.drop(c)
+	}
+}
+
+func (p *leanPool) keep(c *leanConn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || len(p.idle) >= maxLeanIdle {
-		p.open--
-		c.close()
-		return
+		return false
 	}
 	c.since = time.Now()
 	p.idle = append(p.idle, c)
 	if p.sweep == nil {
 		p.sweep = time.AfterFunc(leanIdle, p.sweepIdle)
 	}
+	return true
 }
 
 // drop closes c, which is not kept.
@@ -137,32 +148,34 @@ func (p *leanPool) drop(c *leanConn) {
 // sweepIdle closes what was idle for too long: the front of the stack.
 func (p *leanPool) sweepIdle() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.sweep = nil
-	old := 0
-	for old < len(p.idle) && time.Since(p.idle[old].since) >= leanIdle {
-		p.idle[old].close()
-		old++
+	n := 0
+	for n < len(p.idle) && time.Since(p.idle[n].since) >= leanIdle {
+		n++
 	}
-	p.open -= old
-	p.idle = slices.Delete(p.idle, 0, old)
+	old := slices.Clone(p.idle[:n])
+	p.idle = slices.Delete(p.idle, 0, n)
 	if len(p.idle) > 0 {
 		p.sweep = time.AfterFunc(leanIdle, p.sweepIdle)
+	}
+	p.mu.Unlock()
+	for _, c := range old {
+		p.drop(c)
 	}
 }
 
 // closeIdle closes all idle connections, and those in use when they come back.
 func (p *leanPool) closeIdle() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.closed = true
-	for _, c := range p.idle {
-		c.close()
-	}
-	p.open -= len(p.idle)
+	idle := p.idle
 	p.idle = nil
 	if p.sweep != nil {
 		p.sweep.Stop()
 		p.sweep = nil
+	}
+	p.mu.Unlock()
+	for _, c := range idle {
+		p.drop(c)
 	}
 }

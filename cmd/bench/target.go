@@ -40,6 +40,7 @@ func startTargets(dir string) (*targets, error) {
 			s.StartTLS()
 		case tlsH2:
 			s.EnableHTTP2 = true
+			s.TLS = &tls.Config{NextProtos: []string{"h2", "http/1.1"}}
 			s.StartTLS()
 		}
 		t.servers[kind] = s
