@@ -14,7 +14,7 @@ func TestHelpCoversEverySetting(t *testing.T) {
 	if err := WriteHelp(&help); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteSettingsTable(&table); err != nil {
+	if err := writeSettingsTable(&table); err != nil {
 		t.Fatal(err)
 	}
 	fields := countSettings(reflect.TypeFor[Config]())

@@ -22,7 +22,7 @@ func TestReadmeListsEverySetting(t *testing.T) {
 		t.Fatal("README.md has no marks around the settings table")
 	}
 	var want strings.Builder
-	if err := WriteSettingsTable(&want); err != nil {
+	if err := writeSettingsTable(&want); err != nil {
 		t.Fatal(err)
 	}
 	if got == want.String() {
