@@ -20,10 +20,10 @@ func (a *agenda) set(e *entry, at instant) {
 	e.at = at.mono
 	if e.pos == 0 {
 		a.heap = append(a.heap, e)
-		e.pos = len(a.heap)
+		e.pos = int32(len(a.heap))
 	}
-	a.up(e.pos - 1)
-	a.down(e.pos - 1)
+	a.up(int(e.pos) - 1)
+	a.down(int(e.pos) - 1)
 	first := a.heap[0] == e
 	a.mu.Unlock()
 	if first {
@@ -45,7 +45,7 @@ func (a *agenda) remove(e *entry) {
 
 // strike takes e, which is in the heap, out of it.
 func (a *agenda) strike(e *entry) {
-	i, last := e.pos-1, len(a.heap)-1
+	i, last := int(e.pos)-1, len(a.heap)-1
 	a.swap(i, last)
 	a.heap[last] = nil
 	a.heap = a.heap[:last]
@@ -74,7 +74,7 @@ func (a *agenda) next(now instant) (*entry, time.Duration) {
 
 func (a *agenda) swap(i, j int) {
 	a.heap[i], a.heap[j] = a.heap[j], a.heap[i]
-	a.heap[i].pos, a.heap[j].pos = i+1, j+1
+	a.heap[i].pos, a.heap[j].pos = int32(i)+1, int32(j)+1
 }
 
 func (a *agenda) up(i int) {

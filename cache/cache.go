@@ -3,8 +3,8 @@
 // background, an invalid one is never used. Keys in use are refreshed ahead of
 // expiry, so that a request finds its token in memory.
 //
-// cache.go is what the other rooms call; clock.go has the states; table.go
-// keeps the entries within bounds; flight.go makes the one load per key;
+// cache.go is what the other rooms call; clock.go has the states; index.go
+// finds an entry and table.go keeps them within bounds; flight.go makes the one load per key;
 // schedule.go refreshes ahead; failure.go and gate.go say when to try again;
 // reject.go handles tokens that a target refused. The files named shared hold
 // the tokens that replicas share through Redis; shared_load.go is where a load
@@ -91,7 +91,7 @@ func New(config Config) *Cache {
 	c := &Cache{
 		config:  config,
 		sources: map[string]*source{},
-		table:   newTable(config.MaxTokens),
+		table:   newTable(config.MaxTokens, config.Upstreams),
 		agenda:  agenda{wake: make(chan struct{}, 1)},
 		base:    time.Now(),
 	}
@@ -120,25 +120,45 @@ func setDefault[T comparable](field *T, value T) {
 // blocks until the one load for this key ends, or ctx does. The error is an
 // *Error, ErrClosed or that of ctx.
 func (c *Cache) Token(ctx context.Context, key upstream.Key) (upstream.Token, error) {
-	now := c.now()
-	if e := c.table.get(key); e != nil {
-		if h := e.held.Load(); h != nil {
-			if !h.staleAt.reached(now) {
-				e.touch()
-				e.source.metrics.Fresh.Inc()
-				return h.token, nil
-			}
-			if !h.invalidAt.reached(now) {
-				e.touch()
-				e.source.metrics.Stale.Inc()
-				if e.resting.Load() {
-					c.revive(e, now)
-				}
-				return h.token, nil
-			}
-		}
+	return c.TokenAt(ctx, key, time.Now())
+}
+
+// TokenAt is Token for callers who have just read the clock: it costs more than
+// all the rest of a look-up.
+func (c *Cache) TokenAt(ctx context.Context, key upstream.Key, at time.Time) (upstream.Token, error) {
+	now := c.instant(at)
+	tag := c.table.tagger.tag(&key)
+	s := c.table.index.find(tag)
+	if s == nil {
+		return c.await(ctx, key, untilInvalid)
+	}
+	if staleAt, token, source, ok := s.read(tag); ok && !staleAt.reached(now) {
+		s.touch()
+		source.metrics.Fresh.Inc()
+		return token, nil
+	}
+	if token, ok := c.stale(s, key, now); ok {
+		return token, nil
 	}
 	return c.await(ctx, key, untilInvalid)
+}
+
+// stale returns the token of key, whose slot is s, if it may still be used.
+func (c *Cache) stale(s *slot, key upstream.Key, now instant) (upstream.Token, bool) {
+	e := s.entry.Load()
+	if e == nil || e.key != key { // the slot is another's by now
+		return upstream.Token{}, false
+	}
+	h := e.held.Load()
+	if h == nil || h.invalidAt.reached(now) {
+		return upstream.Token{}, false
+	}
+	s.touch()
+	e.source.metrics.Stale.Inc()
+	if e.resting.Load() {
+		c.revive(e, now)
+	}
+	return h.token, true
 }
 
 // LongToken is Token for tokens that are handed on: one with less than half of
@@ -196,7 +216,7 @@ func (c *Cache) states() []metrics.Tokens {
 	for name := range c.sources {
 		counts[name] = &metrics.Tokens{Upstream: name}
 	}
-	c.table.each(func(e *entry) {
+	c.table.index.each(func(e *entry) {
 		t, h := counts[e.key.Upstream], e.held.Load()
 		left := time.Duration(0)
 		switch {

@@ -11,8 +11,10 @@ import (
 // clock stops while the machine is suspended.
 type instant struct{ wall, mono int64 }
 
-func (c *Cache) now() instant {
-	t := time.Now()
+func (c *Cache) now() instant { return c.instant(time.Now()) }
+
+// instant returns t, a reading of the clock in this process, by both clocks.
+func (c *Cache) instant(t time.Time) instant {
 	return instant{t.UnixNano(), int64(t.Sub(c.base))}
 }
 

@@ -10,7 +10,7 @@ import (
 // TestC11_EitherClockEndsALife moves the clocks against each other: the wall
 // clock is set, or the monotonic one stood still in a suspended machine.
 func TestC11_EitherClockEndsALife(t *testing.T) {
-	start := instant{wall: time.Now().UnixNano(), mono: int64(time.Hour)}
+	start := instant{wall: time.Now().Truncate(time.Microsecond).UnixNano(), mono: int64(time.Hour)}
 	issued := time.Unix(0, start.wall)
 	token, err := upstream.NewToken("t", "", issued, issued.Add(10*time.Minute))
 	if err != nil {

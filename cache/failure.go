@@ -25,8 +25,8 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// failure is the last failed load of a key, and when the next may begin. The
-// zero failure is none.
+// failure is the last failed load of a key, and when the next may begin. A nil
+// *failure is none.
 type failure struct {
 	cause *upstream.Error
 	until instant
@@ -35,7 +35,7 @@ type failure struct {
 
 // pending returns an *Error while the time for another attempt has not come.
 func (f *failure) pending(now instant) error {
-	if f.cause == nil || f.until.reached(now) {
+	if f == nil || f.until.reached(now) {
 		return nil
 	}
 	return &Error{f.cause, f.until.until(now)}
@@ -102,5 +102,5 @@ func backoff(first, limit time.Duration, steps int) time.Duration {
 // lasting reports whether the provider decided against this key, so that
 // asking again without a request is no use.
 func (f *failure) lasting() bool {
-	return f.cause != nil && (f.cause.Class == upstream.ClassSubject || f.cause.Class == upstream.ClassScope)
+	return f != nil && (f.cause.Class == upstream.ClassSubject || f.cause.Class == upstream.ClassScope)
 }

@@ -71,7 +71,7 @@ func (c *Cache) join(ctx context.Context, key upstream.Key, s *source, end limit
 			e.mu.Unlock()
 			continue // it was let go just now
 		}
-		e.used.Store(true) // and not touch: what is asked for once is not hot
+		e.setUsed()
 		now := c.now()
 		h := e.held.Load()
 		if h != nil && !end(h).reached(now) {
@@ -220,8 +220,8 @@ func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 	}
 	switch {
 	case err == nil:
-		e.held.Store(l.held)
-		e.failure = failure{}
+		c.table.hold(e, l.held)
+		e.failure = nil
 		f.token = l.held.token
 	case f.forbidden != nil:
 		f.err = f.forbidden // nothing new was learned
@@ -249,13 +249,16 @@ func (c *Cache) fail(e *entry, f *flight, err error, now instant) {
 	if h := e.held.Load(); h != nil && !h.invalidAt.reached(now) {
 		life = h.life
 	}
+	if e.failure == nil {
+		e.failure = &failure{}
+	}
 	e.failure.note(e.key.Upstream, err, now, life)
 	if f.used && life > 0 {
-		e.used.Store(true) // keep trying while there is a token to replace
+		e.setUsed() // keep trying while there is a token to replace
 	}
 	if !f.rejected.IsZero() && e.failure.lasting() {
 		// The target refuses this token and the provider gives no other.
-		e.held.Store(nil)
+		c.table.hold(e, nil)
 	}
 	if c.ctx.Err() == nil {
 		c.config.Log.Warn().Str("upstream", e.key.Upstream).Str("kind", string(e.key.Kind)).

@@ -37,11 +37,11 @@ func (c *Cache) due(e *entry) {
 		// A flight plans anew when it ends.
 	case usable && !h.staleAt.reached(now):
 		c.plan(e, now)
-	case e.pinned.Load() || (e.used.Load() && (usable || !e.failure.lasting())):
-		used := e.used.Swap(false)
+	case e.pinned.Load() || (e.used() && (usable || !e.failure.lasting())):
+		used := e.takeUsed()
 		if c.launch(e, &flight{refresh: usable, used: used}, now) != nil {
 			if used {
-				e.used.Store(true)
+				e.setUsed()
 			}
 			c.plan(e, now)
 		}

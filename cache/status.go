@@ -70,7 +70,7 @@ func (c *Cache) Status() []SourceStatus {
 		}
 		bySource[s] = status
 	}
-	c.table.each(func(e *entry) { c.describe(e, wall, now, bySource[e.source]) })
+	c.table.index.each(func(e *entry) { c.describe(e, wall, now, bySource[e.source]) })
 	all := make([]SourceStatus, 0, len(bySource))
 	for _, s := range bySource {
 		all = append(all, *s)
@@ -82,7 +82,11 @@ func (c *Cache) Status() []SourceStatus {
 // describe adds what is known of e to status.
 func (c *Cache) describe(e *entry, wall time.Time, now instant, status *SourceStatus) {
 	e.mu.Lock()
-	failed, due, h := e.failure, c.agenda.dueAt(e), e.held.Load()
+	due, h := c.agenda.dueAt(e), e.held.Load()
+	var failed failure
+	if e.failure != nil {
+		failed = *e.failure
+	}
 	e.mu.Unlock()
 	usable := h != nil && !h.invalidAt.reached(now)
 	switch {
@@ -98,7 +102,7 @@ func (c *Cache) describe(e *entry, wall time.Time, now instant, status *SourceSt
 		status.Loading++
 	}
 	next := time.Time{}
-	if due != 0 && !flying && (pinned || (e.used.Load() && !e.resting.Load())) {
+	if due != 0 && !flying && (pinned || (e.used() && !e.resting.Load())) {
 		next = wall.Add(max(time.Duration(due-now.mono), 0))
 	}
 	status.NextRefresh = sooner(status.NextRefresh, next)

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"hash/maphash"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,96 +11,90 @@ import (
 
 // entry is what the cache knows of one key.
 type entry struct {
-	// What a look-up reads comes first: with many entries each cache line costs
-	// more than all the code.
-	hash    uint64
-	next    atomic.Pointer[entry] // in its bucket; written under table.mu
-	held    atomic.Pointer[held]  // nil: no token
+	key     upstream.Key
 	source  *source
-	hits    atomic.Uint32 // how often used since it was queued, up to maxHits
-	used    atomic.Bool   // since the last refresh began
-	resting atomic.Bool   // stale and unused: the next use refreshes it
+	slot    atomic.Pointer[slot] // in the index; once gone is set, perhaps another's
+	held    atomic.Pointer[held] // nil: no token; written through table.hold
+	resting atomic.Bool          // stale and unused: the next use refreshes it
 	pinned  atomic.Bool
 	gone    atomic.Bool // no longer in the table
 	flying  atomic.Bool // flight is not nil
-	key     upstream.Key
 
 	mu        sync.Mutex // guards the four below; never held over I/O
 	flight    *flight
-	failure   failure
-	replaced  instant // when a token was last replaced on a target's word; zero: never
-	peekAfter instant // no look at the shared tokens before, while token requests are forbidden
+	failure   *failure // nil: none
+	replaced  instant  // when a token was last replaced on a target's word; zero: never
+	peekAfter instant  // no look at the shared tokens before, while token requests are forbidden
 
-	// Guarded by table.mu.
-	main       bool
-	prev, succ *entry
-
-	// Guarded by agenda.mu.
-	at  int64
-	pos int // in the heap, counted from 1; 0: not in it
+	prev, succ *entry // in its queue; guarded by table.mu
+	at         int64  // when it is due; guarded by agenda.mu
+	pos        int32  // in the agenda's heap, counted from 1; 0: not in it; guarded by agenda.mu
+	main       bool   // in which queue; guarded by table.mu
 }
 
-const maxHits = 3
+// used reports whether e was used since its last refresh began.
+func (e *entry) used() bool { return e.slot.Load().marks.Load()&usedMark != 0 }
 
-// touch notes a use. It writes only when that changes something, so that many
-// cores can use one entry without taking its cache line from each other.
-func (e *entry) touch() {
-	if !e.used.Load() {
-		e.used.Store(true)
-	}
-	if n := e.hits.Load(); n < maxHits {
-		e.hits.Store(n + 1)
-	}
+// setUsed notes a use, and is not touch: what is asked for once is not hot.
+func (e *entry) setUsed() { e.slot.Load().marks.Or(usedMark) }
+
+// takeUsed is used, and forgets it.
+func (e *entry) takeUsed() bool { return e.slot.Load().marks.And(^uint32(usedMark))&usedMark != 0 }
+
+// hits returns how often e was used since it was queued, up to maxHits.
+func (e *entry) hits() uint32 { return e.slot.Load().marks.Load() & maxHits }
+
+func (e *entry) setHits(n uint32) {
+	marks := &e.slot.Load().marks
+	marks.Store(marks.Load()&usedMark | n)
 }
 
-// table finds entries by key and bounds their number. Look-ups take no lock:
-// a bucket is a list that readers may walk while it changes. Which entry has
-// to go is decided by S3-FIFO (Yang et al., SOSP 2023), without its ghost
-// queue: new keys pass through a small queue and reach the main one only if
-// used again, so that a scan over many subjects does not wash out those in use.
+// table keeps entries by key and bounds their number. Which has to go is
+// decided by S3-FIFO (Yang et al., SOSP 2023), without its ghost queue: new
+// keys pass through a small queue and reach the main one only if used again,
+// so that a scan over many subjects does not wash out those in use.
 type table struct {
-	seed     maphash.Seed
-	buckets  []atomic.Pointer[entry] // never grows: the number of entries is bounded
+	tagger   tagger
+	index    index
 	capacity int
 
-	mu    sync.Mutex // guards the queues and all writes to buckets
+	mu    sync.Mutex // guards the queues and all writes to the index
 	small queue
 	main  queue
 }
 
-func newTable(capacity int) *table {
-	size := 64
-	for size < capacity {
-		size *= 2
-	}
-	return &table{seed: maphash.MakeSeed(), buckets: make([]atomic.Pointer[entry], size), capacity: capacity}
+func newTable(capacity int, upstreams []upstream.Upstream) *table {
+	return &table{tagger: newTagger(upstreams), capacity: capacity}
 }
 
-func (t *table) bucket(hash uint64) *atomic.Pointer[entry] {
-	return &t.buckets[hash&uint64(len(t.buckets)-1)]
-}
-
+// get returns the entry of key, nil if there is none.
 func (t *table) get(key upstream.Key) *entry {
-	return t.find(key, maphash.Comparable(t.seed, key))
-}
-
-func (t *table) find(key upstream.Key, hash uint64) *entry {
-	for e := t.bucket(hash).Load(); e != nil; e = e.next.Load() {
-		if e.hash == hash && e.key == key {
-			return e
-		}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.index.find(t.tagger.tag(&key)); s != nil {
+		return s.entry.Load()
 	}
 	return nil
+}
+
+// hold has e hold h from now on; nil is no token. e.mu is held.
+func (t *table) hold(e *entry, h *held) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e.held.Store(h)
+	if !e.gone.Load() {
+		e.slot.Load().set(h)
+	}
 }
 
 // getOrAdd returns the entry of key, a new one if there was none. A full table
 // lets another entry go for it.
 func (t *table) getOrAdd(key upstream.Key, s *source, a *agenda) *entry {
-	hash := maphash.Comparable(t.seed, key)
+	tag := t.tagger.tag(&key)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.find(key, hash); e != nil {
-		return e
+	if s := t.index.find(tag); s != nil {
+		return s.entry.Load()
 	}
 	for t.small.len+t.main.len >= t.capacity {
 		victim := t.victim()
@@ -114,11 +107,9 @@ func (t *table) getOrAdd(key upstream.Key, s *source, a *agenda) *entry {
 	// The parts may be cut out of a whole request, which they would keep alive.
 	// There are few scopes: one copy of each serves all entries.
 	key.Subject, key.Scope = strings.Clone(key.Subject), unique.Make(key.Scope).Value()
-	e := &entry{key: key, hash: hash, source: s}
+	e := &entry{key: key, source: s}
 	t.small.push(e)
-	head := t.bucket(hash)
-	e.next.Store(head.Load())
-	head.Store(e)
+	t.index.add(e, tag)
 	return e
 }
 
@@ -132,16 +123,11 @@ func (t *table) remove(e *entry, a *agenda) {
 	}
 }
 
-// unlink takes e out of its queue and bucket. Its own next stays: a reader
-// that stands on e must find its way on.
+// unlink takes e out of its queue and the index.
 func (t *table) unlink(e *entry) {
 	e.gone.Store(true)
 	t.queueOf(e).remove(e)
-	link := t.bucket(e.hash)
-	for cur := link.Load(); cur != e; cur = link.Load() {
-		link = &cur.next
-	}
-	link.Store(e.next.Load())
+	t.index.remove(e)
 }
 
 func (t *table) queueOf(e *entry) *queue {
@@ -158,38 +144,29 @@ func (t *table) victim() *entry {
 	for range 1000 {
 		if t.small.len*10 >= t.capacity || t.main.len == 0 {
 			e := t.small.pop()
-			if e.hits.Load() == 0 && !e.stays() {
+			if e.hits() == 0 && !e.stays() {
 				t.small.push(e)
 				return e
 			}
 			e.main = true
-			e.hits.Store(0)
+			e.setHits(0)
 			t.main.push(e)
 			continue
 		}
 		e := t.main.pop()
-		n := e.hits.Load()
+		n := e.hits()
 		t.main.push(e)
 		if n == 0 && !e.stays() {
 			return e
 		}
 		if n > 0 {
-			e.hits.Store(n - 1)
+			e.setHits(n - 1)
 		}
 	}
 	return nil
 }
 
 func (e *entry) stays() bool { return e.pinned.Load() || e.flying.Load() }
-
-// each calls f for every entry. Entries that come or go meanwhile may be missed.
-func (t *table) each(f func(*entry)) {
-	for i := range t.buckets {
-		for e := t.buckets[i].Load(); e != nil; e = e.next.Load() {
-			f(e)
-		}
-	}
-}
 
 // queue is a first-in first-out list of entries through their own links.
 type queue struct {

@@ -56,7 +56,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (x *exchange) token() (upstream.Token, error) {
 	before := time.Now()
-	token, err := x.proxy.config.Cache.Token(x.in.Context(), x.key)
+	token, err := x.proxy.config.Cache.TokenAt(x.in.Context(), x.key, before)
 	x.waited += time.Since(before)
 	return token, err
 }

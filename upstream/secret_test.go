@@ -136,15 +136,31 @@ func TestC7_NewToken(t *testing.T) {
 	if token.Authorization() != "Bearer abc" || token.AccessToken() != "abc" || token.Scope() != "read" || token.IsZero() {
 		t.Error("the token is not what it was made of")
 	}
-	if token.Issued() != now.Round(0) || token.Expiry() != now.Add(time.Minute).Round(0) {
-		t.Errorf("life is %v to %v; want it without the monotonic clock", token.Issued(), token.Expiry())
+	begin := now.Round(0).Truncate(time.Microsecond)
+	if token.Issued() != begin || token.Expiry() != begin.Add(time.Minute) {
+		t.Errorf("life is %v to %v; want it to the microsecond, without the monotonic clock", token.Issued(), token.Expiry())
+	}
+	if sooner := token.EndingBy(now.Add(time.Second)); sooner.Expiry() != begin.Add(time.Second) ||
+		token.Expiry() != begin.Add(time.Minute) || !sooner.Same(token) || sooner.Issued() != begin || sooner.Scope() != "read" {
+		t.Error("EndingBy gave another token, or changed the old one")
+	}
+	if later := token.EndingBy(now.Add(time.Hour)); later.Expiry() != token.Expiry() {
+		t.Error("EndingBy made a life longer")
+	}
+	var kept AtomicToken
+	if !kept.Load().IsZero() {
+		t.Error("the zero AtomicToken holds a token")
+	}
+	if kept.Store(token); kept.Load() != token {
+		t.Error("AtomicToken does not hold what was stored")
 	}
 	same, _ := NewToken("abc", "", now, now)
 	other, _ := NewToken("abd", "read", now, now.Add(time.Minute))
 	if !token.Same(same) || token.Same(other) || token.Same(Token{}) || !(Token{}).Same(Token{}) {
 		t.Error("Same is wrong")
 	}
-	if zero := (Token{}); !zero.IsZero() || zero.Authorization() != "" || zero.AccessToken() != "" {
+	if zero := (Token{}); !zero.IsZero() || zero.Authorization() != "" || zero.AccessToken() != "" ||
+		zero.Scope() != "" || !zero.Issued().IsZero() || !zero.Expiry().IsZero() {
 		t.Error("the zero token is one")
 	}
 	for _, bad := range []string{"", "=", "a b", "a=b", "é", hidden + "\x00", strings.Repeat(hidden, 2000)} {

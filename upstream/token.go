@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,13 +13,18 @@ import (
 const maxTokenLen = 16 << 10
 
 // Token is an access token and what its issuer said of it. It is an immutable
-// value, safe to share. It prints as [redacted]. The zero Token is no token.
-type Token struct {
+// value of one word, safe to share. It prints as [redacted]. The zero Token is
+// no token.
+type Token struct{ grant *grant }
+
+// grant is what a Token stands for. A cache holds many: times are in
+// microseconds since 1970, by the wall clock.
+type grant struct {
 	// "Bearer " and the access token: made once, sent often. Behind a pointer,
 	// since fmt ignores Format where a Token lies in an unexported field.
 	authorization  *string
 	scope          string // as granted; empty if the answer did not say
-	issued, expiry time.Time
+	issued, expiry int64
 }
 
 const bearer = "Bearer "
@@ -34,10 +40,10 @@ func NewToken(access, scope string, issued, expiry time.Time) (Token, error) {
 	if !isB64Token(access) {
 		return Token{}, fmt.Errorf("the access token is not in the form of RFC 6750 section 2.1")
 	}
-	// Without the monotonic part: a Token crosses processes, and a clock that
-	// stops while a machine sleeps must not stretch a life.
+	// By the wall clock alone: a Token crosses processes, and a clock that stops
+	// while a machine sleeps must not stretch a life.
 	authorization := bearer + access
-	return Token{&authorization, scope, issued.Round(0), expiry.Round(0)}, nil
+	return Token{&grant{&authorization, scope, issued.UnixMicro(), expiry.UnixMicro()}}, nil
 }
 
 // isB64Token checks 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"=".
@@ -59,34 +65,51 @@ func isB64Token(s string) bool {
 // section 2.1, always with a capital B, whatever case the issuer wrote
 // token_type in.
 func (t Token) Authorization() string {
-	if t.authorization == nil {
+	if t.grant == nil {
 		return ""
 	}
-	return *t.authorization
+	return *t.grant.authorization
 }
 
 // AccessToken returns the bare access token.
 func (t Token) AccessToken() string { return strings.TrimPrefix(t.Authorization(), bearer) }
 
 // Scope returns the scope that was granted, "" if the issuer did not say.
-func (t Token) Scope() string { return t.scope }
-
-// Issued returns when the token request began, by the wall clock.
-func (t Token) Issued() time.Time { return t.issued }
-
-// Expiry returns the end of the token's life, by the wall clock.
-func (t Token) Expiry() time.Time { return t.expiry }
-
-// EndingBy returns t with the earlier of its own end and the one given.
-func (t Token) EndingBy(end time.Time) Token {
-	if end = end.Round(0); end.Before(t.expiry) {
-		t.expiry = end
+func (t Token) Scope() string {
+	if t.grant == nil {
+		return ""
 	}
-	return t
+	return t.grant.scope
+}
+
+// Issued returns when the token request began, by the wall clock, to the
+// microsecond.
+func (t Token) Issued() time.Time {
+	if t.grant == nil {
+		return time.Time{}
+	}
+	return time.UnixMicro(t.grant.issued)
+}
+
+// Expiry returns the end of the token's life, by the wall clock, to the
+// microsecond.
+func (t Token) Expiry() time.Time {
+	if t.grant == nil {
+		return time.Time{}
+	}
+	return time.UnixMicro(t.grant.expiry)
+}
+
+// EndingBy returns t with the earlier of its own end and the one given. t is
+// not the zero Token.
+func (t Token) EndingBy(end time.Time) Token {
+	g := *t.grant
+	g.expiry = min(g.expiry, end.UnixMicro())
+	return Token{&g}
 }
 
 // IsZero reports whether t is no token.
-func (t Token) IsZero() bool { return t.authorization == nil }
+func (t Token) IsZero() bool { return t.grant == nil }
 
 // Same reports whether t and u are the same access token.
 func (t Token) Same(u Token) bool { return t.Authorization() == u.Authorization() }
@@ -99,3 +122,13 @@ func (t Token) String() string { return redacted }
 
 // MarshalText returns [redacted]; JSON and slog use it.
 func (t Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// AtomicToken is a Token that several goroutines may load and store at a time.
+// The zero AtomicToken holds the zero Token.
+type AtomicToken struct{ grant atomic.Pointer[grant] }
+
+// Load returns the Token that was stored last.
+func (a *AtomicToken) Load() Token { return Token{a.grant.Load()} }
+
+// Store has Load return t from now on.
+func (a *AtomicToken) Store(t Token) { a.grant.Store(t.grant) }
