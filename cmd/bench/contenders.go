@@ -38,6 +38,7 @@ func newBench(ctx context.Context) (*bench, error) {
 	b.targets, err = startTargets(dir)
 	if err == nil {
 		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.sidecar, "token-sidecar/cmd/token-sidecar")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		build.Stderr = os.Stderr
 		if err = build.Run(); err != nil {
 			err = fmt.Errorf("build of the sidecar: %w", err)

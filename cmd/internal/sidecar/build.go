@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"token-sidecar/upstream"
@@ -80,19 +81,21 @@ func (c UpstreamConfig) shared(token, target *url.URL, targets Targets, scope st
 	}
 }
 
-// roots returns the system's certificate authorities and those of CA_FILE, nil
-// if there is none: nil means the system's.
+// roots returns the system's certificate authorities and those of CA_FILE. They
+// are read at the start, and not when the first of them is needed, so that the
+// megabytes this takes for a moment can be given back before anything is served.
 func (c *Config) roots() (*x509.CertPool, error) {
+	defer debug.FreeOSMemory()
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
 	if c.CAFile == "" {
-		return nil, nil
+		return pool, nil
 	}
 	pem, err := os.ReadFile(c.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("read SIDECAR_CA_FILE: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
 	}
 	pool.AppendCertsFromPEM(pem)
 	return pool, nil

@@ -31,8 +31,9 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	// As a release is built: stripped, and without -race even under go test -race.
+	// As a release is built: stripped, without C, and without -race even under go test -race.
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary(), "../../token-sidecar")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build of the program under test:", err)
