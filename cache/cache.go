@@ -120,27 +120,27 @@ func setDefault[T comparable](field *T, value T) {
 // blocks until the one load for this key ends, or ctx does. The error is an
 // *Error, ErrClosed or that of ctx.
 func (c *Cache) Token(ctx context.Context, key upstream.Key) (upstream.Token, error) {
-	return c.TokenAt(ctx, key, time.Now())
-}
-
-// TokenAt is Token for callers who have just read the clock: it costs more than
-// all the rest of a look-up.
-func (c *Cache) TokenAt(ctx context.Context, key upstream.Key, at time.Time) (upstream.Token, error) {
-	now := c.instant(at)
-	tag := c.table.tagger.tag(&key)
-	s := c.table.index.find(tag)
-	if s == nil {
-		return c.await(ctx, key, untilInvalid)
-	}
-	if staleAt, token, source, ok := s.read(tag); ok && !staleAt.reached(now) {
-		s.touch()
-		source.metrics.Fresh.Inc()
-		return token, nil
-	}
-	if token, ok := c.stale(s, key, now); ok {
+	if token, ok := c.Held(key, time.Now()); ok {
 		return token, nil
 	}
 	return c.await(ctx, key, untilInvalid)
+}
+
+// Held returns the token of key if it is in memory and usable at now, which the
+// caller has just read from the clock: that costs more than all the rest. It
+// does not block. Without a token, ask Token.
+func (c *Cache) Held(key upstream.Key, now time.Time) (upstream.Token, bool) {
+	tag, at := c.table.tagger.tag(&key), c.instant(now)
+	s := c.table.index.find(tag)
+	if s == nil {
+		return upstream.Token{}, false
+	}
+	if staleAt, token, source, ok := s.read(tag); ok && !staleAt.reached(at) {
+		s.touch()
+		source.metrics.Fresh.Inc()
+		return token, true
+	}
+	return c.stale(s, key, at)
 }
 
 // stale returns the token of key, whose slot is s, if it may still be used.

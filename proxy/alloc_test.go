@@ -21,7 +21,7 @@ import (
 
 // maxAllocs is the ceiling for one plain request through server, guard, token,
 // target and access log. Lower it when something is saved.
-const maxAllocs = 46
+const maxAllocs = 38
 
 // TestAllocationsPerRequest counts what the sidecar allocates: client and target
 // are of prepared bytes and allocate nothing.

@@ -109,12 +109,27 @@ func shows(values []string, secret string) bool {
 // caches heed Vary. Where directives differ the strictest counts (section
 // 4.2.1), so the target's own may stay beside private.
 func (x *exchange) keepApart(h http.Header) {
-	h["Vary"] = append(h["Vary"], subjectHeader+", "+scopeHeader+", "+routeHeader)
+	h["Vary"] = with(h["Vary"], varies)
 	if x.route.Subject != upstream.SubjectRefused && !x.subjectInPath {
-		h["Cache-Control"] = []string{"no-store"}
+		h["Cache-Control"] = noStore
 		return
 	}
-	h["Cache-Control"] = append(h["Cache-Control"], "private")
+	h["Cache-Control"] = with(h["Cache-Control"], private)
+}
+
+// Values of headers that many answers share. Nobody changes them.
+var (
+	varies  = []string{subjectHeader + ", " + scopeHeader + ", " + routeHeader}
+	noStore = []string{"no-store"}
+	private = []string{"private"}
+)
+
+// with returns values and one more.
+func with(values, one []string) []string {
+	if len(values) == 0 {
+		return one
+	}
+	return append(values, one...)
 }
 
 // tellScope names the scope of a token that was granted less than was asked for,

@@ -42,7 +42,7 @@ func (x *exchange) forward() {
 
 // RoundTrip sets the token, sends the request, and judges a 401.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
-	token, err := x.token()
+	token, err := x.token(time.Now())
 	if err != nil {
 		return nil, tokenError{err}
 	}
@@ -54,10 +54,13 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	return x.again(req, res)
 }
 
-func (x *exchange) token() (upstream.Token, error) {
-	before := time.Now()
-	token, err := x.proxy.config.Cache.TokenAt(x.in.Context(), x.key, before)
-	x.waited += time.Since(before)
+// token returns the token to send. now has just been read from the clock.
+func (x *exchange) token(now time.Time) (upstream.Token, error) {
+	if token, ok := x.proxy.config.Cache.Held(x.key, now); ok {
+		return token, nil
+	}
+	token, err := x.proxy.config.Cache.Token(x.in.Context(), x.key)
+	x.waited += time.Since(now)
 	return token, err
 }
 

@@ -34,7 +34,11 @@ func (x *exchange) plain() bool {
 // cannot, and has then answered nothing.
 func (x *exchange) forwardLean() bool {
 	pool := x.route.connections.lean
-	token, err := x.token()
+	now := x.began
+	if x.body != nil {
+		now = time.Now() // it may have taken any time to come
+	}
+	token, err := x.token(now)
 	if err != nil {
 		x.fail(tokenError{err})
 		return true
@@ -81,14 +85,16 @@ func (x *exchange) exchangeLean(pool *leanPool, token upstream.Token) (*leanConn
 			return nil, nil, err
 		}
 		x.sent = token
-		if !time.Now().Before(token.Expiry()) { // the connection took its time
-			if x.sent, err = x.token(); err != nil {
+		now := time.Now()
+		if !now.Before(token.Expiry()) { // the connection took its time
+			if x.sent, err = x.token(now); err != nil {
 				pool.put(c)
 				return nil, nil, tokenError{err}
 			}
+			now = time.Now()
 		}
 		c.watch(x.in.Context())
-		res, err := x.roundTripLean(c)
+		res, err := x.roundTripLean(c, now)
 		if err == nil {
 			return c, res, nil
 		}
@@ -108,8 +114,7 @@ func sendTwice(method string) bool {
 
 // roundTripLean writes the request and reads the head of its answer, passing
 // informational answers on.
-func (x *exchange) roundTripLean(c *leanConn) (*http.Response, error) {
-	began := time.Now()
+func (x *exchange) roundTripLean(c *leanConn, began time.Time) (*http.Response, error) {
 	if limit := x.proxy.config.TargetTimeout; limit > 0 {
 		_ = c.SetDeadline(began.Add(limit))
 	}

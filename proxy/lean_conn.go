@@ -13,10 +13,13 @@ import (
 // no goroutine of its own. It belongs to the exchange that got it from the pool.
 type leanConn struct {
 	net.Conn
-	raw net.Conn // below TLS
-	in  *bufio.Reader
-	out *bufio.Writer
+	raw    net.Conn // below TLS
+	peeker peeker   // of raw
+	in     *bufio.Reader
+	out    *bufio.Writer
+	end    func() // what the watch does: reading and writing fail at once
 
+	request  http.Request // nothing but the method, for the framing of answers
 	reused   bool
 	answered bool        // something came back for the request at hand
 	budget   int         // bytes that the head of an answer may still take; under zero: no limit
@@ -48,7 +51,8 @@ func (c *leanConn) Read(b []byte) (int, error) {
 // its framing, as it does in the general way.
 func (c *leanConn) readHead(method string) (*http.Response, error) {
 	c.budget = maxAnswerHead
-	res, err := http.ReadResponse(c.in, &http.Request{Method: method})
+	c.request.Method = method
+	res, err := http.ReadResponse(c.in, &c.request)
 	c.budget = -1
 	return res, err
 }
@@ -56,7 +60,7 @@ func (c *leanConn) readHead(method string) (*http.Response, error) {
 // watch ends the connection when ctx does.
 func (c *leanConn) watch(ctx context.Context) {
 	c.answered = false
-	c.unwatch = context.AfterFunc(ctx, func() { _ = c.Conn.SetDeadline(time.Unix(1, 0)) })
+	c.unwatch = context.AfterFunc(ctx, c.end)
 }
 
 // release ends the watch. It reports whether the connection is as good as new:

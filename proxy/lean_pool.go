@@ -54,7 +54,7 @@ func (p *leanPool) get(ctx context.Context, kept bool) (*leanConn, error) {
 		if c == nil {
 			break
 		}
-		if untouched(c.raw) {
+		if c.peeker.untouched() {
 			c.reused = true
 			return c, nil
 		}
@@ -112,6 +112,8 @@ func (p *leanPool) dial(ctx context.Context) (*leanConn, error) {
 		}
 		c.Conn = secure
 	}
+	c.peeker.init(raw)
+	c.end = func() { _ = c.SetDeadline(time.Unix(1, 0)) }
 	c.in, c.out = bufio.NewReaderSize(c, 4<<10), bufio.NewWriterSize(c.Conn, 4<<10)
 	return c, nil
 }

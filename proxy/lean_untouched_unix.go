@@ -7,23 +7,32 @@ import (
 	"syscall"
 )
 
+// peeker looks at a connection without taking anything from it. It is made once
+// for each connection, so that a look allocates nothing.
+type peeker struct {
+	raw   syscall.RawConn // nil: it cannot look
+	look  func(fd uintptr) bool
+	quiet bool // nothing came, not even an end
+}
+
+func (p *peeker) init(c net.Conn) {
+	if sc, ok := c.(syscall.Conn); ok {
+		p.raw, _ = sc.SyscallConn()
+	}
+	p.look = func(fd uintptr) bool {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		p.quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
+		return true
+	}
+}
+
 // untouched reports whether the target neither closed a kept connection nor
 // sent anything on it unasked: the next request would take that for its answer.
-func untouched(c net.Conn) bool {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
+func (p *peeker) untouched() bool {
+	if p.raw == nil {
 		return true
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	still := false
-	var b [1]byte
-	err = raw.Read(func(fd uintptr) bool {
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		still = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
-		return true
-	})
-	return err == nil && still
+	p.quiet = false
+	return p.raw.Read(p.look) == nil && p.quiet
 }

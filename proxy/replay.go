@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"time"
 
 	"token-sidecar/upstream"
 )
@@ -66,6 +67,6 @@ func (x *exchange) another() (upstream.Token, bool) {
 		return upstream.Token{}, false
 	}
 	tokens.Reject(x.in.Context(), x.key, rejected)
-	token, err := x.token()
+	token, err := x.token(time.Now())
 	return token, err == nil && !token.Same(rejected)
 }

@@ -37,10 +37,11 @@ func (x *exchange) watch(req *http.Request) {
 // renew sees to it that the token is good at the moment it is sent. The
 // request may have waited for its connection for longer than the token lived.
 func (x *exchange) renew(req *http.Request) {
-	if time.Now().Before(x.sent.Expiry()) {
+	now := time.Now()
+	if now.Before(x.sent.Expiry()) {
 		return
 	}
-	token, err := x.token()
+	token, err := x.token(now)
 	if err != nil {
 		x.lapsed = err
 		req.URL.Opaque = "\x00" // net/http will not write it, so nothing is sent
