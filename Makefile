@@ -1,14 +1,16 @@
 # make test   installs what the tests need and runs them all
 # make demo   the sidecar with simulated providers; nothing to set up
 # make bench  measures against a bare reverse proxy
-.PHONY: test tools demo bench lint generate fuzz soak build
+# make profile  tells the compiler where the time goes
+.PHONY: test tools demo bench profile lint generate fuzz soak build
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 test: tools
 	go vet ./...
 	# One package at a time: many of them start fleets of processes, and time counts.
-	go test -race -p 1 -timeout 40m ./...
+	# The profile for the compiler is for the program that is built, not for tests of it.
+	go test -race -p 1 -pgo off -timeout 40m ./...
 	go test -race -short ./proxy -general
 	cd charts/tests && go vet ./... && CI=1 go test -timeout 20m ./...
 
@@ -24,6 +26,9 @@ demo:
 
 bench:
 	go run ./cmd/bench
+
+profile:
+	go run -trimpath ./cmd/bench -profile cmd/token-sidecar/default.pgo
 
 lint:
 	test -z "$$(gofmt -l .)"

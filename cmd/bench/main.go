@@ -4,12 +4,13 @@
 //	go run ./cmd/bench          a short set, about three minutes
 //	go run ./cmd/bench -full    every target, size and number of connections
 //	go run ./cmd/bench -quick   under 30 seconds, to see that it works
+//	make profile                a new cmd/token-sidecar/default.pgo
 //
 // main.go has the flags; suite.go what is measured; round.go how;
 // contenders.go the proxies; target.go what stands behind them; load.go the
 // load generator and bare.go the bare proxy, both this binary again in a mode
 // of its own; tokens.go the cache alone; footprint.go start, size and memory;
-// table.go the output.
+// table.go the output; profile.go what the compiler is told.
 package main
 
 import (
@@ -41,7 +42,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	switch o.mode {
 	case "":
+		if o.profile != "" {
+			return runProfile(ctx, o.profile)
+		}
 		return runSuite(ctx, o, out)
+	case "sidecar":
+		return runProfiled(ctx, o.profile)
 	case "load":
 		return runLoad(ctx, o.load, out)
 	case "bare":
@@ -62,6 +68,7 @@ type options struct {
 	conns       string
 	rounds      int
 	skipTokens  bool
+	profile     string
 
 	mode   string // of a child process; empty: the bench itself
 	load   loadOptions
@@ -79,6 +86,7 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.conns, "conns", "", "numbers of connections, such as 1,32,256")
 	f.IntVar(&o.rounds, "rounds", 0, "rounds of each measurement, at least 1 (default 5, with -full 7)")
 	f.BoolVar(&o.skipTokens, "no-tokens", false, "leave the cache alone out")
+	f.StringVar(&o.profile, "profile", "", "measure nothing, but write a CPU profile for the compiler to this file")
 	f.StringVar(&o.mode, "mode", "", "used by the bench itself for its child processes")
 	f.StringVar(&o.load.address, "address", "", "mode load: the proxy to load")
 	f.StringVar(&o.load.path, "path", "", "mode load: the path to ask for")

@@ -30,7 +30,7 @@ func runTests(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	// As a release is built: without -race even under go test -race.
-	build := exec.Command("go", "build", "-o", binary(), "../../token-sidecar")
+	build := exec.Command("go", "build", "-trimpath", "-o", binary(), "../../token-sidecar")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
