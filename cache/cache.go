@@ -175,7 +175,9 @@ func (c *Cache) Pin(key upstream.Key) {
 		return
 	}
 	e := c.table.getOrAdd(key, s, &c.agenda)
-	e.pinned.Store(true)
+	for !c.table.keep(e, &e.pinned) {
+		e = c.table.getOrAdd(key, s, &c.agenda)
+	}
 	c.due(e)
 }
 

@@ -83,6 +83,9 @@ func (c *Cache) join(ctx context.Context, key upstream.Key, s *source, end limit
 			if err := c.launch(e, &flight{used: true, refresh: usable}, now); err != nil {
 				c.plan(e, now)
 				e.mu.Unlock()
+				if err == errGone {
+					continue
+				}
 				return upstream.Token{}, false, err
 			}
 		}
@@ -93,8 +96,23 @@ func (c *Cache) join(ctx context.Context, key upstream.Key, s *source, end limit
 	}
 }
 
-// launch starts f for e, unless an earlier failure forbids it. e.mu is held.
+// launch starts f for e, unless an earlier failure forbids it, or e is gone. e.mu
+// is held.
 func (c *Cache) launch(e *entry, f *flight, now instant) error {
+	if !c.table.keep(e, &e.flying) {
+		return errGone
+	}
+	err := c.depart(e, f, now)
+	if err != nil {
+		e.flying.Store(false)
+	}
+	return err
+}
+
+// errGone says that the table has let an entry go. Its key may have another.
+var errGone = errors.New("the entry is gone")
+
+func (c *Cache) depart(e *entry, f *flight, now instant) error {
 	f.credential = e.source.Fingerprint()
 	err := e.failure.pending(now)
 	if err == nil {
@@ -117,7 +135,6 @@ func (c *Cache) launch(e *entry, f *flight, now instant) error {
 		return ErrClosed
 	}
 	e.flight = f
-	e.flying.Store(true)
 	e.resting.Store(false)
 	return nil
 }

@@ -167,7 +167,7 @@ func (x *index) remove(e *entry) {
 	s.version.Add(1)
 	at.live--
 	at.dead++
-	if n := len(*at.slots.Load()); at.live < n/8 && at.dead > n/2 {
+	if n := len(*at.slots.Load()); at.live < n/8 && at.dead > n/4 {
 		at.rebuild()
 	}
 }

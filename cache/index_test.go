@@ -177,7 +177,7 @@ func TestIndex(t *testing.T) {
 				if live != s.live || dead != s.dead {
 					t.Errorf("step %d: counted %d live and %d dead, there are %d and %d", step, s.live, s.dead, live, dead)
 				}
-				if 4*(s.live+s.dead) > 3*len(*all) || (s.live < len(*all)/8 && s.dead > len(*all)/2) {
+				if 4*(s.live+s.dead) > 3*len(*all) || (s.live < len(*all)/8 && s.dead > len(*all)/4) {
 					t.Errorf("step %d: %d live and %d dead in %d slots", step, s.live, s.dead, len(*all))
 				}
 			}
@@ -346,5 +346,54 @@ func TestD10_SlotsChangeHands(t *testing.T) {
 	readers.Wait()
 	if found.Load() < rounds/10 {
 		t.Errorf("only %d look-ups found a token", found.Load())
+	}
+}
+
+// TestJ1_AllInUse keeps to the bound although every entry is used all the time.
+func TestJ1_AllInUse(t *testing.T) {
+	const capacity = 2000
+	table, a := newTable(capacity, nil), &agenda{wake: make(chan struct{}, 1)}
+	for i := range capacity + 500 {
+		table.getOrAdd(numbered(i), &source{}, a)
+		if i < capacity {
+			continue
+		}
+		for range maxHits {
+			table.index.each(func(e *entry) { e.slot.Load().touch() })
+		}
+	}
+	if n := table.small.len + table.main.len; n > capacity {
+		t.Errorf("%d entries, bound %d", n, capacity)
+	}
+	stays := 0
+	table.index.each(func(e *entry) { e.pinned.Store(true); stays++ })
+	for i := range 10 {
+		table.getOrAdd(numbered(-1-i), &source{}, a)
+	}
+	pinned := 0
+	table.index.each(func(e *entry) {
+		if e.pinned.Load() {
+			pinned++
+		}
+	})
+	if pinned != stays {
+		t.Errorf("%d of %d pinned entries are left", pinned, stays)
+	}
+}
+
+// TestGoneEntriesStayGone pins and loads an entry that the table has let go.
+func TestGoneEntriesStayGone(t *testing.T) {
+	c := &Cache{table: newTable(10, nil), agenda: agenda{wake: make(chan struct{}, 1)}}
+	e := c.table.getOrAdd(numbered(1), &source{}, &c.agenda)
+	c.table.remove(e, &c.agenda)
+	if err := c.launch(e, &flight{}, instant{}); err != errGone || e.flying.Load() || e.flight != nil {
+		t.Errorf("launch: %v", err)
+	}
+	if c.table.keep(e, &e.pinned) || e.pinned.Load() {
+		t.Error("it was pinned")
+	}
+	c.schedule(e, instant{1, 1})
+	if next, _ := c.agenda.next(instant{2, 2}); next != nil {
+		t.Error("it is on the agenda")
 	}
 }

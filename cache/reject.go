@@ -48,8 +48,12 @@ func (c *Cache) reject(ctx context.Context, key upstream.Key, rejected upstream.
 			return
 		}
 		f = &flight{used: true}
-		if c.launch(e, f, now) != nil {
+		if err := c.launch(e, f, now); err != nil {
 			e.mu.Unlock()
+			if err == errGone {
+				c.reject(ctx, key, rejected, pause) // of the entry that has taken its place
+				return
+			}
 			e.source.metrics.Rejection("failed")
 			return
 		}

@@ -46,12 +46,10 @@ func (c *Cache) due(e *entry) {
 			c.plan(e, now)
 		}
 	case usable:
-		e.resting.Store(true)
-		c.agenda.set(e, h.invalidAt)
+		c.schedule(e, h.invalidAt)
+		e.resting.Store(true) // last: whoever revives e has it come due sooner
 	default:
-		e.mu.Unlock()
 		c.table.remove(e, &c.agenda)
-		return
 	}
 	e.mu.Unlock()
 }
@@ -59,7 +57,15 @@ func (c *Cache) due(e *entry) {
 // revive refreshes an entry that rested, because it is used again.
 func (c *Cache) revive(e *entry, now instant) {
 	if e.resting.Swap(false) {
-		c.agenda.set(e, now)
+		c.schedule(e, now)
+	}
+}
+
+// schedule puts e on the agenda, and on none if e has gone meanwhile.
+func (c *Cache) schedule(e *entry, at instant) {
+	c.agenda.set(e, at)
+	if e.gone.Load() {
+		c.agenda.remove(e)
 	}
 }
 
@@ -73,7 +79,7 @@ func (c *Cache) plan(e *entry, now instant) {
 		return
 	}
 	if h := e.held.Load(); h != nil && !h.staleAt.reached(now) {
-		c.agenda.set(e, h.staleAt)
+		c.schedule(e, h.staleAt)
 		return
 	}
 	// All keys of an upstream wait for the same gate: not all at the same time.
@@ -81,7 +87,7 @@ func (c *Cache) plan(e *entry, now instant) {
 	if e.failure.pending(now) != nil {
 		pause = max(pause, e.failure.until.until(now))
 	}
-	c.agenda.set(e, now.add(max(pause, minPause)))
+	c.schedule(e, now.add(max(pause, minPause)))
 }
 
 var _ upstream.TokenSource = (*Cache)(nil)

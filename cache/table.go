@@ -87,6 +87,18 @@ func (t *table) hold(e *entry, h *held) {
 	}
 }
 
+// keep sets flag, one of those for which an entry stays. It reports false if e
+// is gone: then it does nothing, and the key has another entry or none.
+func (t *table) keep(e *entry, flag *atomic.Bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e.gone.Load() {
+		return false
+	}
+	flag.Store(true)
+	return true
+}
+
 // getOrAdd returns the entry of key, a new one if there was none. A full table
 // lets another entry go for it.
 func (t *table) getOrAdd(key upstream.Key, s *source, a *agenda) *entry {
@@ -139,8 +151,10 @@ func (t *table) queueOf(e *entry) *queue {
 
 // victim chooses the entry to let go, nil if none was found that may be: those
 // that are pinned or loading stay. The search is short, so that many of them do
-// not make every insertion slow; what it leaves over goes with the next.
+// not make every insertion slow; what it leaves over goes with the next. If all
+// that it meets are in use, the first of them goes.
 func (t *table) victim() *entry {
+	var first *entry
 	for range 1000 {
 		if t.small.len*10 >= t.capacity || t.main.len == 0 {
 			e := t.small.pop()
@@ -156,14 +170,18 @@ func (t *table) victim() *entry {
 		e := t.main.pop()
 		n := e.hits()
 		t.main.push(e)
-		if n == 0 && !e.stays() {
+		if e.stays() {
+			continue
+		}
+		if n == 0 {
 			return e
 		}
-		if n > 0 {
-			e.setHits(n - 1)
+		e.setHits(n - 1)
+		if first == nil {
+			first = e
 		}
 	}
-	return nil
+	return first
 }
 
 func (e *entry) stays() bool { return e.pinned.Load() || e.flying.Load() }
