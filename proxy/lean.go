@@ -93,6 +93,9 @@ func (x *exchange) exchangeLean(pool *leanPool, token upstream.Token) (*leanConn
 			}
 			now = time.Now()
 		}
+		if limit := x.proxy.config.TargetTimeout; limit > 0 {
+			_ = c.SetDeadline(now.Add(limit)) // before the watch, which may put an end to it at once
+		}
 		c.watch(x.in.Context())
 		res, err := x.roundTripLean(c, now)
 		if err == nil {
@@ -115,9 +118,6 @@ func sendTwice(method string) bool {
 // roundTripLean writes the request and reads the head of its answer, passing
 // informational answers on.
 func (x *exchange) roundTripLean(c *leanConn, began time.Time) (*http.Response, error) {
-	if limit := x.proxy.config.TargetTimeout; limit > 0 {
-		_ = c.SetDeadline(began.Add(limit))
-	}
 	x.writeHead(c)
 	if len(x.body) > 0 {
 		_, _ = c.out.Write(x.body)

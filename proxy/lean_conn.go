@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -15,6 +16,7 @@ type leanConn struct {
 	net.Conn
 	raw    net.Conn // below TLS
 	peeker peeker   // of raw
+	tls    *records // above raw; nil without TLS
 	in     *bufio.Reader
 	out    *bufio.Writer
 	end    func() // what the watch does: reading and writing fail at once
@@ -66,7 +68,16 @@ func (c *leanConn) watch(ctx context.Context) {
 // release ends the watch. It reports whether the connection is as good as new:
 // nobody has ended it, and the target sent no more than the answer.
 func (c *leanConn) release() bool {
-	return c.unwatch() && c.in.Buffered() == 0
+	return c.unwatch() && c.in.Buffered() == 0 && (c.tls == nil || c.drained())
+}
+
+// drained reports whether TLS holds nothing that came after the answer, in part
+// or as a whole: the next request would take it for its answer.
+func (c *leanConn) drained() bool {
+	_ = c.SetReadDeadline(time.Unix(1, 0)) // so that nothing new is read
+	n, err := c.Conn.Read(make([]byte, 1))
+	_ = c.SetReadDeadline(time.Time{})
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.tls.whole()
 }
 
 func (c *leanConn) close() {

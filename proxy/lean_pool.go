@@ -97,7 +97,8 @@ func (p *leanPool) dial(ctx context.Context) (*leanConn, error) {
 	}
 	c := &leanConn{Conn: raw, raw: raw}
 	if p.tls {
-		secure, err := p.dialer.handshake(ctx, raw, p.address)
+		c.tls = &records{Conn: raw}
+		secure, err := p.dialer.handshake(ctx, c.tls, p.address)
 		if err != nil {
 			if strings.Contains(err.Error(), "no application protocol") { // RFC 7301 section 3.2
 				return nil, errNotLean

@@ -1,0 +1,33 @@
+package proxy
+
+import "net"
+
+// records is a connection below TLS that knows whether all that was read of it
+// were whole records: five bytes, the last two of which tell how many follow
+// (RFC 8446 section 5.1). Like every Read, it is for one goroutine.
+type records struct {
+	net.Conn
+	header [5]byte
+	have   int // bytes of the header that came
+	left   int // bytes of the record that have not come
+}
+
+func (r *records) Read(b []byte) (int, error) {
+	n, err := r.Conn.Read(b)
+	for b = b[:n]; len(b) > 0; {
+		if r.left > 0 {
+			came := min(r.left, len(b))
+			r.left -= came
+			b = b[came:]
+			continue
+		}
+		came := copy(r.header[r.have:], b)
+		b = b[came:]
+		if r.have += came; r.have == len(r.header) {
+			r.have, r.left = 0, int(r.header[3])<<8|int(r.header[4])
+		}
+	}
+	return n, err
+}
+
+func (r *records) whole() bool { return r.have == 0 && r.left == 0 }
