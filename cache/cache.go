@@ -175,9 +175,8 @@ func (c *Cache) Pin(key upstream.Key) {
 		return
 	}
 	e := c.table.getOrAdd(key, s, &c.agenda)
-	for !c.table.keep(e, &e.pinned) {
-		e = c.table.getOrAdd(key, s, &c.agenda)
-	}
+	defer e.release()
+	e.pinned.Store(true)
 	c.due(e)
 }
 

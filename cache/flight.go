@@ -66,45 +66,53 @@ func halfway(h *held) instant      { return h.invalidAt.add(-h.life / 2) }
 func (c *Cache) join(ctx context.Context, key upstream.Key, s *source, end limit) (token upstream.Token, waited bool, err error) {
 	for {
 		e := c.table.getOrAdd(key, s, &c.agenda)
-		e.mu.Lock()
-		if e.gone.Load() {
-			e.mu.Unlock()
-			continue // it was let go just now
+		token, f, err := c.board(e, end)
+		c.table.giveBack(e, &c.agenda)
+		switch {
+		case err == errGone:
+			continue // nobody used it, and so it went just now
+		case err != nil:
+			return upstream.Token{}, false, err
+		case f == nil:
+			return token, false, nil
 		}
-		e.setUsed()
-		now := c.now()
-		h := e.held.Load()
-		if h != nil && !end(h).reached(now) {
-			e.mu.Unlock()
-			return h.token, false, nil
-		}
-		if e.flight == nil {
-			usable := h != nil && !h.invalidAt.reached(now)
-			if err := c.launch(e, &flight{used: true, refresh: usable}, now); err != nil {
-				c.plan(e, now)
-				e.mu.Unlock()
-				if err == errGone {
-					continue
-				}
-				return upstream.Token{}, false, err
-			}
-		}
-		f := e.flight
-		e.mu.Unlock()
 		token, err = f.wait(ctx)
 		return token, true, err
 	}
 }
 
+// board returns the token of e if it is within its limit, else its flight.
+func (c *Cache) board(e *entry, end limit) (upstream.Token, *flight, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.gone.Load() {
+		return upstream.Token{}, nil, errGone
+	}
+	e.setUsed()
+	now := c.now()
+	h := e.held.Load()
+	if h != nil && !end(h).reached(now) {
+		return h.token, nil, nil
+	}
+	if e.flight == nil {
+		usable := h != nil && !h.invalidAt.reached(now)
+		if err := c.launch(e, &flight{used: true, refresh: usable}, now); err != nil {
+			c.plan(e, now)
+			return upstream.Token{}, nil, err
+		}
+	}
+	return upstream.Token{}, e.flight, nil
+}
+
 // launch starts f for e, unless an earlier failure forbids it, or e is gone. e.mu
 // is held.
 func (c *Cache) launch(e *entry, f *flight, now instant) error {
-	if !c.table.keep(e, &e.flying) {
+	if !c.table.take(e) {
 		return errGone
 	}
 	err := c.depart(e, f, now)
 	if err != nil {
-		e.flying.Store(false)
+		e.release()
 	}
 	return err
 }
@@ -250,8 +258,8 @@ func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 		e.source.metrics.Refresh(err == nil)
 	}
 	e.flight = nil
-	e.flying.Store(false)
 	c.plan(e, now)
+	e.release()
 	e.mu.Unlock()
 	close(f.done)
 }

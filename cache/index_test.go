@@ -336,9 +336,11 @@ func TestD10_SlotsChangeHands(t *testing.T) {
 		}
 		c.table.hold(e, h)
 		newest[i].Store(number)
+		e.release()
 		if rand.N(3) == 0 {
 			if e := c.table.get(numbered(rand.N(keys / 2))); e != nil {
 				c.table.remove(e, &c.agenda)
+				e.release()
 			}
 		}
 	}
@@ -354,7 +356,7 @@ func TestJ1_AllInUse(t *testing.T) {
 	const capacity = 2000
 	table, a := newTable(capacity, nil), &agenda{wake: make(chan struct{}, 1)}
 	for i := range capacity + 500 {
-		table.getOrAdd(numbered(i), &source{}, a)
+		table.getOrAdd(numbered(i), &source{}, a).release()
 		if i < capacity {
 			continue
 		}
@@ -368,7 +370,7 @@ func TestJ1_AllInUse(t *testing.T) {
 	stays := 0
 	table.index.each(func(e *entry) { e.pinned.Store(true); stays++ })
 	for i := range 10 {
-		table.getOrAdd(numbered(-1-i), &source{}, a)
+		table.getOrAdd(numbered(-1-i), &source{}, a).release()
 	}
 	pinned := 0
 	table.index.each(func(e *entry) {
@@ -381,16 +383,16 @@ func TestJ1_AllInUse(t *testing.T) {
 	}
 }
 
-// TestGoneEntriesStayGone pins and loads an entry that the table has let go.
+// TestGoneEntriesStayGone takes and loads an entry that the table has let go.
 func TestGoneEntriesStayGone(t *testing.T) {
 	c := &Cache{table: newTable(10, nil), agenda: agenda{wake: make(chan struct{}, 1)}}
 	e := c.table.getOrAdd(numbered(1), &source{}, &c.agenda)
 	c.table.remove(e, &c.agenda)
-	if err := c.launch(e, &flight{}, instant{}); err != errGone || e.flying.Load() || e.flight != nil {
+	if err := c.launch(e, &flight{}, instant{}); err != errGone || e.flight != nil {
 		t.Errorf("launch: %v", err)
 	}
-	if c.table.keep(e, &e.pinned) || e.pinned.Load() {
-		t.Error("it was pinned")
+	if c.table.take(e) {
+		t.Error("it was taken")
 	}
 	c.schedule(e, instant{1, 1})
 	if next, _ := c.agenda.next(instant{2, 2}); next != nil {

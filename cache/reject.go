@@ -32,6 +32,7 @@ func (c *Cache) reject(ctx context.Context, key upstream.Key, rejected upstream.
 	if e == nil {
 		return
 	}
+	defer e.release()
 	e.mu.Lock()
 	now := c.now()
 	h := e.held.Load()

@@ -87,6 +87,7 @@ func (c *Cache) describe(e *entry, wall time.Time, now instant, status *SourceSt
 	if e.failure != nil {
 		failed = *e.failure
 	}
+	flying := e.flight != nil
 	e.mu.Unlock()
 	usable := h != nil && !h.invalidAt.reached(now)
 	switch {
@@ -97,7 +98,7 @@ func (c *Cache) describe(e *entry, wall time.Time, now instant, status *SourceSt
 	default:
 		status.Fresh++
 	}
-	flying, pinned := e.flying.Load(), e.pinned.Load()
+	pinned := e.pinned.Load()
 	if flying {
 		status.Loading++
 	}

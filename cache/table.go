@@ -17,8 +17,8 @@ type entry struct {
 	held    atomic.Pointer[held] // nil: no token; written through table.hold
 	resting atomic.Bool          // stale and unused: the next use refreshes it
 	pinned  atomic.Bool
-	gone    atomic.Bool // no longer in the table
-	flying  atomic.Bool // flight is not nil
+	gone    atomic.Bool  // no longer in the table
+	holders atomic.Int32 // of the entry, which stays for them: its flight, and whoever asks for it; grows under table.mu
 
 	mu        sync.Mutex // guards the four below; never held over I/O
 	flight    *flight
@@ -67,12 +67,14 @@ func newTable(capacity int, upstreams []upstream.Upstream) *table {
 	return &table{tagger: newTagger(upstreams), capacity: capacity}
 }
 
-// get returns the entry of key, nil if there is none.
+// get returns the entry of key, nil if there is none. The caller releases it.
 func (t *table) get(key upstream.Key) *entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s := t.index.find(t.tagger.tag(&key)); s != nil {
-		return s.entry.Load()
+		e := s.entry.Load()
+		e.holders.Add(1)
+		return e
 	}
 	return nil
 }
@@ -87,42 +89,63 @@ func (t *table) hold(e *entry, h *held) {
 	}
 }
 
-// keep sets flag, one of those for which an entry stays. It reports false if e
-// is gone: then it does nothing, and the key has another entry or none.
-func (t *table) keep(e *entry, flag *atomic.Bool) bool {
+// take has e stay until release. It reports false if e is gone: its key has
+// another entry by now, or none.
+func (t *table) take(e *entry) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e.gone.Load() {
 		return false
 	}
-	flag.Store(true)
+	e.holders.Add(1)
 	return true
 }
 
+func (e *entry) release() (holders int32) { return e.holders.Add(-1) }
+
 // getOrAdd returns the entry of key, a new one if there was none. A full table
-// lets another entry go for it.
+// lets another entry go for it. The caller releases it.
 func (t *table) getOrAdd(key upstream.Key, s *source, a *agenda) *entry {
 	tag := t.tagger.tag(&key)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s := t.index.find(tag); s != nil {
-		return s.entry.Load()
+		e := s.entry.Load()
+		e.holders.Add(1)
+		return e
 	}
-	for t.small.len+t.main.len >= t.capacity {
-		victim := t.victim()
-		if victim == nil {
-			break // pinned or loading entries are bounded too
-		}
-		t.unlink(victim)
-		a.remove(victim)
-	}
+	t.trim(t.capacity-1, a)
 	// The parts may be cut out of a whole request, which they would keep alive.
 	// There are few scopes: one copy of each serves all entries.
 	key.Subject, key.Scope = strings.Clone(key.Subject), unique.Make(key.Scope).Value()
 	e := &entry{key: key, source: s}
+	e.holders.Add(1)
 	t.small.push(e)
 	t.index.add(e, tag)
 	return e
+}
+
+// trim lets entries go until there are so many, or no more may go: pinned ones
+// and holders are bounded too. t.mu is held.
+func (t *table) trim(most int, a *agenda) {
+	for t.small.len+t.main.len > most {
+		victim := t.victim()
+		if victim == nil {
+			return
+		}
+		t.unlink(victim)
+		a.remove(victim)
+	}
+}
+
+// giveBack releases e, and lets go what is too many if e need not stay.
+func (t *table) giveBack(e *entry, a *agenda) {
+	if e.release() > 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.trim(t.capacity, a)
 }
 
 // remove takes e out of the table.
@@ -150,7 +173,7 @@ func (t *table) queueOf(e *entry) *queue {
 }
 
 // victim chooses the entry to let go, nil if none was found that may be: those
-// that are pinned or loading stay. The search is short, so that many of them do
+// that are pinned or have a holder stay. The search is short, so that many of them do
 // not make every insertion slow; what it leaves over goes with the next. If all
 // that it meets are in use, the first of them goes.
 func (t *table) victim() *entry {
@@ -184,7 +207,7 @@ func (t *table) victim() *entry {
 	return first
 }
 
-func (e *entry) stays() bool { return e.pinned.Load() || e.flying.Load() }
+func (e *entry) stays() bool { return e.pinned.Load() || e.holders.Load() > 0 }
 
 // queue is a first-in first-out list of entries through their own links.
 type queue struct {
