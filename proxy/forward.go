@@ -42,9 +42,12 @@ func (x *exchange) forward() {
 
 // RoundTrip sets the token, sends the request, and judges a 401.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
-	token, err := x.token(time.Now())
-	if err != nil {
-		return nil, tokenError{err}
+	token := x.sent // of the lean way, which could not send it
+	if token.IsZero() {
+		var err error
+		if token, err = x.token(time.Now()); err != nil {
+			return nil, tokenError{err}
+		}
 	}
 	x.watch(req)
 	res, err := x.send(req, token)

@@ -79,14 +79,14 @@ func (x *exchange) blame(err error) error {
 // sending twice does no harm, the request goes out again on a new one (RFC 9110
 // section 9.2.2).
 func (x *exchange) exchangeLean(pool *leanPool, token upstream.Token) (*leanConn, *http.Response, error) {
+	x.sent = token // by the general way, if there is no connection for this one
 	for attempt := 0; ; attempt++ {
 		c, err := pool.get(x.in.Context(), attempt == 0)
 		if err != nil {
 			return nil, nil, err
 		}
-		x.sent = token
 		now := time.Now()
-		if !now.Before(token.Expiry()) { // the connection took its time
+		if !now.Before(x.sent.Expiry()) { // the connection took its time
 			if x.sent, err = x.token(now); err != nil {
 				pool.put(c)
 				return nil, nil, tokenError{err}

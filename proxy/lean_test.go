@@ -11,11 +11,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+
+	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
 
 // TestTargetWithoutHTTP1 has a target that speaks HTTP/2 only: the general way
-// serves it.
+// serves it, and asks for no second token.
 func TestTargetWithoutHTTP1(t *testing.T) {
 	target := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Proto)
@@ -28,13 +31,21 @@ func TestTargetWithoutHTTP1(t *testing.T) {
 	t.Cleanup(target.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(target.Certificate())
-	s := newSide(t, setup{config: func(c *Config) { c.Roots = roots }, upstreams: func(s *side) []upstream.Upstream {
+	var m *metrics.Metrics
+	s := newSide(t, setup{config: func(c *Config) { c.Roots, m = roots, c.Metrics }, upstreams: func(s *side) []upstream.Upstream {
 		return []upstream.Upstream{s.oauth2("alpha", target.URL)}
 	}})
-	for range 2 {
+	for range 3 {
 		if a := s.get("/alpha/x"); a.status != 200 || a.body != "HTTP/2.0" {
 			t.Errorf("%d %q", a.status, a.body)
 		}
+	}
+	var fresh dto.Metric
+	if err := m.Upstream("alpha").Fresh.Write(&fresh); err != nil {
+		t.Fatal(err)
+	}
+	if n := fresh.GetCounter().GetValue(); n != 2 { // the first request waited
+		t.Errorf("%v look-ups of a fresh token for the last two requests", n)
 	}
 	if pool := s.proxy.routes["alpha"].connections.lean; !*general && !pool.off {
 		t.Error("the lean way is still tried")
