@@ -4,11 +4,12 @@
 // expiry, so that a request finds its token in memory.
 //
 // cache.go is what the other rooms call; clock.go has the states; index.go
-// finds an entry and table.go keeps them within bounds; flight.go makes the one load per key;
-// schedule.go refreshes ahead; failure.go and gate.go say when to try again;
-// reject.go handles tokens that a target refused. The files named shared hold
-// the tokens that replicas share through Redis; shared_load.go is where a load
-// meets them. status.go tells people how it all does.
+// finds an entry and table.go keeps them within bounds; join.go has callers
+// wait for the one load per key, which flight.go makes; schedule.go refreshes
+// ahead; failure.go and gate.go say when to try again; reject.go handles tokens
+// that a target refused. The files named shared hold the tokens that replicas
+// share through Redis; shared_load.go is where a load meets them. status.go
+// tells people how it all does.
 package cache
 
 import (
