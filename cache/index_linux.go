@@ -14,11 +14,19 @@ const (
 // million then waits for its slot alone, not for the page table too. A kernel
 // that cannot leaves all as it is.
 func gather(slots []slot) {
-	start, size := uintptr(unsafe.Pointer(&slots[0])), uintptr(len(slots))*unsafe.Sizeof(slots[0])
-	skip := -start % hugePage
-	if size < skip+hugePage {
-		return
+	first := unsafe.Pointer(&slots[0])
+	skip, whole := hugePart(uintptr(first), uintptr(len(slots))*unsafe.Sizeof(slots[0]))
+	if whole > 0 {
+		_ = syscall.Madvise(unsafe.Slice((*byte)(unsafe.Add(first, skip)), whole), madvCollapse)
 	}
-	whole := (size - skip) / hugePage * hugePage
-	_ = syscall.Madvise(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&slots[0]), skip)), whole), madvCollapse)
+}
+
+// hugePart returns how much of size bytes at start are whole huge pages, and
+// how much lies before them.
+func hugePart(start, size uintptr) (skip, whole uintptr) {
+	skip = -start % hugePage
+	if size < skip {
+		return 0, 0
+	}
+	return skip, (size - skip) / hugePage * hugePage
 }
