@@ -383,6 +383,34 @@ func TestJ1_AllInUse(t *testing.T) {
 	}
 }
 
+// TestHeldEntriesStay lets none go that somebody has asked for and not released.
+func TestHeldEntriesStay(t *testing.T) {
+	table, a := newTable(20, nil), &agenda{wake: make(chan struct{}, 1)}
+	asked := table.getOrAdd(numbered(0), &source{}, a)
+	table.getOrAdd(numbered(1), &source{}, a).release()
+	again := table.get(numbered(1))
+	taken := table.getOrAdd(numbered(2), &source{}, a)
+	if !table.take(taken) {
+		t.Fatal("an entry is gone at once")
+	}
+	taken.release()
+	scan := func() {
+		for i := range 200 {
+			table.giveBack(table.getOrAdd(numbered(1000+i), &source{}, a), a)
+		}
+	}
+	if scan(); asked.gone.Load() || again.gone.Load() || taken.gone.Load() {
+		t.Errorf("gone: asked for %v, asked for again %v, taken %v", asked.gone.Load(), again.gone.Load(), taken.gone.Load())
+	}
+	for _, e := range []*entry{asked, again, taken} {
+		e.release()
+	}
+	table.trim(0, a)
+	if !asked.gone.Load() || !again.gone.Load() || !taken.gone.Load() {
+		t.Errorf("still there: %v, %v, %v", !asked.gone.Load(), !again.gone.Load(), !taken.gone.Load())
+	}
+}
+
 // TestGoneEntriesStayGone takes and loads an entry that the table has let go.
 func TestGoneEntriesStayGone(t *testing.T) {
 	c := &Cache{table: newTable(10, nil), agenda: agenda{wake: make(chan struct{}, 1)}}
