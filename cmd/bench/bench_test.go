@@ -129,9 +129,7 @@ func TestProfileHasNoPaths(t *testing.T) {
 	if !bytes.Contains(profile, []byte("token-sidecar/proxy.(*exchange).forwardLean")) {
 		t.Error("the profile is not of the sidecar")
 	}
-	for _, path := range []string{"/tmp/", "/home/", "/root/", "/usr/", "/private/"} {
-		if bytes.Contains(profile, []byte(path)) {
-			t.Errorf("the profile holds a path below %s", path)
-		}
+	if !bytes.Equal(clearPaths(profile), profile) {
+		t.Error("the profile holds a path; make profile leaves them out")
 	}
 }
