@@ -17,6 +17,7 @@ type leanConn struct {
 	raw    net.Conn // below TLS
 	peeker peeker   // of raw
 	tls    *records // above raw; nil without TLS
+	spare  [1]byte  // for what must not come
 	in     *bufio.Reader
 	out    *bufio.Writer
 	end    func() // what the watch does: reading and writing fail at once
@@ -75,7 +76,7 @@ func (c *leanConn) release() bool {
 // or as a whole: the next request would take it for its answer.
 func (c *leanConn) drained() bool {
 	_ = c.SetReadDeadline(time.Unix(1, 0)) // so that nothing new is read
-	n, err := c.Conn.Read(make([]byte, 1))
+	n, err := c.Conn.Read(c.spare[:])
 	_ = c.SetReadDeadline(time.Time{})
 	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.tls.whole()
 }
