@@ -3,7 +3,6 @@ package soak
 import (
 	"fmt"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -61,25 +60,23 @@ func (l *load) settle(p *provider) usage {
 }
 
 // least returns the least that the sidecar holds once it refreshes no token any
-// more. To ask it takes a connection and goroutines of its own, which may still
-// be there when it is asked again, while what has leaked is always there.
+// more and has collected the garbage of that time, twice for the sake of pools.
+// To ask it takes a connection and goroutines of its own, which may still be
+// there when it is asked again, while what has leaked is always there.
 func (l *load) least(p *provider) usage {
 	l.t.Helper()
 	var u usage
-	issued, same := int64(-1), 0
+	issued, since := int64(-1), 0 // since: collections when the last token was issued
 	eventually(l.t, "the sidecar is still", func() error {
 		p.tokens.CloseClientConnections() // tokens just used are replaced once more
 		now := l.sidecar.usage()
 		if n := p.issued.Load(); issued != n {
-			issued, same, u = n, 0, now
-		}
-		if now.goroutines < u.goroutines || now.files < u.files {
-			same = 0
+			issued, since, u = n, now.collections, now
 		}
 		now.goroutines, now.files = min(now.goroutines, u.goroutines), min(now.files, u.files)
 		u = now
-		if same++; same < 30 {
-			return fmt.Errorf("%s, %d tokens issued", u, issued)
+		if u.collections < since+2 {
+			return fmt.Errorf("%s, %d tokens issued, %d collections since", u, issued, u.collections-since)
 		}
 		return nil
 	})
@@ -99,10 +96,8 @@ func (l *load) fillHouse(p *provider) error {
 	return house.err()
 }
 
-// grown fails the test if something is more than a tenth and a little above
-// what it was.
-func grown(t *testing.T, before, after usage) {
-	t.Helper()
+// grown names what is more than a tenth and a little above what it was.
+func grown(before, after usage) error {
 	for _, c := range []struct {
 		what                  string
 		before, after, little int
@@ -114,7 +109,8 @@ func grown(t *testing.T, before, after usage) {
 		{"KiB of heap", before.heap, after.heap, 4 << 10},
 	} {
 		if c.after > c.before+c.before/10+c.little {
-			t.Errorf("%s grew from %d to %d, want at most a tenth and %d more", c.what, c.before, c.after, c.little)
+			return fmt.Errorf("%s grew from %d to %d, want at most a tenth and %d more", c.what, c.before, c.after, c.little)
 		}
 	}
+	return nil
 }

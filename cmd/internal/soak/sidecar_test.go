@@ -119,7 +119,8 @@ func (s *sidecar) metric(name, label string) (sum float64) {
 type usage struct {
 	goroutines, files int
 	resident          int // KiB
-	heap              int // KiB at which garbage is collected next: about twice of what is alive
+	heap              int // KiB at which garbage is collected next: about twice of what was alive at the last collection
+	collections       int // so far
 }
 
 func (u usage) String() string {
@@ -134,7 +135,7 @@ func (s *sidecar) usage() usage {
 		s.t.Skip("no /proc: ", err)
 	}
 	return usage{int(s.metric("go_goroutines", "")), len(files),
-		s.status("VmRSS"), int(s.metric("go_memstats_next_gc_bytes", "")) / 1024}
+		s.status("VmRSS"), int(s.metric("go_memstats_next_gc_bytes", "")) / 1024, int(s.metric("go_gc_duration_seconds_count", ""))}
 }
 
 // status returns a size from /proc in KiB.
