@@ -155,7 +155,8 @@ var errSkipped = errors.New("redis is left alone for a while")
 // do makes one operation within opTimeout and reports it to the breaker. A nil
 // reply is no failure.
 func (s *Shared) do(ctx context.Context, operation string, f func(context.Context) error) error {
-	if !s.breaker.allow() {
+	began, ok := s.breaker.allow()
+	if !ok {
 		s.metrics.RedisOperation(operation, "skipped")
 		return errSkipped
 	}
@@ -164,7 +165,7 @@ func (s *Shared) do(ctx context.Context, operation string, f func(context.Contex
 	err := f(ctx)
 	failed := err != nil && !errors.Is(err, redis.Nil)
 	cause := redisCause(err)
-	switch changed := s.breaker.report(!failed, cause); {
+	switch changed := s.breaker.report(began, !failed, cause); {
 	case changed && failed:
 		s.log.Warn().Str("cause", cause).Msg("redis fails; tokens are not shared for now")
 	case changed:

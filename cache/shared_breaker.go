@@ -10,6 +10,7 @@ import (
 type breaker struct {
 	mu       sync.Mutex // guards all below
 	failures int        // in a row
+	openings int        // so far: an operation that began before the last one tells nothing new
 	until    time.Time  // zero: closed
 	steps    int
 	probing  bool
@@ -23,26 +24,29 @@ const (
 	maxOpen        = 3 * time.Second // so that a fleet shares again soon after a recovery
 )
 
-// allow reports whether Redis may be asked now. If so, report must follow.
-func (b *breaker) allow() bool {
+// allow reports whether Redis may be asked now. If so, report must follow, and
+// be told when the operation began.
+func (b *breaker) allow() (began int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.until.IsZero() {
-		return true
+	if !b.until.IsZero() {
+		if b.probing || time.Now().Before(b.until) {
+			return 0, false
+		}
+		b.probing = true
 	}
-	if b.probing || time.Now().Before(b.until) {
-		return false
-	}
-	b.probing = true
-	return true
+	return b.openings, true
 }
 
-// report says how the operation went; cause names a failure. It returns true
-// when that opened or closed the breaker.
-func (b *breaker) report(ok bool, cause string) (changed bool) {
+// report says how the operation went that began after so many openings; cause
+// names a failure. It returns true when that opened or closed the breaker.
+func (b *breaker) report(began int, ok bool, cause string) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked = true
+	if began != b.openings {
+		return false
+	}
 	if ok {
 		changed = !b.until.IsZero()
 		b.failures, b.until, b.steps, b.probing = 0, time.Time{}, 0, false
@@ -50,11 +54,12 @@ func (b *breaker) report(ok bool, cause string) (changed bool) {
 	}
 	b.failures++
 	b.cause = cause
-	if !b.probing && (b.failures < failuresToOpen || !b.until.IsZero()) {
-		return false // too few, or of an operation that began before the breaker opened
+	if b.failures < failuresToOpen {
+		return false
 	}
 	if changed = b.until.IsZero(); changed {
 		b.since = time.Now()
+		b.openings++
 	}
 	b.until = time.Now().Add(backoff(500*time.Millisecond, maxOpen, b.steps))
 	b.steps++
