@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"token-sidecar/cmd/internal/kit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -37,12 +38,7 @@ func newBench(ctx context.Context) (*bench, error) {
 		short:  upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Lifetime: time.Second})}
 	b.targets, err = startTargets(dir)
 	if err == nil {
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.sidecar, "token-sidecar/cmd/token-sidecar")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		build.Stderr = os.Stderr
-		if err = build.Run(); err != nil {
-			err = fmt.Errorf("build of the sidecar: %w", err)
-		}
+		err = kit.Build(ctx, b.sidecar, "")
 	}
 	if err != nil {
 		b.close()

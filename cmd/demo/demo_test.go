@@ -8,12 +8,12 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"token-sidecar/cmd/internal/kit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -115,22 +115,7 @@ func started(t *testing.T, life lives) *demo {
 }
 
 // output collects what the demo prints while it runs.
-type output struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
+type output struct{ kit.Output }
 
 // await blocks until what was printed is as told.
 func (o *output) await(t *testing.T, told func(string) bool) string {

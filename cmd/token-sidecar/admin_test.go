@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"token-sidecar/cmd/internal/kit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -23,7 +24,7 @@ func (p *process) rawAsk(listener, request string) answer {
 		p.t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(kit.Patience))
 	if _, err := io.WriteString(conn, request); err != nil {
 		return answer{err: err}
 	}
@@ -183,7 +184,7 @@ func TestJ10_SlowAdminClients(t *testing.T) {
 		t.Errorf("livez: %v, %v", a, err)
 	}
 	for i, conn := range slow {
-		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		_ = conn.SetReadDeadline(time.Now().Add(kit.Patience))
 		if _, err := io.Copy(io.Discard, conn); err != nil && strings.Contains(err.Error(), "timeout") {
 			t.Fatalf("slow client %d is still connected", i)
 		}

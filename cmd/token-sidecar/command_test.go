@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"token-sidecar/cmd/internal/kit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -78,8 +79,7 @@ func TestHealthcheck(t *testing.T) {
 					t.Errorf("alive, %q: code %d, %q", args, code, stderr)
 				}
 			}
-			_ = p.cmd.Process.Kill()
-			<-p.done
+			p.Kill()
 			if _, code := probe(); code != 1 {
 				t.Errorf("killed: code %d", code)
 			}
@@ -92,8 +92,8 @@ func TestHealthcheckWhileDraining(t *testing.T) {
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	environ := books.environ("SIDECAR_ADMIN_LISTEN="+freeAddress(t), "SIDECAR_DRAIN_DELAY=2s")
 	p := start(t, &books.secrets, environ...)
-	p.signal(syscall.SIGINT)
-	eventually(t, "not ready", func() error {
+	p.Signal(syscall.SIGINT)
+	kit.Eventually(t, "not ready", func() error {
 		if _, _, code := run(t, environ, "healthcheck", "ready"); code != 1 {
 			return fmt.Errorf("code %d", code)
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"token-sidecar/cmd/internal/kit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -33,7 +34,7 @@ func memoryKiB(t *testing.T, pid int, field string) int {
 }
 
 func TestFootprint(t *testing.T) {
-	info, err := os.Stat(binary())
+	info, err := os.Stat(kit.Binary())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func TestFootprint(t *testing.T) {
 	p.mustGet(200, "/books/item")
 	_ = p.metric("token_sidecar_build_info") // as a scrape would, which costs memory too
 	time.Sleep(500 * time.Millisecond)
-	idle := memoryKiB(t, p.cmd.Process.Pid, "VmRSS")
+	idle := memoryKiB(t, p.PID, "VmRSS")
 	if idle >= 16<<10 {
 		t.Errorf("idle RSS is %d KiB, want less than 16 MiB", idle)
 	}
@@ -61,7 +62,7 @@ func TestFootprint(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	busy := memoryKiB(t, p.cmd.Process.Pid, "VmHWM")
+	busy := memoryKiB(t, p.PID, "VmHWM")
 	if busy >= 32<<10 {
 		t.Errorf("under load RSS grew to %d KiB, want less than 32 MiB", busy)
 	}
@@ -86,9 +87,9 @@ func timeToFirstAnswer(t *testing.T, books *provider) time.Duration {
 	t.Helper()
 	data := freeAddress(t)
 	began := time.Now()
-	p := launch(t, &books.secrets, exec.Command(binary()), books.environ("SIDECAR_LISTEN="+data, "SIDECAR_LOG_LEVEL=info")...)
+	p := launch(t, &books.secrets, exec.Command(kit.Binary()), books.environ("SIDECAR_LISTEN="+data, "SIDECAR_LOG_LEVEL=info")...)
 	p.addrs["data"] = data
-	for time.Since(began) < patience {
+	for time.Since(began) < kit.Patience {
 		if a, err := p.get("/books/item"); err == nil {
 			took := time.Since(began)
 			if a.status != http.StatusOK {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"token-sidecar/cmd/internal/kit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -30,8 +31,7 @@ func TestB14_UnixSocket(t *testing.T) {
 	environ := books.environ("SIDECAR_LISTEN=unix:"+path, "SIDECAR_ADMIN_LISTEN=127.0.0.1:0")
 
 	killed := start(t, &books.secrets, environ...)
-	_ = killed.cmd.Process.Kill()
-	<-killed.done
+	killed.Kill()
 	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeSocket {
 		t.Fatalf("a killed process leaves no socket to be replaced: %v", err)
 	}
@@ -57,8 +57,8 @@ func TestB14_UnixSocket(t *testing.T) {
 	p.mustGet(200, "/books/item") // the first one is unharmed
 
 	p.addrs["admin"] = "" // the client no longer reaches it
-	p.signal(syscall.SIGTERM)
-	if code := p.awaitExit(patience); code != 0 {
+	p.Signal(syscall.SIGTERM)
+	if code := p.AwaitExit(t, kit.Patience); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
@@ -91,8 +91,8 @@ func TestDedicatedListener(t *testing.T) {
 			}
 		}
 	}
-	p.signal(syscall.SIGTERM)
-	if code := p.awaitExit(patience); code != 0 {
+	p.Signal(syscall.SIGTERM)
+	if code := p.AwaitExit(t, kit.Patience); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	refused(t, p.addrs["books"])

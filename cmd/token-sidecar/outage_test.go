@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"token-sidecar/cmd/internal/kit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -32,7 +33,7 @@ func TestH5_StartDuringOutage(t *testing.T) {
 		t.Errorf("%d token requests within a second of outage", n)
 	}
 	books.SetTokenFault(nil)
-	eventually(t, "it heals", func() error {
+	kit.Eventually(t, "it heals", func() error {
 		if a, err := p.get("/books/item"); err != nil || a.status != 200 {
 			return fmt.Errorf("status %d, error %v", a.status, err)
 		}
@@ -50,8 +51,7 @@ func TestH4_RestartStorm(t *testing.T) {
 	for range restarts {
 		p := start(t, &books.secrets, books.environ("SIDECAR_LISTEN="+data)...)
 		p.mustGet(200, "/books/item")
-		_ = p.cmd.Process.Kill()
-		<-p.done
+		p.Kill()
 	}
 	if n := books.TokenRequests(); n != restarts {
 		t.Errorf("%d token requests in %d lives", n, restarts)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"token-sidecar/cmd/internal/kit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -24,8 +25,8 @@ func TestJ8_StderrThatNobodyReads(t *testing.T) {
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p, r := startOnPipe(t, books)
 	p.overflowLog()
-	p.signal(syscall.SIGTERM)
-	if code := p.awaitExit(5 * time.Second); code != 0 {
+	p.Signal(syscall.SIGTERM)
+	if code := p.AwaitExit(t, 5*time.Second); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	_ = r.Close()
@@ -39,14 +40,14 @@ func TestStderrThatIsReadAgain(t *testing.T) {
 	p.overflowLog()
 	var reading sync.WaitGroup
 	reading.Go(func() { _, _ = io.Copy(p.stderr, r) })
-	eventually(t, "lost lines are counted", func() error {
+	kit.Eventually(t, "lost lines are counted", func() error {
 		if n := p.metric("token_sidecar_log_lines_dropped_total"); n == 0 {
 			return errors.New("none is")
 		}
 		return nil
 	})
-	p.signal(syscall.SIGTERM)
-	if code := p.awaitExit(patience); code != 0 {
+	p.Signal(syscall.SIGTERM)
+	if code := p.AwaitExit(t, kit.Patience); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	reading.Wait()
@@ -64,19 +65,21 @@ func startOnPipe(t *testing.T, books *provider) (*process, *os.File) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
-	p := prepare(t, &books.secrets, exec.Command(binary()), books.environ()...)
+	p := prepare(t, &books.secrets, exec.Command(kit.Binary()), books.environ()...)
 	p.cmd.Stderr = w
 	p.run()
 	_ = w.Close()
 	buf := make([]byte, 4096)
-	for p.readLog(p.stderr.String()) != nil {
+	for {
 		n, err := r.Read(buf)
 		if err != nil {
 			t.Fatalf("stderr ended: %v, it said %s", err, p.stderr)
 		}
 		_, _ = p.stderr.Write(buf[:n])
+		if p.addrs, err = kit.Listeners(p.stderr.String()); err == nil {
+			return p, r
+		}
 	}
-	return p, r
 }
 
 // overflowLog makes more requests than a pipe of 64 KiB and the 4,096 lines
@@ -106,8 +109,8 @@ func (p *process) overflowLog() {
 func TestJ4_FileDescriptorsRunOut(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
-	p := launch(t, &books.secrets, exec.Command("/bin/sh", "-c", "ulimit -n 256 && exec "+binary()), books.environ()...)
-	p.awaitReady()
+	p := launch(t, &books.secrets, exec.Command("/bin/sh", "-c", "ulimit -n 256 && exec "+kit.Binary()), books.environ()...)
+	p.addrs = p.AwaitReady(t, p.stderr)
 	p.mustGet(200, "/books/first")
 	var clients []net.Conn
 	defer func() {
@@ -129,7 +132,7 @@ func TestJ4_FileDescriptorsRunOut(t *testing.T) {
 		t.Fatalf("only %d clients could connect", len(clients))
 	}
 	time.Sleep(500 * time.Millisecond)
-	if p.ended() {
+	if p.Ended() != nil {
 		t.Fatal("the sidecar died")
 	}
 	for _, c := range clients {
@@ -137,7 +140,7 @@ func TestJ4_FileDescriptorsRunOut(t *testing.T) {
 	}
 	clients = nil
 	p.client.CloseIdleConnections()
-	eventually(t, "requests are served again", func() error { return p.expectOK("/books/after") })
+	kit.Eventually(t, "requests are served again", func() error { return p.expectOK("/books/after") })
 	if a, err := p.admin("/readyz"); err != nil || a.status != 200 {
 		t.Errorf("readyz afterwards: %d, %v", a.status, err)
 	}

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,44 +9,23 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
-)
 
-// patience bounds every wait for something that must happen, for slow machines.
-const patience = 20 * time.Second
+	"token-sidecar/cmd/internal/kit"
+)
 
 // process is one running sidecar. It is killed when its test ends, and all it
 // said is searched for secrets.
 type process struct {
+	*kit.Process
 	t      *testing.T
 	cmd    *exec.Cmd
-	stdout *output
-	stderr *output
+	stdout *kit.Output
+	stderr *kit.Output
 	client *http.Client
 	addrs  map[string]string // by listener
 	secret *secrets
-	done   chan struct{} // closed when the process has ended
-}
-
-// output collects what a process writes.
-type output struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // start runs the sidecar with the environment and waits until it is ready. The
@@ -55,8 +33,8 @@ func (o *output) String() string {
 // otherwise. secret may be nil.
 func start(t *testing.T, secret *secrets, environ ...string) *process {
 	t.Helper()
-	p := launch(t, secret, exec.Command(binary()), environ...)
-	p.awaitReady()
+	p := launch(t, secret, exec.Command(kit.Binary()), environ...)
+	p.addrs = p.AwaitReady(t, p.stderr)
 	return p
 }
 
@@ -80,9 +58,9 @@ func prepare(t *testing.T, secret *secrets, command *exec.Cmd, environ ...string
 		"SIDECAR_LISTEN=127.0.0.1:0", "SIDECAR_ADMIN_LISTEN=127.0.0.1:0", "SIDECAR_LOG_LEVEL=trace",
 	}, environ...)
 	return &process{
-		t: t, cmd: command, stdout: &output{}, stderr: &output{}, secret: secret, done: make(chan struct{}),
+		t: t, cmd: command, stdout: &kit.Output{}, stderr: &kit.Output{}, secret: secret,
 		addrs: map[string]string{},
-		client: &http.Client{Timeout: patience, Transport: &http.Transport{
+		client: &http.Client{Timeout: kit.Patience, Transport: &http.Transport{
 			MaxIdleConnsPerHost: 256, DisableCompression: true,
 		}},
 	}
@@ -90,17 +68,13 @@ func prepare(t *testing.T, secret *secrets, command *exec.Cmd, environ ...string
 
 func (p *process) run() {
 	p.t.Helper()
-	if err := p.cmd.Start(); err != nil {
+	var err error
+	if p.Process, err = kit.Start(p.cmd); err != nil {
 		p.t.Fatal(err)
 	}
-	go func() {
-		_ = p.cmd.Wait()
-		close(p.done)
-	}()
 	p.t.Cleanup(func() {
 		p.scrape()
-		_ = p.cmd.Process.Kill()
-		<-p.done
+		p.Kill()
 		p.client.CloseIdleConnections()
 		p.secret.search(p.t, "stdout", p.stdout.String())
 		p.secret.search(p.t, "stderr", p.stderr.String())
@@ -111,62 +85,6 @@ func (p *process) run() {
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
-
-// awaitReady waits for the log to say that all listeners are open and notes
-// their addresses.
-func (p *process) awaitReady() {
-	p.t.Helper()
-	eventually(p.t, "the sidecar is ready", func() error {
-		if p.ended() {
-			return fmt.Errorf("it exited with code %d", p.cmd.ProcessState.ExitCode())
-		}
-		return p.readLog(p.stderr.String())
-	})
-}
-
-// readLog takes the addresses of the listeners from a log that says ready.
-func (p *process) readLog(log string) error {
-	for line := range strings.Lines(log) {
-		var entry struct{ Message, Listener, Address string }
-		if json.Unmarshal([]byte(line), &entry) != nil {
-			continue
-		}
-		if entry.Listener != "" {
-			p.addrs[entry.Listener] = entry.Address
-		}
-		if entry.Message == "ready" {
-			return nil
-		}
-	}
-	return errors.New("the log does not say so")
-}
-
-func (p *process) ended() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// awaitExit waits for the end of the process and returns its exit code.
-func (p *process) awaitExit(within time.Duration) int {
-	p.t.Helper()
-	select {
-	case <-p.done:
-	case <-time.After(within):
-		p.t.Fatalf("the sidecar still runs after %s", within)
-	}
-	return p.cmd.ProcessState.ExitCode()
-}
-
-func (p *process) signal(s syscall.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatal(err)
-	}
-}
 
 // answer is a whole answer of the sidecar. err is that of reading its body.
 type answer struct {
@@ -215,7 +133,7 @@ func (p *process) mustGet(want int, path string, header ...string) answer {
 
 // scrape searches what the admin listener shows, while it can be reached.
 func (p *process) scrape() {
-	if p.addrs["admin"] == "" || p.ended() || strings.HasPrefix(p.addrs["admin"], "/") {
+	if p.addrs["admin"] == "" || p.Ended() != nil || strings.HasPrefix(p.addrs["admin"], "/") {
 		return
 	}
 	for _, path := range []string{"/metrics", "/", "/readyz"} {
@@ -223,30 +141,14 @@ func (p *process) scrape() {
 	}
 }
 
-// eventually calls check until it returns nil.
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s: %v", what, patience, err)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
-
 // run runs the program to its end and returns what it wrote and its exit code.
 func run(t *testing.T, environ []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	cmd := exec.Command(binary(), args...)
+	cmd := exec.Command(kit.Binary(), args...)
 	cmd.Env = append([]string{"PATH=/nowhere"}, environ...)
 	var out, faults bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &faults
-	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Signal(os.Kill) })
+	timer := time.AfterFunc(kit.Patience, func() { _ = cmd.Process.Signal(os.Kill) })
 	defer timer.Stop()
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {

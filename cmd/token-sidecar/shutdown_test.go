@@ -12,13 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"token-sidecar/cmd/internal/kit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
 // awaitRequests waits until the target of books has got n requests.
 func awaitRequests(t *testing.T, books *provider, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d requests at the target", n), func() error {
+	kit.Eventually(t, fmt.Sprintf("%d requests at the target", n), func() error {
 		if got := books.APIRequests(); got < n {
 			return fmt.Errorf("%d came", got)
 		}
@@ -58,13 +59,13 @@ func TestH1_RequestsUnderWayFinish(t *testing.T) {
 		}()
 	}
 	awaitRequests(t, books, n+1)
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	for range n {
 		if err := <-results; err != nil {
 			t.Errorf("a request under way: %v", err)
 		}
 	}
-	if code := p.awaitExit(5 * time.Second); code != 0 {
+	if code := p.AwaitExit(t, 5*time.Second); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	refused(t, p.addrs["data"])
@@ -116,14 +117,14 @@ func TestH2_DrainTimeoutCutsWhatHangs(t *testing.T) {
 	time.Sleep(200 * time.Millisecond) // so that the second request is under way
 
 	began := time.Now()
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if _, err := io.ReadAll(events.Body); err == nil {
 		t.Error("the cut stream looks whole to the client")
 	}
 	if err := <-hung; err != nil {
 		t.Errorf("the hung request: %v", err)
 	}
-	if code := p.awaitExit(5 * time.Second); code != 0 {
+	if code := p.AwaitExit(t, 5*time.Second); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if took := time.Since(began); took < 900*time.Millisecond || took > 3*time.Second {
@@ -140,8 +141,8 @@ func TestDrainDelayKeepsServing(t *testing.T) {
 		t.Fatalf("readyz before: %d, %v", a.status, err)
 	}
 	began := time.Now()
-	p.signal(syscall.SIGTERM)
-	eventually(t, "readyz says 503", func() error {
+	p.Signal(syscall.SIGTERM)
+	kit.Eventually(t, "readyz says 503", func() error {
 		if a, err := p.admin("/readyz"); err != nil || a.status != 503 {
 			return fmt.Errorf("%d, error %v", a.status, err)
 		}
@@ -155,7 +156,7 @@ func TestDrainDelayKeepsServing(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	if code := p.awaitExit(5 * time.Second); code != 0 {
+	if code := p.AwaitExit(t, 5*time.Second); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if took := time.Since(began); took < 2*time.Second {
@@ -181,11 +182,11 @@ func TestH9_EndDuringTokenRequest(t *testing.T) {
 		}()
 		awaitTokenRequests(t, books, 1)
 		time.Sleep(100 * time.Millisecond) // so that the request waits
-		p.signal(syscall.SIGTERM)
+		p.Signal(syscall.SIGTERM)
 		if a := <-result; a.status != 200 || a.err != nil {
 			t.Errorf("status %d, error %v, body %s", a.status, a.err, a.body)
 		}
-		if code := p.awaitExit(5 * time.Second); code != 0 {
+		if code := p.AwaitExit(t, 5*time.Second); code != 0 {
 			t.Errorf("exit code %d, want 0", code)
 		}
 	})
@@ -195,8 +196,8 @@ func TestH9_EndDuringTokenRequest(t *testing.T) {
 		books.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer { return &upstreamtest.Answer{Hang: true} })
 		p := start(t, &books.secrets, books.environ()...)
 		awaitTokenRequests(t, books, 1)
-		p.signal(syscall.SIGTERM)
-		if code := p.awaitExit(5 * time.Second); code != 0 {
+		p.Signal(syscall.SIGTERM)
+		if code := p.AwaitExit(t, 5*time.Second); code != 0 {
 			t.Errorf("exit code %d, want 0", code)
 		}
 	})
@@ -204,7 +205,7 @@ func TestH9_EndDuringTokenRequest(t *testing.T) {
 
 func awaitTokenRequests(t *testing.T, books *provider, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d token requests", n), func() error {
+	kit.Eventually(t, fmt.Sprintf("%d token requests", n), func() error {
 		if got := books.TokenRequests(); got < n {
 			return fmt.Errorf("%d came", got)
 		}
@@ -226,8 +227,8 @@ func TestEndAfterClientsLeft(t *testing.T) {
 	if _, err := p.client.Do(req); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("error %v, want the end of the client's patience", err)
 	}
-	p.signal(syscall.SIGTERM)
-	if code := p.awaitExit(3 * time.Second); code != 0 {
+	p.Signal(syscall.SIGTERM)
+	if code := p.AwaitExit(t, 3*time.Second); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 }

@@ -123,7 +123,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, a *Answer, extra t
 		panic(http.ErrAbortHandler)
 	}
 	if a.Reset {
-		reset(w)
+		Reset(w)
 		return
 	}
 	maps.Copy(w.Header(), a.Header)
@@ -148,7 +148,8 @@ func (s *Server) pause(ctx context.Context, d time.Duration) bool {
 	return false
 }
 
-func reset(w http.ResponseWriter) {
+// Reset ends the connection of w with a TCP reset in place of an answer.
+func Reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"token-sidecar/cmd/internal/kit"
 )
 
 // minimalACL is all that the program's user needs, besides its password.
@@ -34,7 +36,7 @@ func asUser(url string) string {
 	return strings.Replace(url, "redis://", "redis://sidecar:"+redisPassword+"@", 1)
 }
 
-func (s *redisServer) userURL() string { return asUser(s.url()) }
+func (s *redisServer) userURL() string { return asUser(s.URL()) }
 
 // TestMinimalACL has the replicas do all they ever do and looks at what the
 // servers refused, and whether every permission was used.
@@ -42,11 +44,11 @@ func TestMinimalACL(t *testing.T) {
 	for name, set := range map[string]func(t *testing.T) (url string, rules []any, servers []*redisServer){
 		"standalone": func(t *testing.T) (string, []any, []*redisServer) {
 			s := startRedis(t)
-			return s.url(), minimalACL, []*redisServer{s}
+			return s.URL(), minimalACL, []*redisServer{s}
 		},
 		"standalone, another database": func(t *testing.T) (string, []any, []*redisServer) {
 			s := startRedis(t)
-			return s.url() + "/3", databaseACL, []*redisServer{s}
+			return s.URL() + "/3", databaseACL, []*redisServer{s}
 		},
 		"sentinel": func(t *testing.T) (string, []any, []*redisServer) {
 			s := startSentinels(t)
@@ -54,7 +56,7 @@ func TestMinimalACL(t *testing.T) {
 		},
 		"cluster": func(t *testing.T) (string, []any, []*redisServer) {
 			nodes := startCluster(t)
-			return nodes[0].url(), clusterACL, nodes
+			return nodes[0].URL(), clusterACL, nodes
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +82,7 @@ func TestMinimalACL(t *testing.T) {
 func checkNotRefused(t *testing.T, servers []*redisServer) {
 	t.Helper()
 	for _, s := range servers {
-		if refused := s.client.Do(t.Context(), "acl", "log").Val(); fmt.Sprint(refused) != "[]" {
+		if refused := s.Client.Do(t.Context(), "acl", "log").Val(); fmt.Sprint(refused) != "[]" {
 			t.Errorf("refused: %v", refused)
 		}
 	}
@@ -115,11 +117,11 @@ func TestSentinelACL(t *testing.T) {
 		}
 		return nil
 	}
-	eventually(t, "the replicas share", shares)
+	kit.Eventually(t, "the replicas share", shares)
 	old := s.master()
-	old.kill()
+	old.Kill()
 	s.failOver(old)
-	eventually(t, "the replicas share through the new master", shares)
+	kit.Eventually(t, "the replicas share through the new master", shares)
 	checkNotRefused(t, s.watch)
 }
 
@@ -127,7 +129,7 @@ func TestSentinelACL(t *testing.T) {
 func processed(t *testing.T, servers []*redisServer, command string) bool {
 	t.Helper()
 	for _, s := range servers {
-		if strings.Contains(s.client.Info(t.Context(), "commandstats").Val(), "cmdstat_"+command+":") {
+		if strings.Contains(s.Client.Info(t.Context(), "commandstats").Val(), "cmdstat_"+command+":") {
 			return true
 		}
 	}
@@ -142,7 +144,7 @@ func useAll(t *testing.T, url, mode string) {
 	f := newFleet(t, p, "SIDECAR_REDIS_URL="+url, "SIDECAR_REDIS_MODE="+mode)
 	replicas := f.replicas(2)
 	operations := map[string]bool{"get": false, "acquire": false, "renew": false, "store": false, "release": false}
-	eventually(t, "every operation is made", func() error {
+	kit.Eventually(t, "every operation is made", func() error {
 		for i := range 6 {
 			subject := fmt.Sprint("subject-", i)
 			for _, a := range burst(replicas, 1, subject) {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"token-sidecar/cmd/internal/kit"
 )
 
 // answer is what an app got for one request.
@@ -57,7 +59,7 @@ func (c *callers) take() (*caller, error) {
 		return conn, nil
 	}
 	c.mu.Unlock()
-	conn, err := net.DialTimeout("tcp", c.addr, patience)
+	conn, err := net.DialTimeout("tcp", c.addr, kit.Patience)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +111,7 @@ func (r *replica) get(path, subject string) answer {
 	head += sentHeader + ": " + strconv.FormatInt(a.sent.UnixNano(), 10) + "\r\n"
 	conn, err := r.callers.take()
 	if err == nil {
-		_ = conn.SetDeadline(time.Now().Add(2 * patience))
+		_ = conn.SetDeadline(time.Now().Add(2 * kit.Patience))
 		if _, err = io.WriteString(conn, head+"\r\n"); err == nil {
 			err = a.read(conn.in)
 		}

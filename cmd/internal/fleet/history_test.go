@@ -62,7 +62,7 @@ func TestE11_History(t *testing.T) {
 		slots: make([]atomic.Pointer[replica], historyReplicas), stop: make(chan struct{}),
 		events: map[*replica][]event{}, cutOff: make([][]window, historyReplicas)}
 	for i := range h.slots {
-		h.relays = append(h.relays, newRelay(t, server.addr()))
+		h.relays = append(h.relays, newRelay(t, server.Addr()))
 		h.slots[i].Store(h.start(i))
 	}
 	for i := range h.slots {
@@ -128,9 +128,9 @@ func (h *history) fault() {
 	case n < 13:
 		name, hit = "replica stopped", func(i int) bool { return i == slot }
 		r := h.slots[slot].Load()
-		r.freeze()
+		r.Freeze()
 		time.Sleep(lasts)
-		r.thaw()
+		r.Thaw()
 	case n < 16:
 		name, hit = "replica killed", func(int) bool { return false }
 		r := h.slots[slot].Swap(nil)
@@ -174,14 +174,14 @@ func (h *history) serverFault(n int, lasts time.Duration) string {
 		h.server.do("flushall")
 		return "FLUSHALL"
 	case n < 18:
-		h.server.kill()
+		h.server.Kill()
 		time.Sleep(lasts)
 		h.server.start()
 		return "Redis killed"
 	default:
-		h.server.freeze()
+		h.server.Freeze()
 		time.Sleep(lasts)
-		h.server.thaw()
+		h.server.Thaw()
 		return "Redis stopped"
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"token-sidecar/cmd/internal/kit"
 )
 
 // leaseTime is how long the program's lease outlives a holder that died.
@@ -25,7 +27,7 @@ func burst(replicas []*replica, n int, subject string) []answer {
 func TestF1_ColdBurstIsOneTokenRequest(t *testing.T) {
 	p := newProvider(t, time.Hour)
 	p.setDelay(func(string, int) time.Duration { return 300 * time.Millisecond })
-	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).url())
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())
 	replicas := f.replicas(fleetSize)
 	for round := range 3 {
 		subject := fmt.Sprint("cold-", round)
@@ -50,7 +52,7 @@ func TestE4_DeadHolderIsReplaced(t *testing.T) {
 	const answering = 5 * time.Second
 	p := newProvider(t, time.Hour)
 	p.setDelay(func(string, int) time.Duration { return answering })
-	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).url())
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())
 	replicas := f.replicas(5)
 	const each = 10
 	answered := make(chan []answer)
@@ -82,7 +84,7 @@ func TestE4_DeadHolderIsReplaced(t *testing.T) {
 // awaitHolder waits for one of the replicas to take a lease and returns which.
 func awaitHolder(t *testing.T, replicas []*replica) (holder int) {
 	t.Helper()
-	eventually(t, "a replica takes the lease", func() error {
+	kit.Eventually(t, "a replica takes the lease", func() error {
 		for i, r := range replicas {
 			if r.scrape(t).sum("redis_operations_total", `operation="lease"`, `outcome="ok"`) > 0 {
 				holder = i
@@ -99,7 +101,7 @@ func TestFreshTokensCostRedisNothing(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, time.Hour)
 	server := startRedis(t)
-	f := newFleet(t, p, "SIDECAR_REDIS_URL="+server.url())
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+server.URL())
 	replicas := f.replicas(3)
 	ask := func() {
 		for i := range 20 {
@@ -123,7 +125,7 @@ func TestFreshTokensCostRedisNothing(t *testing.T) {
 // awaitQuiet waits until nobody but the test sends commands.
 func awaitQuiet(t *testing.T, server *redisServer) {
 	t.Helper()
-	eventually(t, "the replicas leave Redis alone", func() error {
+	kit.Eventually(t, "the replicas leave Redis alone", func() error {
 		before := server.commands()
 		time.Sleep(200 * time.Millisecond)
 		if n := server.commands() - before - 1; n != 0 {

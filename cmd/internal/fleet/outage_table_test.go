@@ -17,16 +17,16 @@ func ownFaults() []outage {
 		return func(t *testing.T) stage {
 			server := startRedis(t)
 			hurt, heal := f(server)
-			return stage{url: server.url(), hurt: hurt, heal: heal}
+			return stage{url: server.URL(), hurt: hurt, heal: heal}
 		}
 	}
 	return []outage{
-		{name: "down at start", atStart: true, cause: "connection_refused", set: on(func(s *redisServer) (_, _ func()) { return s.kill, s.start })},
-		{name: "down", set: on(func(s *redisServer) (_, _ func()) { return s.kill, s.start })},
+		{name: "down at start", atStart: true, cause: "connection_refused", set: on(func(s *redisServer) (_, _ func()) { return s.Kill, s.start })},
+		{name: "down", set: on(func(s *redisServer) (_, _ func()) { return s.Kill, s.start })},
 		{name: "restarted", set: on(func(s *redisServer) (_, _ func()) {
-			return func() { s.kill(); s.start() }, none
+			return func() { s.Kill(); s.start() }, none
 		})},
-		{name: "stopped and continued", set: on(func(s *redisServer) (_, _ func()) { return s.freeze, s.thaw })},
+		{name: "stopped and continued", set: on(func(s *redisServer) (_, _ func()) { return s.Freeze, s.Thaw })},
 		{name: "FLUSHALL", set: on(func(s *redisServer) (_, _ func()) {
 			return func() { s.do("flushall") }, none
 		})},
@@ -47,7 +47,7 @@ func ownFaults() []outage {
 		{name: "busy with a script", cause: "BUSY", set: on(func(s *redisServer) (_, _ func()) {
 			return func() {
 				s.do("config", "set", "busy-reply-threshold", "100")
-				go func() { _ = s.client.Eval(s.t.Context(), "while true do end", nil).Err() }()
+				go func() { _ = s.Client.Eval(s.t.Context(), "while true do end", nil).Err() }()
 				time.Sleep(200 * time.Millisecond)
 			}, func() { s.do("script", "kill") }
 		})},
@@ -80,8 +80,8 @@ func accessFaults() []outage {
 		{name: "minimal ACL", set: on(minimalACL, minimalACL, minimalACL)},
 		{name: "read-only replica", cause: "READONLY", set: func(t *testing.T) stage {
 			master, server := startRedis(t), startRedis(t)
-			return stage{url: server.url(),
-				hurt: func() { server.do("replicaof", "127.0.0.1", master.port) },
+			return stage{url: server.URL(),
+				hurt: func() { server.do("replicaof", "127.0.0.1", master.Port) },
 				heal: func() { server.do("replicaof", "no", "one") }}
 		}},
 	}
@@ -91,7 +91,7 @@ func accessFaults() []outage {
 func networkFaults() []outage {
 	on := func(hurt func(*relay)) func(*testing.T) stage {
 		return func(t *testing.T) stage {
-			r := newRelay(t, startRedis(t).addr())
+			r := newRelay(t, startRedis(t).Addr())
 			return stage{url: r.url(), hurt: func() { hurt(r) }, heal: r.pass}
 		}
 	}
@@ -112,21 +112,21 @@ func topologyFaults() []outage {
 		{name: "Sentinel, master killed", set: func(t *testing.T) stage {
 			s := startSentinels(t)
 			old := s.master()
-			return stage{url: s.url(), mode: "sentinel", hurt: old.kill, heal: func() { s.failOver(old) }}
+			return stage{url: s.url(), mode: "sentinel", hurt: old.Kill, heal: func() { s.failOver(old) }}
 		}},
 		{name: "Sentinel, master stopped", set: func(t *testing.T) stage {
 			s := startSentinels(t)
 			old := s.master()
-			return stage{url: s.url(), mode: "sentinel", hurt: old.freeze, heal: func() { s.failOver(old); old.thaw() }}
+			return stage{url: s.url(), mode: "sentinel", hurt: old.Freeze, heal: func() { s.failOver(old); old.Thaw() }}
 		}},
 		{name: "Cluster, master killed", set: func(t *testing.T) stage {
 			nodes := startCluster(t)
-			return stage{url: nodes[1].url(), mode: "cluster", hurt: nodes[0].kill,
+			return stage{url: nodes[1].URL(), mode: "cluster", hurt: nodes[0].Kill,
 				heal: func() { awaitClusterWithout(t, nodes[0], nodes) }}
 		}},
 		{name: "Cluster, master stopped", set: func(t *testing.T) stage {
 			nodes := startCluster(t)
-			return stage{url: nodes[1].url(), mode: "cluster", hurt: nodes[0].freeze,
+			return stage{url: nodes[1].URL(), mode: "cluster", hurt: nodes[0].Freeze,
 				heal: func() { awaitClusterWithout(t, nodes[0], nodes) }}
 		}},
 	}

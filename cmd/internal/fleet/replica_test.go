@@ -1,18 +1,15 @@
 package fleet
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
+
+	"token-sidecar/cmd/internal/kit"
 )
 
 const (
@@ -52,30 +49,11 @@ func ring(ids ...string) string {
 
 // replica is one running sidecar. It is killed when its test ends.
 type replica struct {
+	*kit.Process
 	t           *testing.T
-	cmd         *exec.Cmd
-	stderr      *output
+	stderr      *kit.Output
 	data, admin string // addresses
 	callers     *callers
-	done        chan struct{} // closed when the process has ended
-}
-
-// output collects what a process writes.
-type output struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // replicas starts n replicas.
@@ -112,22 +90,19 @@ func (f *fleet) start(environ ...string) *replica {
 
 func (f *fleet) launch(environ ...string) *replica {
 	f.t.Helper()
-	cmd := exec.Command(binary())
+	cmd := exec.Command(kit.Binary())
 	// Of two settings of a variable, exec passes the last on.
 	cmd.Env = append(append([]string{}, f.environ...), environ...)
-	r := &replica{t: f.t, cmd: cmd, stderr: &output{}, done: make(chan struct{})}
+	r := &replica{t: f.t, stderr: &kit.Output{}}
 	cmd.Stdout, cmd.Stderr = r.stderr, r.stderr
-	if err := cmd.Start(); err != nil {
+	var err error
+	if r.Process, err = kit.Start(cmd); err != nil {
 		f.t.Fatal(err)
 	}
-	go func() {
-		_ = cmd.Wait()
-		close(r.done)
-	}()
 	f.t.Cleanup(func() {
 		r.kill()
 		if f.t.Failed() {
-			f.t.Logf("replica %d said:\n%s", cmd.Process.Pid, r.warnings())
+			f.t.Logf("replica %d said:\n%s", r.PID, r.warnings())
 		}
 	})
 	return r
@@ -136,34 +111,14 @@ func (f *fleet) launch(environ ...string) *replica {
 // awaitReady waits for the log to name the listeners.
 func (r *replica) awaitReady() {
 	r.t.Helper()
-	eventually(r.t, "the replica listens", func() error {
-		select {
-		case <-r.done:
-			r.t.Fatalf("the replica exited with code %d: %s", r.cmd.ProcessState.ExitCode(), r.stderr)
-		default:
-		}
-		for line := range strings.Lines(r.stderr.String()) {
-			var entry struct{ Message, Listener, Address string }
-			_ = json.Unmarshal([]byte(line), &entry)
-			switch entry.Listener {
-			case "data":
-				r.data = entry.Address
-			case "admin":
-				r.admin = entry.Address
-			}
-		}
-		if r.data == "" || r.admin == "" {
-			return errors.New("the log does not say so")
-		}
-		return nil
-	})
+	addresses := r.AwaitReady(r.t, r.stderr)
+	r.data, r.admin = addresses["data"], addresses["admin"]
 	r.callers = &callers{addr: r.data}
 }
 
 // kill ends the replica with SIGKILL.
 func (r *replica) kill() {
-	_ = r.cmd.Process.Kill()
-	<-r.done
+	r.Kill()
 	if r.callers != nil {
 		r.callers.close()
 	}
@@ -172,16 +127,10 @@ func (r *replica) kill() {
 // stop ends the replica as an orchestrator does.
 func (r *replica) stop() {
 	r.t.Helper()
-	r.signal(syscall.SIGTERM)
-	select {
-	case <-r.done:
-	case <-time.After(patience):
-		r.t.Errorf("the replica still runs %s after SIGTERM", patience)
-	}
-	r.kill()
+	r.Signal(syscall.SIGTERM)
+	r.AwaitExit(r.t, kit.Patience)
+	r.callers.close()
 }
-
-func (r *replica) signal(s syscall.Signal) { _ = r.cmd.Process.Signal(s) }
 
 // warnings returns what the replica logged, without the many lines about
 // requests and token requests.
@@ -194,6 +143,3 @@ func (r *replica) warnings() string {
 	}
 	return b.String()
 }
-
-func (r *replica) freeze() { r.signal(syscall.SIGSTOP) }
-func (r *replica) thaw()   { r.signal(syscall.SIGCONT) }

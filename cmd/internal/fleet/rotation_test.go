@@ -15,7 +15,7 @@ var rotation = [][]string{{"a"}, {"a", "b"}, {"b", "a"}, {"b"}}
 // replacement at a time, while both are in use.
 func TestD7_KeyRotation(t *testing.T) {
 	p := newProvider(t, time.Hour)
-	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).url())
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())
 	for order := range 1 << (len(rotation) - 1) {
 		rotate(t, f, order)
 	}

@@ -66,7 +66,7 @@ func TestCanariesAreFound(t *testing.T) {
 // monitor collects what MONITOR says from now on.
 func (s *redisServer) monitor() (stop func() string) {
 	s.t.Helper()
-	conn, err := net.Dial("tcp", s.addr())
+	conn, err := net.Dial("tcp", s.Addr())
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -161,8 +161,8 @@ func useUnderFaults(server *redisServer, use func()) (kept string) {
 	use()
 	var b strings.Builder
 	keep := func() {
-		for _, name := range server.client.Keys(server.t.Context(), "*").Val() {
-			fmt.Fprintf(&b, "%s %s\n", name, server.client.Dump(server.t.Context(), name).Val())
+		for _, name := range server.Client.Keys(server.t.Context(), "*").Val() {
+			fmt.Fprintf(&b, "%s %s\n", name, server.Client.Dump(server.t.Context(), name).Val())
 		}
 	}
 	keep()
@@ -180,6 +180,6 @@ func useUnderFaults(server *redisServer, use func()) (kept string) {
 	server.do("script", "flush")
 	use()
 	keep()
-	fmt.Fprintln(&b, server.client.SlowLogGet(server.t.Context(), -1).Val())
+	fmt.Fprintln(&b, server.Client.SlowLogGet(server.t.Context(), -1).Val())
 	return b.String()
 }

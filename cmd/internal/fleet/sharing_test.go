@@ -193,7 +193,7 @@ func watchStalls() (end func() time.Duration) {
 
 func TestRefreshesAreShared(t *testing.T) {
 	p := newProvider(t, shortLife)
-	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).url())
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())
 	replicas := f.replicas(fleetSize)
 	l := startLoad(t, replicas)
 	time.Sleep(2 * shortLife) // the warm-up: every replica has met every subject
@@ -231,7 +231,7 @@ func checkTarget(t *testing.T, p *provider) {
 // TestKilledReplicasCostLittle kills one replica every 5 s and starts it again.
 func TestKilledReplicasCostLittle(t *testing.T) {
 	p := newProvider(t, shortLife)
-	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).url())
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())
 	replicas := f.replicas(fleetSize)
 	l := startLoad(t, replicas)
 	time.Sleep(2 * shortLife)

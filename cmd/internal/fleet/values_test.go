@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"token-sidecar/cmd/internal/kit"
 )
 
 // forgery is one way to put something in the place of a shared token that no
@@ -19,7 +21,7 @@ func TestD4_D6_ForgedValuesAreReplaced(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, time.Hour)
 	server := startRedis(t)
-	f := newFleet(t, p, "SIDECAR_REDIS_URL="+server.url())
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+server.URL())
 	forgeries := append(spoiled(), foreign(f, server)...)
 	first := f.start()
 	places := map[string]string{}
@@ -29,7 +31,7 @@ func TestD4_D6_ForgedValuesAreReplaced(t *testing.T) {
 	spoilt := map[string]string{}
 	for _, forged := range forgeries {
 		forged.plant(t, server, places[forged.name])
-		spoilt[forged.name] = server.client.Dump(t.Context(), places[forged.name]).Val()
+		spoilt[forged.name] = server.Client.Dump(t.Context(), places[forged.name]).Val()
 	}
 	second := f.start()
 	for _, forged := range forgeries {
@@ -41,8 +43,8 @@ func TestD4_D6_ForgedValuesAreReplaced(t *testing.T) {
 		if n := invalid(t, second) - before; n == 0 {
 			t.Errorf("%s: not counted", forged.name)
 		}
-		eventually(t, forged.name+" is replaced", func() error {
-			if server.client.Dump(t.Context(), places[forged.name]).Val() == spoilt[forged.name] {
+		kit.Eventually(t, forged.name+" is replaced", func() error {
+			if server.Client.Dump(t.Context(), places[forged.name]).Val() == spoilt[forged.name] {
 				return fmt.Errorf("it is still there")
 			}
 			return nil
@@ -66,7 +68,7 @@ func invalid(t *testing.T, r *replica) float64 {
 func set(value func(old []byte) []byte) func(*testing.T, *redisServer, string) {
 	return func(t *testing.T, server *redisServer, at string) {
 		t.Helper()
-		old := []byte(server.client.Get(t.Context(), at).Val())
+		old := []byte(server.Client.Get(t.Context(), at).Val())
 		server.do("set", at, value(old), "px", time.Hour.Milliseconds())
 	}
 }
@@ -140,7 +142,7 @@ func TestSwappedValuesServeNobody(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, time.Hour)
 	server := startRedis(t)
-	f := newFleet(t, p, "SIDECAR_REDIS_URL="+server.url())
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+server.URL())
 	first := f.start()
 	alice := server.nameOf(func() { first.mustAsk(t, "alice") })
 	bob := server.nameOf(func() { first.mustAsk(t, "bob") })
@@ -163,7 +165,7 @@ func TestSwappedValuesServeNobody(t *testing.T) {
 func TestD12_EnvironmentsDoNotMix(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, time.Hour)
-	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).url())
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())
 	production := f.start()
 	staging := f.start("SIDECAR_HUMANAPI_CLIENT_SECRET=staging-secret")
 	for range 3 {

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
+
+	"token-sidecar/upstream/upstreamtest"
+
+	"token-sidecar/cmd/internal/kit"
 )
 
 // fault is what a server does in place of its work. The nil fault is none.
@@ -26,7 +29,7 @@ const slowness = 300 * time.Millisecond
 func (f *fault) failTarget(w http.ResponseWriter, r *http.Request) (answered bool) {
 	switch f.mode {
 	case "reset":
-		reset(w)
+		upstreamtest.Reset(w)
 	case "401":
 		http.Error(w, canaryAnswer, http.StatusUnauthorized)
 	case "500":
@@ -46,7 +49,7 @@ func (f *fault) failToken(w http.ResponseWriter, r *http.Request, whose, token s
 		w.WriteHeader(http.StatusInternalServerError)
 		_, _ = fmt.Fprintf(w, `{"error":%q,"error_description":%q}`, canaryForeign, quote)
 	case "hang":
-		pause(r, patience)
+		pause(r, kit.Patience)
 	case "wrong type":
 		_, _ = fmt.Fprintf(w, `{"access_token":"bad-%s","token_type":"mac","expires_in":1}`, token)
 	case "garbage":
@@ -56,17 +59,6 @@ func (f *fault) failToken(w http.ResponseWriter, r *http.Request, whose, token s
 			fmt.Sprintf(`{"access_token":"bad-%s","token_type":"Bearer","expires_in":"%s"}`, token, canaryForeign)}
 		_, _ = io.WriteString(w, garbage[rand.IntN(len(garbage))])
 	}
-}
-
-func reset(w http.ResponseWriter) {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // makes Close send RST
-	}
-	_ = conn.Close()
 }
 
 func pause(r *http.Request, d time.Duration) {

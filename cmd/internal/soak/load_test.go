@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"token-sidecar/cmd/internal/kit"
 )
 
 // load is apps that use a sidecar on behalf of many subjects.
@@ -46,7 +48,7 @@ func newLoad(t *testing.T, s *sidecar, subjects, hot int) *load {
 	transport := &http.Transport{MaxIdleConnsPerHost: workers, MaxConnsPerHost: workers, DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &load{t: t, base: "http://" + s.data, sidecar: s, subjects: subjects, hot: hot, answers: newScanner("answers to the app"),
-		client: &http.Client{Timeout: patience, Transport: transport}}
+		client: &http.Client{Timeout: kit.Patience, Transport: transport}}
 }
 
 // run sends rate requests a second until stop is closed, each at its moment

@@ -27,11 +27,11 @@ func TestI4_RedisErrorTexts(t *testing.T) {
 			t.Parallel()
 			redis := startRedis(t, c.args...)
 			if c.set != nil {
-				if err := redis.client.Do(t.Context(), c.set...).Err(); err != nil {
+				if err := redis.Client.Do(t.Context(), c.set...).Err(); err != nil {
 					t.Fatal(err)
 				}
 			}
-			err := redis.client.Eval(t.Context(), "return redis.call('set', KEYS[1], ARGV[1])", []string{"k"}, "v").Err()
+			err := redis.Client.Eval(t.Context(), "return redis.call('set', KEYS[1], ARGV[1])", []string{"k"}, "v").Err()
 			if err == nil || !strings.Contains(err.Error(), c.quote) {
 				t.Fatalf("the server says %v", err)
 			}

@@ -1,8 +1,6 @@
 package soak
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,26 +10,26 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"token-sidecar/cmd/internal/kit"
 )
 
 // sidecar is one running sidecar. It is killed when its test ends.
 type sidecar struct {
+	*kit.Process
 	t           *testing.T
-	cmd         *exec.Cmd
 	stdout      *scanner
 	stderr      *scanner
 	pages       *scanner     // of the admin listener
 	client      *http.Client // of the admin listener
 	data, admin string       // addresses
-	done        chan struct{}
 }
 
 // start runs a sidecar before p, with environ on top of what all tests need,
 // and waits until it listens.
 func start(t *testing.T, p *provider, environ ...string) *sidecar {
 	t.Helper()
-	cmd := exec.Command(binary())
+	cmd := exec.Command(kit.Binary())
 	// Of two settings of a variable, exec passes the last on.
 	cmd.Env = append([]string{
 		"SIDECAR_LISTEN=127.0.0.1:0", "SIDECAR_ADMIN_LISTEN=127.0.0.1:0",
@@ -39,49 +37,24 @@ func start(t *testing.T, p *provider, environ ...string) *sidecar {
 		"SIDECAR_HUMANAPI_CLIENT_ID=" + clientID, "SIDECAR_HUMANAPI_CLIENT_SECRET=" + clientSecret,
 		"SIDECAR_HUMANAPI_TARGET=" + p.target.URL, "SIDECAR_HUMANAPI_TOKEN_URL=" + p.tokens.URL,
 	}, environ...)
-	s := &sidecar{t: t, cmd: cmd, stdout: newScanner("stdout"), stderr: newScanner("stderr"),
-		pages: newScanner("the admin listener"), done: make(chan struct{}),
-		client: &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}}
+	s := &sidecar{t: t, stdout: newScanner("stdout"), stderr: newScanner("stderr"),
+		pages:  newScanner("the admin listener"),
+		client: &http.Client{Timeout: kit.Patience, Transport: &http.Transport{DisableKeepAlives: true}}}
 	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
-	if err := cmd.Start(); err != nil {
+	var err error
+	if s.Process, err = kit.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		_ = cmd.Wait()
-		close(s.done)
-	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-s.done
+		s.Kill()
 		if t.Failed() {
 			end := s.stderr.String()
 			t.Logf("stderr of the sidecar ends:\n%s", end[max(0, len(end)-2000):])
 		}
 	})
-	eventually(t, "the sidecar listens", s.readAddresses)
+	addresses := s.AwaitReady(t, s.stderr)
+	s.data, s.admin = addresses["data"], addresses["admin"]
 	return s
-}
-
-func (s *sidecar) readAddresses() error {
-	select {
-	case <-s.done:
-		s.t.Fatalf("the sidecar exited with code %d: %s", s.cmd.ProcessState.ExitCode(), s.stderr)
-	default:
-	}
-	for line := range strings.Lines(s.stderr.String()) {
-		var entry struct{ Listener, Address string }
-		_ = json.Unmarshal([]byte(line), &entry)
-		switch entry.Listener {
-		case "data":
-			s.data = entry.Address
-		case "admin":
-			s.admin = entry.Address
-		}
-	}
-	if s.data == "" || s.admin == "" {
-		return errors.New("the log does not name its listeners")
-	}
-	return nil
 }
 
 // show returns a page of the admin listener, which is searched.
@@ -130,7 +103,7 @@ func (u usage) String() string {
 
 func (s *sidecar) usage() usage {
 	s.t.Helper()
-	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.PID))
 	if err != nil {
 		s.t.Skip("no /proc: ", err)
 	}
@@ -141,7 +114,7 @@ func (s *sidecar) usage() usage {
 // status returns a size from /proc in KiB.
 func (s *sidecar) status(field string) int {
 	s.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID))
 	if err != nil {
 		s.t.Skip("no /proc: ", err)
 	}
@@ -156,10 +129,6 @@ func (s *sidecar) status(field string) int {
 // dump makes the process end with the stacks of all goroutines on stderr.
 func (s *sidecar) dump() {
 	s.t.Helper()
-	_ = s.cmd.Process.Signal(syscall.SIGQUIT)
-	select {
-	case <-s.done:
-	case <-time.After(patience):
-		s.t.Fatalf("the sidecar still runs %s after SIGQUIT", patience)
-	}
+	s.Signal(syscall.SIGQUIT)
+	s.AwaitExit(s.t, kit.Patience)
 }

@@ -1,0 +1,112 @@
+package kit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Redis is a real redis-server on a port of its own, which it keeps when it is
+// started again. It stores nothing on disk. It must not be started and ended at
+// the same time.
+type Redis struct {
+	Port    string
+	Dir     string        // its working directory
+	Args    []string      // all that it is started with
+	Client  *redis.Client // of the test's own, without a password
+	process *Process      // nil before the first start
+}
+
+// NewRedis makes a server and does not start it. args follow those that all
+// servers have. It ends with the test.
+func NewRedis(t testing.TB, args ...string) *Redis {
+	t.Helper()
+	port := FreePort(t)
+	s := &Redis{Port: port, Dir: t.TempDir(), Client: redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + port, MaxRetries: -1})}
+	s.Args = append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", s.Dir, "--save", "", "--appendonly", "no"}, args...)
+	t.Cleanup(func() {
+		if s.process != nil {
+			s.Kill()
+		}
+		_ = s.Client.Close()
+	})
+	return s
+}
+
+// Addr returns the server's address.
+func (s *Redis) Addr() string { return "127.0.0.1:" + s.Port }
+
+// URL returns the server's URL as the sidecar takes it.
+func (s *Redis) URL() string { return "redis://" + s.Addr() }
+
+// Launch starts the server and does not wait.
+func (s *Redis) Launch() (err error) {
+	if s.process, err = Start(exec.Command("redis-server", s.Args...)); err != nil {
+		return fmt.Errorf("redis-server: %w; it comes with the package redis-server", err)
+	}
+	return nil
+}
+
+// Start starts the server and waits until it answers.
+func (s *Redis) Start() error {
+	if err := s.Launch(); err != nil {
+		return err
+	}
+	return s.AwaitAnswer()
+}
+
+// AwaitAnswer waits until the server answers a PING, be it with an error.
+func (s *Redis) AwaitAnswer() error {
+	for deadline := time.Now().Add(Patience); ; {
+		err := s.Client.Ping(context.Background()).Err()
+		var answered redis.Error
+		if err == nil || errors.As(err, &answered) && !strings.HasPrefix(err.Error(), "LOADING") {
+			return nil
+		}
+		if ended := s.process.Ended(); ended != nil || time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("redis-server does not answer: %w", err), ended)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Kill ends the server at once.
+func (s *Redis) Kill() { s.process.Kill() }
+
+// Freeze stops the server until Thaw.
+func (s *Redis) Freeze() { s.process.Freeze() }
+
+// Thaw lets the server go on after Freeze.
+func (s *Redis) Thaw() { s.process.Thaw() }
+
+var (
+	portsMu    sync.Mutex // guards portsTaken
+	portsTaken = map[string]bool{}
+)
+
+// FreePort returns a loopback port that is free now and that no other caller got.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	portsMu.Lock()
+	defer portsMu.Unlock()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		_ = l.Close()
+		if !portsTaken[port] {
+			portsTaken[port] = true
+			return port
+		}
+	}
+}
