@@ -153,16 +153,20 @@ func (s *Shared) Available() bool { return !s.breaker.open() }
 var errSkipped = errors.New("redis is left alone for a while")
 
 // do makes one operation within opTimeout and reports it to the breaker. A nil
-// reply is no failure.
-func (s *Shared) do(ctx context.Context, operation string, f func(context.Context) error) error {
+// reply is no failure, and nor is that the caller has given up.
+func (s *Shared) do(caller context.Context, operation string, f func(context.Context) error) error {
 	began, ok := s.breaker.allow()
 	if !ok {
 		s.metrics.RedisOperation(operation, "skipped")
 		return errSkipped
 	}
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	ctx, cancel := context.WithTimeout(caller, opTimeout)
 	defer cancel()
 	err := f(ctx)
+	if err != nil && errors.Is(caller.Err(), context.Canceled) {
+		s.breaker.giveUp(began)
+		return err
+	}
 	failed := err != nil && !errors.Is(err, redis.Nil)
 	cause := redisCause(err)
 	switch changed := s.breaker.report(began, !failed, cause); {
@@ -203,7 +207,11 @@ func redisCause(err error) string {
 	case errors.Is(err, redis.ErrPoolTimeout):
 		return "connection_limit_reached"
 	case !errors.As(err, &answer):
-		return upstream.ConnError(err)
+		cause := upstream.ConnError(err)
+		if cause == "http_response_timeout" {
+			cause = "connection_read_timeout" // RFC 9209 section 2.3; it is no HTTP
+		}
+		return cause
 	}
 	code, _, _ := strings.Cut(answer.Error(), " ")
 	for _, known := range []string{"NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "OOM", "LOADING", "BUSY", "MISCONF",

@@ -67,6 +67,16 @@ func (b *breaker) report(began int, ok bool, cause string) (changed bool) {
 	return changed
 }
 
+// giveUp takes the place of report for an operation that was broken off, which
+// tells nothing.
+func (b *breaker) giveUp(began int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if began == b.openings {
+		b.probing = false
+	}
+}
+
 // open reports whether Redis is being left alone.
 func (b *breaker) open() bool {
 	b.mu.Lock()

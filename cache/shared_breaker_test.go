@@ -1,9 +1,21 @@
 package cache
 
 import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
 )
 
 func TestBreakerTriesAgain(t *testing.T) {
@@ -88,4 +100,57 @@ func TestLateSuccessesDoNotEndThePause(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestGivingUpIsNoFailure breaks operations off, as a lease does with its renewal
+// when the token has come, before and while Redis is left alone.
+func TestGivingUpIsNoFailure(t *testing.T) {
+	url, _ := startRedis(t)
+	s, err := NewShared(SharedConfig{URL: upstream.NewSecret(url), Ring: ring("a"), Metrics: metrics.New("test"), Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	breakOff := func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := s.do(ctx, "renew", func(ctx context.Context) error {
+			cancel()
+			return s.client.Ping(ctx).Err()
+		}); !errors.Is(err, context.Canceled) {
+			t.Errorf("broken off: %v", err)
+		}
+	}
+	for range failuresToOpen {
+		breakOff()
+	}
+	if !s.Available() {
+		t.Error("it opened the breaker")
+	}
+	for range failuresToOpen {
+		_ = s.do(t.Context(), "get", func(context.Context) error { return io.ErrUnexpectedEOF })
+	}
+	if s.Available() {
+		t.Error("failures did not open the breaker")
+	}
+	s.breaker.until = time.Now()
+	breakOff()
+	if s.Available() {
+		t.Error("it closed the breaker")
+	}
+	if err := s.do(t.Context(), "get", func(ctx context.Context) error { return s.client.Ping(ctx).Err() }); err != nil || !s.Available() {
+		t.Errorf("the next probe: %v", err)
+	}
+}
+
+func TestRedisCause(t *testing.T) {
+	for want, err := range map[string]error{
+		"none":                     nil,
+		"connection_read_timeout":  &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded},
+		"connection_refused":       &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
+		"connection_limit_reached": redis.ErrPoolTimeout,
+	} {
+		if got := redisCause(err); got != want {
+			t.Errorf("cause of %v: %s, want %s", err, got, want)
+		}
+	}
 }
