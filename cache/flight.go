@@ -20,6 +20,7 @@ type flight struct {
 	used       bool                 // whether the key was used since the refresh before
 	rejected   upstream.Token       // by a target; guarded by the entry's mu
 	credential upstream.Fingerprint // in use when the flight began
+	began      int                  // what the gate said of that
 	forbidden  error                // why no token request may be made now: only shared tokens are looked for
 }
 
@@ -53,7 +54,7 @@ func (c *Cache) depart(e *entry, f *flight, now instant) error {
 	f.credential = e.source.Fingerprint()
 	err := e.failure.pending(now)
 	if err == nil {
-		err = e.source.gate.enter(now, f.credential)
+		f.began, err = e.source.gate.enter(now, f.credential)
 	}
 	if err != nil && !c.mayPeek(e, now) {
 		return err
@@ -63,7 +64,7 @@ func (c *Cache) depart(e *entry, f *flight, now instant) error {
 	if c.flights.Add(1) > maxFlights {
 		c.flights.Add(-1)
 		if err == nil {
-			e.source.gate.leave(e.key, errBroken, now, f.credential)
+			e.source.gate.leave(f.began, e.key, errBroken, now, f.credential)
 		}
 		return tooMany(e.key.Upstream)
 	}
@@ -170,7 +171,7 @@ func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 		if err == nil && !l.asked {
 			verdict = errAdopted
 		}
-		e.source.gate.leave(e.key, verdict, now, f.credential)
+		e.source.gate.leave(f.began, e.key, verdict, now, f.credential)
 	}
 	switch {
 	case err == nil:

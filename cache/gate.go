@@ -13,14 +13,15 @@ import (
 // for quiet; and when it fails for several keys in a row, so that an outage is
 // probed once per step and not once per key. The zero gate is open.
 type gate struct {
-	mu      sync.Mutex // guards all below
-	cause   *upstream.Error
-	until   instant
-	steps   int
-	probing bool                 // one request is under way to see whether it works again
-	refused upstream.Fingerprint // the credential that was refused
-	last    upstream.Key         // that failed last
-	run     int                  // failures in a row of different keys
+	mu       sync.Mutex // guards all below
+	cause    *upstream.Error
+	until    instant
+	steps    int
+	closings int                  // so far: a failure of a request from before the last one is no news
+	probing  bool                 // one request is under way to see whether it works again
+	refused  upstream.Fingerprint // the credential that was refused
+	last     upstream.Key         // that failed last
+	run      int                  // failures in a row of different keys
 }
 
 const (
@@ -30,33 +31,32 @@ const (
 )
 
 // enter asks to make a token request. It returns an *Error if the gate is
-// closed. Otherwise the caller must report to leave how it went.
-func (g *gate) enter(now instant, credential upstream.Fingerprint) error {
+// closed. Otherwise the caller must report to leave how it went, and when it began.
+func (g *gate) enter(now instant, credential upstream.Fingerprint) (began int, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.cause == nil {
-		return nil
+	switch {
+	case g.cause == nil:
+	case g.cause.Class == upstream.ClassCredential && credential != g.refused:
+		g.cause, g.steps = nil, 0
+	case !g.until.reached(now):
+		return 0, &Error{g.cause, g.until.until(now)}
+	case g.probing:
+		return 0, &Error{g.cause, time.Second}
+	default:
+		g.probing = true
 	}
-	if g.cause.Class == upstream.ClassCredential && credential != g.refused {
-		g.cause, g.steps, g.probing = nil, 0, false
-		return nil
-	}
-	if !g.until.reached(now) {
-		return &Error{g.cause, g.until.until(now)}
-	}
-	if g.probing {
-		return &Error{g.cause, time.Second}
-	}
-	g.probing = true
-	return nil
+	return g.closings, nil
 }
 
-// leave reports how a token request for key went. Errors of a parent in a
-// chain are not its own and say nothing.
-func (g *gate) leave(key upstream.Key, err error, now instant, credential upstream.Fingerprint) {
+// leave reports how a token request for key went that began after so many
+// closings. Errors of a parent in a chain are not its own and say nothing.
+func (g *gate) leave(began int, key upstream.Key, err error, now instant, credential upstream.Fingerprint) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.probing = false
+	if began == g.closings {
+		g.probing = false
+	}
 	var parent *Error
 	var cause *upstream.Error
 	if errors.As(err, &parent) || (err != nil && !errors.As(err, &cause)) {
@@ -66,8 +66,8 @@ func (g *gate) leave(key upstream.Key, err error, now instant, credential upstre
 		g.cause, g.steps, g.run, g.last = nil, 0, 0, upstream.Key{}
 		return
 	}
-	if g.cause != nil && !g.until.reached(now) {
-		return // it began before the gate closed: the same failure, not one more
+	if began != g.closings {
+		return
 	}
 	var wait time.Duration
 	switch cause.Class {
@@ -85,6 +85,10 @@ func (g *gate) leave(key upstream.Key, err error, now instant, credential upstre
 			return
 		}
 		wait = backoff(time.Second, maxBackoff, g.steps)
+	}
+	if g.cause == nil {
+		g.closings++
+		g.probing = false
 	}
 	g.steps++
 	g.cause = cause
