@@ -147,13 +147,10 @@ func secured(parsed **tls.Config, ours *tls.Config) {
 // Close closes all connections.
 func (s *Shared) Close() error { return s.client.Close() }
 
-// Available reports whether Redis worked when it was last asked.
-func (s *Shared) Available() bool { return !s.breaker.open() }
-
 var errSkipped = errors.New("redis is left alone for a while")
 
 // do makes one operation within opTimeout and reports it to the breaker. A nil
-// reply is no failure, and nor is that the caller has given up.
+// reply is no failure, and nor is that the caller's context was cancelled.
 func (s *Shared) do(caller context.Context, operation string, f func(context.Context) error) error {
 	began, ok := s.breaker.allow()
 	if !ok {

@@ -24,18 +24,27 @@ const (
 	maxOpen        = 3 * time.Second // so that a fleet shares again soon after a recovery
 )
 
-// allow reports whether Redis may be asked now. If so, report must follow, and
-// be told when the operation began.
+// allow reports whether Redis may be asked now. If so, report or giveUp must
+// follow, and be told when the operation began.
 func (b *breaker) allow() (began int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.until.IsZero() {
-		if b.probing || time.Now().Before(b.until) {
-			return 0, false
-		}
-		b.probing = true
+	if !b.ready() {
+		return 0, false
 	}
+	b.probing = !b.until.IsZero()
 	return b.openings, true
+}
+
+// mayAllow reports whether allow would say yes.
+func (b *breaker) mayAllow() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ready()
+}
+
+func (b *breaker) ready() bool {
+	return b.until.IsZero() || !b.probing && !time.Now().Before(b.until)
 }
 
 // report says how the operation went that began after so many openings; cause
@@ -75,11 +84,4 @@ func (b *breaker) giveUp(began int) {
 	if began == b.openings {
 		b.probing = false
 	}
-}
-
-// open reports whether Redis is being left alone.
-func (b *breaker) open() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return !b.until.IsZero()
 }

@@ -22,7 +22,7 @@ const peekPause = 500 * time.Millisecond
 // mayPeek reports whether a flight makes sense although no token request may
 // be made: another replica may have got through. e.mu is held.
 func (c *Cache) mayPeek(e *entry, now instant) bool {
-	if c.config.Shared == nil || !c.config.Shared.Available() || !e.peekAfter.reached(now) {
+	if c.config.Shared == nil || !c.config.Shared.breaker.mayAllow() || !e.peekAfter.reached(now) {
 		return false
 	}
 	e.peekAfter = now.add(peekPause)

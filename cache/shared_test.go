@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"strings"
@@ -381,6 +382,28 @@ func TestE9_CutOffFromTheIssuer(t *testing.T) {
 		token, err := cut.Token(t.Context(), subject("alice"))
 		return err == nil && token.AccessToken() == want
 	})
+}
+
+// TestQuietReplicaAsksRedisAgain has a replica whose token endpoint asks for
+// quiet, so that only shared tokens help it, while Redis fails for a moment.
+func TestQuietReplicaAsksRedisAgain(t *testing.T) {
+	url, _ := startRedis(t)
+	lucky, _ := (&issuer{life: time.Hour}).join(t, url, ring("a"))
+	i := &issuer{life: time.Hour}
+	i.fail.Store(&upstream.Error{Upstream: "up", Class: upstream.ClassThrottled, RetryAfter: 5 * time.Minute})
+	quiet, _ := i.join(t, url, ring("a"))
+	_, _ = quiet.Token(t.Context(), subject("alice")) // it is told to be quiet
+	for range failuresToOpen {
+		_ = quiet.config.Shared.do(t.Context(), "get", func(context.Context) error { return io.ErrUnexpectedEOF })
+	}
+	want := mustGet(t, lucky, "alice")
+	eventually(t, "the quiet one has the shared token", func() bool {
+		token, err := quiet.Token(t.Context(), subject("alice"))
+		return err == nil && token.AccessToken() == want
+	})
+	if n := i.calls.Load(); n != 1 {
+		t.Errorf("%d token requests, want 1", n)
+	}
 }
 
 // TestE2_HungRedisIsLeftAlone stops the server with a signal: connections stay,
