@@ -41,7 +41,7 @@ func NewOCLC(o Options) *Server {
 	random := make([]byte, 25)
 	_, _ = rand.Read(random) // never fails
 	secret := base64.StdEncoding.EncodeToString(random)
-	s := newServer("oclc", "madeUpWSKey"+rand.Text(), secret, o)
+	s := newServer("oclc", "WSKeyMadeUp"+rand.Text(), secret, o)
 	if o.LegacyHMAC {
 		return s.start(&oclcHMAC{s}, []string{"/oauth2/accessToken"}, "discovery")
 	}
