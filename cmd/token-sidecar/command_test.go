@@ -92,7 +92,7 @@ func TestHealthcheckWhileDraining(t *testing.T) {
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	environ := books.environ("SIDECAR_ADMIN_LISTEN="+freeAddress(t), "SIDECAR_DRAIN_DELAY=2s")
 	p := start(t, &books.secrets, environ...)
-	p.Signal(syscall.SIGINT)
+	p.signal(syscall.SIGINT)
 	kit.Eventually(t, "not ready", func() error {
 		if _, _, code := run(t, environ, "healthcheck", "ready"); code != 1 {
 			return fmt.Errorf("code %d", code)

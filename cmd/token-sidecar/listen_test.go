@@ -57,7 +57,7 @@ func TestB14_UnixSocket(t *testing.T) {
 	p.mustGet(200, "/books/item") // the first one is unharmed
 
 	p.addrs["admin"] = "" // the client no longer reaches it
-	p.Signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
 	if code := p.AwaitExit(t, kit.Patience); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -91,7 +91,7 @@ func TestDedicatedListener(t *testing.T) {
 			}
 		}
 	}
-	p.Signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
 	if code := p.AwaitExit(t, kit.Patience); code != 0 {
 		t.Errorf("exit code %d", code)
 	}

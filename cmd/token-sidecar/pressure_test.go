@@ -25,7 +25,7 @@ func TestJ8_StderrThatNobodyReads(t *testing.T) {
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p, r := startOnPipe(t, books)
 	p.overflowLog()
-	p.Signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
 	if code := p.AwaitExit(t, 5*time.Second); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -46,7 +46,7 @@ func TestStderrThatIsReadAgain(t *testing.T) {
 		}
 		return nil
 	})
-	p.Signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
 	if code := p.AwaitExit(t, kit.Patience); code != 0 {
 		t.Errorf("exit code %d", code)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -85,6 +86,13 @@ func (p *process) run() {
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
 
 // answer is a whole answer of the sidecar. err is that of reading its body.
 type answer struct {

@@ -51,7 +51,7 @@ func TestI3_DumpHoldsNoSecret(t *testing.T) {
 	if n := len(hidden.list()); n < 4 {
 		t.Fatalf("%d secrets are known, the token is not among them", n)
 	}
-	p.Signal(syscall.SIGQUIT)
+	p.signal(syscall.SIGQUIT)
 	_ = p.AwaitExit(t, kit.Patience)
 	if dump := p.stderr.String(); strings.Count(dump, "goroutine ") < 5 || !strings.Contains(dump, "RoundTrip") {
 		t.Errorf("no dump of the goroutines came: %s", tail(dump, 500))
@@ -190,7 +190,7 @@ func TestI10_Unprivileged(t *testing.T) {
 	p := launch(t, &books.secrets, cmd, books.environ()...)
 	p.addrs = p.AwaitReady(t, p.stderr)
 	p.mustGet(200, "/books/item")
-	p.Signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
 	if code := p.AwaitExit(t, kit.Patience); code != 0 {
 		t.Errorf("exit code %d", code)
 	}

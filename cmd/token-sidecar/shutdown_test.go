@@ -59,7 +59,7 @@ func TestH1_RequestsUnderWayFinish(t *testing.T) {
 		}()
 	}
 	awaitRequests(t, books, n+1)
-	p.Signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
 	for range n {
 		if err := <-results; err != nil {
 			t.Errorf("a request under way: %v", err)
@@ -117,7 +117,7 @@ func TestH2_DrainTimeoutCutsWhatHangs(t *testing.T) {
 	time.Sleep(200 * time.Millisecond) // so that the second request is under way
 
 	began := time.Now()
-	p.Signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
 	if _, err := io.ReadAll(events.Body); err == nil {
 		t.Error("the cut stream looks whole to the client")
 	}
@@ -141,7 +141,7 @@ func TestDrainDelayKeepsServing(t *testing.T) {
 		t.Fatalf("readyz before: %d, %v", a.status, err)
 	}
 	began := time.Now()
-	p.Signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
 	kit.Eventually(t, "readyz says 503", func() error {
 		if a, err := p.admin("/readyz"); err != nil || a.status != 503 {
 			return fmt.Errorf("%d, error %v", a.status, err)
@@ -182,7 +182,7 @@ func TestH9_EndDuringTokenRequest(t *testing.T) {
 		}()
 		awaitTokenRequests(t, books, 1)
 		time.Sleep(100 * time.Millisecond) // so that the request waits
-		p.Signal(syscall.SIGTERM)
+		p.signal(syscall.SIGTERM)
 		if a := <-result; a.status != 200 || a.err != nil {
 			t.Errorf("status %d, error %v, body %s", a.status, a.err, a.body)
 		}
@@ -196,7 +196,7 @@ func TestH9_EndDuringTokenRequest(t *testing.T) {
 		books.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer { return &upstreamtest.Answer{Hang: true} })
 		p := start(t, &books.secrets, books.environ()...)
 		awaitTokenRequests(t, books, 1)
-		p.Signal(syscall.SIGTERM)
+		p.signal(syscall.SIGTERM)
 		if code := p.AwaitExit(t, 5*time.Second); code != 0 {
 			t.Errorf("exit code %d, want 0", code)
 		}
@@ -227,7 +227,7 @@ func TestEndAfterClientsLeft(t *testing.T) {
 	if _, err := p.client.Do(req); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("error %v, want the end of the client's patience", err)
 	}
-	p.Signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
 	if code := p.AwaitExit(t, 3*time.Second); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}

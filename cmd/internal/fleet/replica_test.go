@@ -127,7 +127,9 @@ func (r *replica) kill() {
 // stop ends the replica as an orchestrator does.
 func (r *replica) stop() {
 	r.t.Helper()
-	r.Signal(syscall.SIGTERM)
+	if err := r.Signal(syscall.SIGTERM); err != nil {
+		r.t.Error(err)
+	}
 	r.AwaitExit(r.t, kit.Patience)
 	r.callers.close()
 }

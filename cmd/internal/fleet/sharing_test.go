@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"token-sidecar/cmd/internal/kit"
 )
 
 // What TestRefreshesAreShared puts the fleet to: every replica uses every
@@ -198,17 +200,17 @@ func TestRefreshesAreShared(t *testing.T) {
 	l := startLoad(t, replicas)
 	time.Sleep(2 * shortLife) // the warm-up: every replica has met every subject
 	waitedBefore, longBefore := waits(t, replicas)
-	stall := watchStalls()
+	stall, fair := watchStalls(), kit.Fair()
 	began := time.Now()
 	time.Sleep(soak(20*time.Second, 60*time.Second))
-	ended, stood := time.Now(), stall()
+	ended, stood, wasFair := time.Now(), stall(), fair()
 	waited, long := waits(t, replicas)
 	l.end()
 	t.Logf("%d requests, slowest %s, %d over 100 ms; %.0f waited for a token, %.0f of them over 1 ms",
 		l.answers.Load(), time.Duration(l.slowest.Load()), l.slow.Load(), waited-waitedBefore, long-longBefore)
 	p.tally(began, ended, l.subjects).checkNeeded(t, ended.Sub(began), p.life, subjectCount, 0.02)
-	t.Logf("the machine stood still for %s at most", stood)
-	if long != longBefore && stood < stallLimit {
+	t.Logf("the machine stood still for %s at most; the host let it run: %t", stood, wasFair)
+	if long != longBefore && stood < stallLimit && wasFair {
 		t.Errorf("%.0f requests waited more than 1 ms for a token", long-longBefore)
 	}
 	checkTarget(t, p)

@@ -1,11 +1,9 @@
 package kit
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"os"
-	"regexp"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -23,66 +21,65 @@ const (
 	fairWait = 2 * time.Minute // at most, before another chance
 )
 
-// fairness is how runFairly sees the machine.
+// fairness is how tests are run, and run again.
 type fairness struct {
 	ticks func() ticks
-	wait  func()                    // until the host lets the machine run
-	again func(failed []string) int // runs those tests and returns the exit code
+	wait  func()                                        // until the host lets the machine run
+	tests func(only string) (failed []string, code int) // runs those that match the pattern; empty: all
 }
 
-var thisMachine = fairness{readTicks, awaitFair, func(failed []string) int {
-	return Run(os.Args[0], "-test.run=^("+strings.Join(failed, "|")+")$")
-}}
-
-// runFairly calls run, and gives the tests that fail more chances if the host
-// took the machine away.
-func runFairly(run func() int, f fairness) int {
+// run runs the tests and gives those that fail more chances if the host took the
+// machine away. What ended in another way than by failing tests has none: not all
+// tests may have run.
+func (f fairness) run() int {
 	before := f.ticks()
-	failed, code := watched(run)
-	for chance := 2; chance <= chances && code != 0 && len(failed) > 0; chance++ {
+	failed, code := f.tests("")
+	for chance := 2; chance <= chances && code == 1 && len(failed) > 0; chance++ {
 		stolen := f.ticks().stolenSince(before)
 		if stolen < unfair {
 			break
 		}
-		fmt.Printf("the host took %.0f %% of the machine away; chance %d of %d for %s\n", 100*stolen, chance, chances, strings.Join(failed, ", "))
+		tell("the host took %.0f %% of the machine away; chance %d of %d for %s", 100*stolen, chance, chances, strings.Join(failed, ", "))
 		f.wait()
 		before = f.ticks()
-		failed, code = watched(func() int { return f.again(failed) })
+		failed, code = f.tests("^(" + strings.Join(failed, "|") + ")$")
 	}
 	return code
 }
 
-// watched calls run and returns which tests failed, by what was printed.
-func watched(run func() int) (failed []string, code int) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, run()
+// tell prints a line, and adds it to the file that the environment names: the go
+// command prints nothing of a package that passes.
+func tell(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	fmt.Println(line)
+	if name := os.Getenv("TOKEN_SIDECAR_CHANCES"); name != "" {
+		_ = os.MkdirAll(filepath.Dir(name), 0o755)
+		if file, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644); err == nil {
+			_, _ = fmt.Fprintln(file, line)
+			_ = file.Close()
+		}
 	}
-	stdout := os.Stdout
-	var printed bytes.Buffer
-	var copying sync.WaitGroup
-	copying.Go(func() { _, _ = io.Copy(io.MultiWriter(stdout, &printed), r) })
-	os.Stdout = w
-	code = run()
-	os.Stdout = stdout
-	_ = w.Close()
-	copying.Wait()
-	_ = r.Close()
-	for _, match := range failure.FindAllSubmatch(printed.Bytes(), -1) {
-		failed = append(failed, string(match[1]))
-	}
-	return failed, code
 }
 
-var failure = regexp.MustCompile(`(?m)^\x16?--- FAIL: (\w+) `) // \x16 is in front with -json
+// Fair begins to watch the machine. The returned function reports whether the
+// host let it run since then: if not, it is no use to judge how long things took.
+func Fair() func() bool {
+	before := readTicks()
+	return func() bool { return readTicks().stolenSince(before) < unfair }
+}
 
 // ticks are times of all processors since the start, in the unit of /proc/stat.
 type ticks struct{ wanted, stolen float64 }
 
 // readTicks returns zero where there is no /proc/stat.
-func readTicks() (t ticks) {
+func readTicks() ticks {
 	text, _ := os.ReadFile("/proc/stat")
-	line, _, _ := strings.Cut(string(text), "\n")
+	return parseTicks(string(text))
+}
+
+// parseTicks reads the first line of /proc/stat.
+func parseTicks(text string) (t ticks) {
+	line, _, _ := strings.Cut(text, "\n")
 	for i, field := range strings.Fields(line) {
 		n, _ := strconv.ParseFloat(field, 64)
 		switch i {

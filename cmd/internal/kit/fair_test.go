@@ -1,64 +1,63 @@
 package kit
 
-import (
-	"fmt"
-	"os"
-	"slices"
-	"testing"
-)
+import "testing"
 
 // TestSecondChance has tests fail, on a machine that is ours or is not, and
 // looks which run again.
 func TestSecondChance(t *testing.T) {
-	stdout := os.Stdout
-	defer func() { os.Stdout = stdout }()
-	os.Stdout, _ = os.OpenFile(os.DevNull, os.O_WRONLY, 0) // else who reads ours takes these for failures
+	failing := []string{"TestOne", "TestThree"}
 	for _, c := range []struct {
 		name   string
 		stolen float64 // of 1000 ticks for each run
-		passes int     // in which run the tests pass; 0: in none
-		runs   int
-		code   int
+		failed []string
+		codes  []int // of the runs that there are to be
 	}{
-		{"a good run", 500, 1, 1, 0},
-		{"a bad run on a machine of ours", 0, 0, 1, 1},
-		{"a bad run on a machine that was hardly taken away", 99, 2, 1, 1},
-		{"a bad run on a machine that was taken away", 101, 2, 2, 0},
-		{"bad at last", 101, 3, 3, 0},
-		{"bad for ever", 500, 0, 3, 1},
+		{"a good run", 500, nil, []int{0}},
+		{"a bad run on a machine of ours", 0, failing, []int{1}},
+		{"a bad run on a machine that was hardly taken away", 99, failing, []int{1}},
+		{"a bad run on a machine that was taken away", 101, failing, []int{1, 0}},
+		{"good at last", 101, failing, []int{1, 1, 0}},
+		{"bad for ever", 500, failing, []int{1, 1, 1}},
+		{"a panic", 500, failing, []int{died}},
+		{"a panic at last", 500, failing, []int{1, died}},
+		{"a failure without a name", 500, nil, []int{1}},
 	} {
 		var now ticks
 		var runs, waits int
-		one := func(want []string) func([]string) int {
-			return func(failed []string) int {
-				if !slices.Equal(failed, want) {
-					t.Errorf("%s: run %d is for %q", c.name, runs+1, failed)
-				}
-				runs++
-				now.wanted, now.stolen = now.wanted+1000, now.stolen+c.stolen
-				if runs == c.passes {
-					return 0
-				}
-				// As the testing package prints it, with -json and without; a
-				// subtest fails with its test.
-				fmt.Println("\x16--- FAIL: TestOne (0.10s)\n    --- FAIL: TestOne/part (0.00s)\n--- PASS: TestTwo (0.00s)\n--- FAIL: TestThree (1.00s)")
-				return 1
+		code := fairness{func() ticks { return now }, func() { waits++ }, func(only string) ([]string, int) {
+			if want := map[bool]string{true: "", false: "^(TestOne|TestThree)$"}[runs == 0]; only != want {
+				t.Errorf("%s: run %d is for %q", c.name, runs+1, only)
 			}
-		}
-		code := runFairly(func() int { return one(nil)(nil) },
-			fairness{func() ticks { return now }, func() { waits++ }, one([]string{"TestOne", "TestThree"})})
-		if code != c.code || runs != c.runs || waits != runs-1 {
-			t.Errorf("%s: code %d after %d runs and %d waits, want %d after %d", c.name, code, runs, waits, c.code, c.runs)
+			now.wanted, now.stolen = now.wanted+1000, now.stolen+c.stolen
+			runs++
+			return c.failed, c.codes[min(runs, len(c.codes))-1]
+		}}.run()
+		if code != c.codes[len(c.codes)-1] || runs != len(c.codes) || waits != runs-1 {
+			t.Errorf("%s: code %d after %d runs and %d waits, want those of %v", c.name, code, runs, waits, c.codes)
 		}
 	}
 }
 
-func TestReadTicks(t *testing.T) {
-	before := readTicks()
-	if before == (ticks{}) {
-		t.Skip("no /proc/stat")
+func TestFailuresAreRead(t *testing.T) {
+	var names []string
+	for _, match := range failure.FindAllStringSubmatch("\x16--- FAIL: TestOne (0.10s)\n    --- FAIL: TestOne/part (0.00s)\n"+
+		"--- PASS: TestTwo (0.00s)\n--- FAIL: TestThree (1.00s)\n", -1) {
+		names = append(names, match[1])
 	}
-	if before.wanted <= before.stolen || readTicks().stolenSince(before) < 0 {
-		t.Errorf("%+v", before)
+	if len(names) != 2 || names[0] != "TestOne" || names[1] != "TestThree" {
+		t.Errorf("%q", names)
+	}
+}
+
+func TestTicks(t *testing.T) {
+	got := parseTicks("cpu  1 2 4 8 16 32 64 128 256 512\ncpu0 1 1 1 1\n")
+	if want := (ticks{wanted: 1 + 2 + 4 + 32 + 64 + 128, stolen: 128}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if share := (ticks{wanted: 300, stolen: 50}).stolenSince(ticks{wanted: 100, stolen: 10}); share != 0.2 {
+		t.Errorf("a share of %v", share)
+	}
+	if (ticks{}).stolenSince(ticks{}) != 0 {
+		t.Error("a share of nothing")
 	}
 }

@@ -54,18 +54,18 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 // Done is closed when the process has ended and all its output was read.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Signal sends s, unless the process has ended.
-func (p *Process) Signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
+// Signal sends s. It fails if the process has ended.
+func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
 
 // Freeze stops the process until Thaw.
-func (p *Process) Freeze() { p.Signal(syscall.SIGSTOP) }
+func (p *Process) Freeze() { _ = p.Signal(syscall.SIGSTOP) }
 
 // Thaw lets the process go on after Freeze.
-func (p *Process) Thaw() { p.Signal(syscall.SIGCONT) }
+func (p *Process) Thaw() { _ = p.Signal(syscall.SIGCONT) }
 
 // Kill ends the process with SIGKILL, and waits for its end.
 func (p *Process) Kill() {
-	p.Signal(syscall.SIGKILL)
+	_ = p.Signal(syscall.SIGKILL) // it may have ended
 	<-p.done
 }
 

@@ -2,13 +2,18 @@
 package kit
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"testing"
 )
 
 // Build builds the sidecar into the file path as a release is built: stripped,
@@ -45,36 +50,66 @@ const dirVariable = "TOKEN_SIDECAR_TEST_DIR"
 // Binary returns the path of the program that Main builds.
 func Binary() string { return filepath.Join(Dir(), "token-sidecar") }
 
-// Main builds the program and calls run, the Run of a testing.M, for a TestMain.
-// Tests that fail while the machine is taken away from them get another chance.
-// It returns the exit code.
-func Main(run func() int) int {
+// Main is a TestMain: it builds the program and runs the tests of m in a process
+// of their own. Tests that fail while the host takes the machine away get another
+// chance. plain, if it is not nil, builds another program of the same tests into
+// a directory and returns its path. Main returns the exit code.
+func Main(m *testing.M, plain func(dir string) (string, error)) int {
 	if os.Getenv(dirVariable) != "" {
-		return run() // built, and perhaps another chance itself
+		return m.Run() // in that process
 	}
-	if err := os.Mkdir(Dir(), 0o755); err != nil {
+	tests, err := os.Args[0], os.Mkdir(Dir(), 0o755)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(Dir()) }()
-	if err := Build(context.Background(), Binary(), Version); err != nil {
+	err = Build(context.Background(), Binary(), Version)
+	if err == nil && plain != nil {
+		tests, err = plain(Dir())
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return runFairly(run, thisMachine)
+	all := fairness{readTicks, awaitFair, func(only string) ([]string, int) { return runTests(tests, only) }}
+	if slices.Contains(os.Args, "-test.failfast=true") {
+		_, code := all.tests("") // those after the first failure have not run
+		return code
+	}
+	return all.run()
 }
 
-// Run runs a program of tests in place of this one, with its flags and more.
-func Run(program string, more ...string) int {
+// runTests runs a program of tests in place of this one, with its flags, and only
+// those tests that match the pattern if it is not empty. It returns which failed,
+// and the exit code.
+func runTests(program, only string) (failed []string, code int) {
 	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool {
 		return strings.HasPrefix(arg, "-test.testlogfile") || strings.Contains(arg, "cover") // of the go command
 	})
-	cmd := exec.Command(program, append(args, more...)...)
-	cmd.Env = append(os.Environ(), dirVariable+"="+Dir())
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, filepath.Base(program)+":", err)
-		return 1
+	if only != "" {
+		args = append(args, "-test.run="+only)
 	}
-	return 0
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), dirVariable+"="+Dir())
+	var printed bytes.Buffer
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(os.Stdout, &printed), os.Stderr
+	err := cmd.Run()
+	for _, match := range failure.FindAllSubmatch(printed.Bytes(), -1) {
+		failed = append(failed, string(match[1]))
+	}
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return nil, 0
+	case errors.As(err, &exit) && exit.ExitCode() > 0:
+		return failed, exit.ExitCode()
+	}
+	fmt.Fprintln(os.Stderr, err) // not started, or killed
+	return failed, died
 }
+
+var failure = regexp.MustCompile(`(?m)^\x16?--- FAIL: (\w+) `) // \x16 is in front with -json
+
+// died is the exit code of a program of tests that panicked.
+const died = 2

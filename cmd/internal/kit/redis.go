@@ -23,6 +23,7 @@ type Redis struct {
 	Args    []string      // all that it is started with
 	Client  *redis.Client // of the test's own, without a password
 	process *Process      // nil before the first start
+	said    *Output       // by that
 }
 
 // NewRedis makes a server and does not start it. args follow those that all
@@ -49,7 +50,10 @@ func (s *Redis) URL() string { return "redis://" + s.Addr() }
 
 // Launch starts the server and does not wait.
 func (s *Redis) Launch() (err error) {
-	if s.process, err = Start(exec.Command("redis-server", s.Args...)); err != nil {
+	cmd := exec.Command("redis-server", s.Args...)
+	s.said = &Output{}
+	cmd.Stdout, cmd.Stderr = s.said, s.said
+	if s.process, err = Start(cmd); err != nil {
 		return fmt.Errorf("redis-server: %w; it comes with the package redis-server", err)
 	}
 	return nil
@@ -72,7 +76,7 @@ func (s *Redis) AwaitAnswer() error {
 			return nil
 		}
 		if ended := s.process.Ended(); ended != nil || time.Now().After(deadline) {
-			return errors.Join(fmt.Errorf("redis-server does not answer: %w", err), ended)
+			return errors.Join(fmt.Errorf("redis-server does not answer: %w", err), ended, errors.New(s.said.String()))
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

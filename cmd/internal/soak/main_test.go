@@ -13,11 +13,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	run := m.Run
 	if raced() {
-		run = runPlain
+		os.Exit(kit.Main(m, buildPlain))
 	}
-	os.Exit(kit.Main(run))
+	os.Exit(kit.Main(m, nil))
 }
 
 // raced reports whether the race detector slows this program down.
@@ -26,16 +25,15 @@ func raced() bool {
 	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// runPlain runs these tests without the race detector. It would see nothing of
-// the sidecar, which is another process, and slow down by ten what makes the
+// buildPlain builds these tests without the race detector. It would see nothing
+// of the sidecar, which is another process, and slow down by ten what makes the
 // requests and answers them.
-func runPlain() int {
-	tests := filepath.Join(kit.Dir(), "tests")
+func buildPlain(dir string) (string, error) {
+	tests := filepath.Join(dir, "tests")
 	build := exec.Command("go", "test", "-c", "-o", tests, ".")
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build of the tests without the race detector:", err)
-		return 1
+		return "", fmt.Errorf("build of the tests without the race detector: %w", err)
 	}
-	return kit.Run(tests)
+	return tests, nil
 }

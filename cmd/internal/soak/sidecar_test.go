@@ -129,6 +129,8 @@ func (s *sidecar) status(field string) int {
 // dump makes the process end with the stacks of all goroutines on stderr.
 func (s *sidecar) dump() {
 	s.t.Helper()
-	s.Signal(syscall.SIGQUIT)
+	if err := s.Signal(syscall.SIGQUIT); err != nil {
+		s.t.Error(err)
+	}
 	s.AwaitExit(s.t, kit.Patience)
 }
