@@ -52,7 +52,7 @@ func (f fairness) run() int {
 func tell(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	fmt.Println(line)
-	if name := os.Getenv("TOKEN_SIDECAR_CHANCES"); name != "" {
+	if name := os.Getenv(chancesVariable); name != "" {
 		_ = os.MkdirAll(filepath.Dir(name), 0o755)
 		if file, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644); err == nil {
 			_, _ = fmt.Fprintln(file, line)
@@ -60,6 +60,8 @@ func tell(format string, args ...any) {
 		}
 	}
 }
+
+const chancesVariable = "TOKEN_SIDECAR_CHANCES"
 
 // Fair begins to watch the machine. The returned function reports whether the
 // host let it run since then: if not, it is no use to judge how long things took.
