@@ -16,7 +16,7 @@ import (
 // run; so a test that fails while a good part of the machine is taken away is run
 // again when it is quieter. Where nothing is taken away there is no second try.
 const (
-	unfair   = 0.10 // of the processors' time that was wanted, taken away by the host
+	unfair   = 0.05 // of the processors' time that was wanted, taken away by the host
 	chances  = 3
 	fairWait = 2 * time.Minute // at most, before another chance
 )

@@ -15,9 +15,9 @@ func TestSecondChance(t *testing.T) {
 	}{
 		{"a good run", 500, nil, []int{0}},
 		{"a bad run on a machine of ours", 0, failing, []int{1}},
-		{"a bad run on a machine that was hardly taken away", 99, failing, []int{1}},
-		{"a bad run on a machine that was taken away", 101, failing, []int{1, 0}},
-		{"good at last", 101, failing, []int{1, 1, 0}},
+		{"a bad run on a machine that was hardly taken away", 49, failing, []int{1}},
+		{"a bad run on a machine that was taken away", 51, failing, []int{1, 0}},
+		{"good at last", 51, failing, []int{1, 1, 0}},
 		{"bad for ever", 500, failing, []int{1, 1, 1}},
 		{"a panic", 500, failing, []int{died}},
 		{"a panic at last", 500, failing, []int{1, died}},
