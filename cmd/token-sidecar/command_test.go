@@ -17,7 +17,7 @@ import (
 func TestVersionAndHelp(t *testing.T) {
 	t.Parallel()
 	stdout, stderr, code := run(t, nil, "version")
-	if want := "token-sidecar 9.8.7 " + runtime.Version() + "\n"; code != 0 || stdout != want || stderr != "" {
+	if want := "token-sidecar " + kit.Version + " " + runtime.Version() + "\n"; code != 0 || stdout != want || stderr != "" {
 		t.Errorf("version: code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
 	}
 	stdout, stderr, code = run(t, nil, "--help")

@@ -16,14 +16,15 @@ import (
 // run; so a test that fails while a good part of the machine is taken away is run
 // again when it is quieter. Where nothing is taken away there is no second try.
 const (
-	unfair   = 0.05 // of the processors' time that was wanted, taken away by the host
-	chances  = 3
+	unfair   = 0.05             // of the processors' time, taken away by the host
+	window   = 20 * time.Second // in which it was: what is taken comes in bursts
+	chances  = 4
 	fairWait = 2 * time.Minute // at most, before another chance
 )
 
 // fairness is how tests are run, and run again.
 type fairness struct {
-	ticks func() ticks
+	watch func() (worst func() float64)                 // the share that the host took, in the worst window
 	wait  func()                                        // until the host lets the machine run
 	tests func(only string) (failed []string, code int) // runs those that match the pattern; empty: all
 }
@@ -32,17 +33,15 @@ type fairness struct {
 // machine away. What ended in another way than by failing tests has none: not all
 // tests may have run.
 func (f fairness) run() int {
-	before := f.ticks()
+	worst := f.watch()
 	failed, code := f.tests("")
-	for chance := 2; chance <= chances && code == 1 && len(failed) > 0; chance++ {
-		stolen := f.ticks().stolenSince(before)
-		if stolen < unfair {
-			break
-		}
+	stolen := worst()
+	for chance := 2; chance <= chances && code == 1 && len(failed) > 0 && stolen >= unfair; chance++ {
 		tell("the host took %.0f %% of the machine away; chance %d of %d for %s", 100*stolen, chance, chances, strings.Join(failed, ", "))
 		f.wait()
-		before = f.ticks()
+		worst = f.watch()
 		failed, code = f.tests("^(" + strings.Join(failed, "|") + ")$")
+		stolen = worst()
 	}
 	return code
 }
@@ -63,15 +62,8 @@ func tell(format string, args ...any) {
 
 const chancesVariable = "TOKEN_SIDECAR_CHANCES"
 
-// Fair begins to watch the machine. The returned function reports whether the
-// host let it run since then: if not, it is no use to judge how long things took.
-func Fair() func() bool {
-	before := readTicks()
-	return func() bool { return readTicks().stolenSince(before) < unfair }
-}
-
 // ticks are times of all processors since the start, in the unit of /proc/stat.
-type ticks struct{ wanted, stolen float64 }
+type ticks struct{ all, stolen float64 }
 
 // readTicks returns zero where there is no /proc/stat.
 func readTicks() ticks {
@@ -82,21 +74,53 @@ func readTicks() ticks {
 // parseTicks reads the first line of /proc/stat.
 func parseTicks(text string) (t ticks) {
 	line, _, _ := strings.Cut(text, "\n")
-	for i, field := range strings.Fields(line) {
+	fields := strings.Fields(line)
+	for i, field := range fields[min(1, len(fields)):min(9, len(fields))] { // guests count as user too
 		n, _ := strconv.ParseFloat(field, 64)
-		switch i {
-		case 1, 2, 3, 6, 7: // user, nice, system, irq, softirq
-			t.wanted += n
-		case 8:
-			t.wanted, t.stolen = t.wanted+n, n
+		t.all += n
+		if i == 7 {
+			t.stolen = n
 		}
 	}
 	return t
 }
 
-// stolenSince returns which part of the time that was wanted was not had.
+// stolenSince returns which share of the time was taken away.
 func (t ticks) stolenSince(before ticks) float64 {
-	return (t.stolen - before.stolen) / max(t.wanted-before.wanted, 1)
+	return (t.stolen - before.stolen) / max(t.all-before.all, 1)
+}
+
+// watchTicks begins to watch the machine. The returned function ends that, and
+// returns the share that the host took in the worst window.
+func watchTicks() (worst func() float64) {
+	stop, result := make(chan struct{}), make(chan float64)
+	go func() {
+		samples := []ticks{readTicks()}
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				samples = append(samples, readTicks())
+			case <-stop:
+				result <- worstOf(append(samples, readTicks()), int(window/time.Second))
+				return
+			}
+		}
+	}()
+	return func() float64 {
+		close(stop)
+		return <-result
+	}
+}
+
+// worstOf returns the greatest share that was taken away in n steps from sample
+// to sample, or in all if they are fewer.
+func worstOf(samples []ticks, n int) (most float64) {
+	for i := min(n, len(samples)-1); i < len(samples); i++ {
+		most = max(most, samples[i].stolenSince(samples[max(0, i-n)]))
+	}
+	return most
 }
 
 // awaitFair waits until the host lets all processors run, for a bounded time.

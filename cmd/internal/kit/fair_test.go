@@ -9,27 +9,26 @@ func TestSecondChance(t *testing.T) {
 	failing := []string{"TestOne", "TestThree"}
 	for _, c := range []struct {
 		name   string
-		stolen float64 // of 1000 ticks for each run
+		stolen float64 // in each run
 		failed []string
 		codes  []int // of the runs that there are to be
 	}{
-		{"a good run", 500, nil, []int{0}},
+		{"a good run", 0.5, nil, []int{0}},
 		{"a bad run on a machine of ours", 0, failing, []int{1}},
-		{"a bad run on a machine that was hardly taken away", 49, failing, []int{1}},
-		{"a bad run on a machine that was taken away", 51, failing, []int{1, 0}},
-		{"good at last", 51, failing, []int{1, 1, 0}},
-		{"bad for ever", 500, failing, []int{1, 1, 1}},
-		{"a panic", 500, failing, []int{died}},
-		{"a panic at last", 500, failing, []int{1, died}},
-		{"a failure without a name", 500, nil, []int{1}},
+		{"a bad run on a machine that was hardly taken away", 0.049, failing, []int{1}},
+		{"a bad run on a machine that was taken away", 0.051, failing, []int{1, 0}},
+		{"good at last", 0.051, failing, []int{1, 1, 1, 0}},
+		{"bad for ever", 0.5, failing, []int{1, 1, 1, 1}},
+		{"a panic", 0.5, failing, []int{died}},
+		{"a panic at last", 0.5, failing, []int{1, died}},
+		{"a failure without a name", 0.5, nil, []int{1}},
 	} {
-		var now ticks
 		var runs, waits int
-		code := fairness{func() ticks { return now }, func() { waits++ }, func(only string) ([]string, int) {
+		watch := func() func() float64 { return func() float64 { return c.stolen } }
+		code := fairness{watch, func() { waits++ }, func(only string) ([]string, int) {
 			if want := map[bool]string{true: "", false: "^(TestOne|TestThree)$"}[runs == 0]; only != want {
 				t.Errorf("%s: run %d is for %q", c.name, runs+1, only)
 			}
-			now.wanted, now.stolen = now.wanted+1000, now.stolen+c.stolen
 			runs++
 			return c.failed, c.codes[min(runs, len(c.codes))-1]
 		}}.run()
@@ -52,13 +51,22 @@ func TestFailuresAreRead(t *testing.T) {
 
 func TestTicks(t *testing.T) {
 	got := parseTicks("cpu  1 2 4 8 16 32 64 128 256 512\ncpu0 1 1 1 1\n")
-	if want := (ticks{wanted: 1 + 2 + 4 + 32 + 64 + 128, stolen: 128}); got != want {
+	if want := (ticks{all: 255, stolen: 128}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if share := (ticks{wanted: 300, stolen: 50}).stolenSince(ticks{wanted: 100, stolen: 10}); share != 0.2 {
-		t.Errorf("a share of %v", share)
+	if got := parseTicks(""); got != (ticks{}) {
+		t.Errorf("%+v where there is nothing to read", got)
 	}
-	if (ticks{}).stolenSince(ticks{}) != 0 {
-		t.Error("a share of nothing")
+}
+
+func TestWorstWindow(t *testing.T) {
+	samples := []ticks{{0, 0}, {100, 0}, {200, 30}, {300, 40}, {400, 40}, {500, 40}}
+	for n, want := range map[int]float64{1: 0.3, 2: 0.2, 3: 40.0 / 300, 5: 0.08, 9: 0.08} {
+		if got := worstOf(samples, n); got != want {
+			t.Errorf("in %d steps %v, want %v", n, got, want)
+		}
+	}
+	if got := worstOf([]ticks{{}, {}}, 1); got != 0 {
+		t.Errorf("%v of nothing", got)
 	}
 }

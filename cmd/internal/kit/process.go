@@ -51,9 +51,6 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// Done is closed when the process has ended and all its output was read.
-func (p *Process) Done() <-chan struct{} { return p.done }
-
 // Signal sends s. It fails if the process has ended.
 func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
 

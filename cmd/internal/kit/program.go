@@ -72,7 +72,7 @@ func Main(m *testing.M, plain func(dir string) (string, error)) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	all := fairness{readTicks, awaitFair, func(only string) ([]string, int) { return runTests(tests, only) }}
+	all := fairness{watchTicks, awaitFair, func(only string) ([]string, int) { return runTests(tests, only) }}
 	if slices.Contains(os.Args, "-test.failfast=true") {
 		_, code := all.tests("") // those after the first failure have not run
 		return code
@@ -85,7 +85,8 @@ func Main(m *testing.M, plain func(dir string) (string, error)) int {
 // and the exit code.
 func runTests(program, only string) (failed []string, code int) {
 	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool {
-		return strings.HasPrefix(arg, "-test.testlogfile") || strings.Contains(arg, "cover") // of the go command
+		name, _, _ := strings.Cut(arg, "=")
+		return name == "-test.testlogfile" || name == "-test.coverprofile" || name == "-test.gocoverdir" // of the go command
 	})
 	if only != "" {
 		args = append(args, "-test.run="+only)

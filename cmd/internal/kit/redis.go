@@ -48,27 +48,14 @@ func (s *Redis) Addr() string { return "127.0.0.1:" + s.Port }
 // URL returns the server's URL as the sidecar takes it.
 func (s *Redis) URL() string { return "redis://" + s.Addr() }
 
-// Launch starts the server and does not wait.
-func (s *Redis) Launch() (err error) {
+// Start starts the server and waits until it answers a PING, be it with an error.
+func (s *Redis) Start() (err error) {
 	cmd := exec.Command("redis-server", s.Args...)
 	s.said = &Output{}
 	cmd.Stdout, cmd.Stderr = s.said, s.said
 	if s.process, err = Start(cmd); err != nil {
 		return fmt.Errorf("redis-server: %w; it comes with the package redis-server", err)
 	}
-	return nil
-}
-
-// Start starts the server and waits until it answers.
-func (s *Redis) Start() error {
-	if err := s.Launch(); err != nil {
-		return err
-	}
-	return s.AwaitAnswer()
-}
-
-// AwaitAnswer waits until the server answers a PING, be it with an error.
-func (s *Redis) AwaitAnswer() error {
 	for deadline := time.Now().Add(Patience); ; {
 		err := s.Client.Ping(context.Background()).Err()
 		var answered redis.Error

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"token-sidecar/cmd/internal/kit"
 )
 
 const (
@@ -33,7 +35,7 @@ type provider struct {
 	targetFault atomic.Pointer[fault]
 	house       atomic.Pointer[barrier] // nil: nobody waits
 	issued      atomic.Int64
-	pulse       *pulse
+	pulse       *kit.Pulse
 
 	mu      sync.Mutex // guards wrong and late
 	wrong   []string   // what a request to the target should never be
@@ -42,7 +44,7 @@ type provider struct {
 }
 
 func newProvider(t *testing.T, life time.Duration) *provider {
-	p := &provider{life: life, pulse: newPulse(t)}
+	p := &provider{life: life, pulse: kit.NewPulse(t)}
 	p.tokens = httptest.NewServer(http.HandlerFunc(p.serveToken))
 	p.target = httptest.NewServer(http.HandlerFunc(p.serveTarget))
 	t.Cleanup(func() {
@@ -132,7 +134,7 @@ func (p *provider) judge(r *http.Request, now time.Time) string {
 // know how long the machine lets a request lie that it has written, so one that
 // is late by no more than what the machine has just lost elsewhere is excused.
 func (p *provider) noteLate(by time.Duration) {
-	stalled := p.pulse.stalled(time.Second)
+	stalled := p.pulse.Lost(time.Second)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.late++

@@ -1,4 +1,4 @@
-package soak
+package kit
 
 import (
 	"sync"
@@ -6,10 +6,12 @@ import (
 	"time"
 )
 
-// pulse measures how long the machine lets a goroutine lie that should run.
-type pulse struct {
-	mu     sync.Mutex // guards stalls
+// Pulse measures how long the machine lets a goroutine lie that should run. Its
+// methods are safe for concurrent use.
+type Pulse struct {
+	mu     sync.Mutex // guards all below
 	stalls []stall    // of the last seconds
+	worst  time.Duration
 }
 
 type stall struct {
@@ -22,8 +24,9 @@ const (
 	leastLost = 2 * time.Millisecond // shorter stalls are how timers are
 )
 
-func newPulse(t *testing.T) *pulse {
-	p := &pulse{}
+// NewPulse begins to measure, until the test ends.
+func NewPulse(t testing.TB) *Pulse {
+	p := &Pulse{}
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -45,9 +48,10 @@ func newPulse(t *testing.T) *pulse {
 	return p
 }
 
-func (p *pulse) note(s stall) {
+func (p *Pulse) note(s stall) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.worst = max(p.worst, s.by)
 	for len(p.stalls) > 0 && s.end.Sub(p.stalls[0].end) > 5*time.Second {
 		p.stalls = p.stalls[1:]
 	}
@@ -56,8 +60,8 @@ func (p *pulse) note(s stall) {
 	}
 }
 
-// stalled returns how much of the last d was lost.
-func (p *pulse) stalled(d time.Duration) (lost time.Duration) {
+// Lost returns how much of the last d, of a few seconds at most, was lost.
+func (p *Pulse) Lost(d time.Duration) (lost time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.stalls {
@@ -66,4 +70,11 @@ func (p *pulse) stalled(d time.Duration) (lost time.Duration) {
 		}
 	}
 	return lost
+}
+
+// Worst returns the longest stall so far.
+func (p *Pulse) Worst() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.worst
 }
