@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -186,6 +187,39 @@ func paste(t *testing.T, line string) []byte {
 		t.Errorf("%s\n fails: %v\n%s", line, err, failed.String())
 	}
 	return answer
+}
+
+// TestWatchKeepsTheOrder looks whether what providers were asked before the watch
+// began stands in the order in which it happened.
+func TestWatchKeepsTheOrder(t *testing.T) {
+	d := started(t, lives{others: time.Hour, ledger: time.Hour})
+	var times []time.Time
+	kit.Eventually(t, "all tokens that need no subject are there", func() error {
+		times = nil
+		for _, name := range upstreams {
+			log := d.providers.of(name).TokenRequestLog()
+			if len(log) == 0 {
+				return fmt.Errorf("none of %s", name)
+			}
+			times = append(times, log[0].Time)
+		}
+		return nil
+	})
+	want := slices.Clone(upstreams[:])
+	slices.SortFunc(want, func(a, b string) int {
+		return times[slices.Index(upstreams[:], a)].Compare(times[slices.Index(upstreams[:], b)])
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // after the first look
+	var out output
+	d.watch(ctx, &out)
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		got = append(got, strings.Fields(line)[1])
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q:\n%s", got, want, out.String())
+	}
 }
 
 // TestWatchShowsRefreshes sees a token replaced without any request.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"token-sidecar/upstream/upstreamtest"
@@ -52,16 +54,21 @@ func (d *demo) watch(ctx context.Context, w io.Writer) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	last := map[string]upstreamtest.TokenRequest{}
+	type seen struct {
+		upstreamtest.TokenRequest
+		by string
+	}
 	for {
+		var news []seen
 		for _, name := range upstreams {
 			for _, r := range after(last[name], d.providers.of(name).TokenRequestLog()) {
-				whose := r.Subject
-				if whose == "" {
-					whose = "itself"
-				}
-				_, _ = fmt.Fprintf(w, "%s  %-11s  for %-12s  %s\n", r.Time.Format(time.TimeOnly), name, whose, r.Outcome)
+				news = append(news, seen{r, name})
 				last[name] = r
 			}
+		}
+		slices.SortFunc(news, func(a, b seen) int { return a.Time.Compare(b.Time) })
+		for _, r := range news {
+			_, _ = fmt.Fprintf(w, "%s  %-11s  for %-12s  %s\n", r.Time.Format(time.TimeOnly), r.by, cmp.Or(r.Subject, "itself"), r.Outcome)
 		}
 		select {
 		case <-tick.C:
