@@ -19,7 +19,7 @@ const (
 	unfair   = 0.05             // of the processors' time, taken away by the host
 	window   = 20 * time.Second // in which it was: what is taken comes in bursts
 	chances  = 4
-	fairWait = 2 * time.Minute // at most, before another chance
+	fairWait = time.Minute // at most, before another chance
 )
 
 // fairness is how tests are run, and run again.
