@@ -119,10 +119,15 @@ func (s series) refreshes(upstream string) int {
 	return int(s[fmt.Sprintf("token_sidecar_refreshes_total{outcome=\"ok\",upstream=%q}", upstream)])
 }
 
+// left returns how long the pinned token of an upstream still lives.
+func (s series) left(upstream string) time.Duration {
+	return time.Duration(s[fmt.Sprintf("token_sidecar_token_expiry_seconds{upstream=%q}", upstream)] * float64(time.Second))
+}
+
 // pinnedLoaded reports whether no pinned token is missing.
 func pinnedLoaded(s series) bool {
 	for _, name := range upstreams {
-		if s[fmt.Sprintf("token_sidecar_token_expiry_seconds{upstream=%q}", name)] <= 0 {
+		if s.left(name) <= 0 {
 			return false
 		}
 	}

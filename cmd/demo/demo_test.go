@@ -99,6 +99,35 @@ func TestOnceFails(t *testing.T) {
 	}
 }
 
+// TestOnceAwaitsReplacements plays the rows of the short token when it is about to
+// be replaced, with requests that last until it would have been.
+func TestOnceAwaitsReplacements(t *testing.T) {
+	t.Parallel()
+	d := started(t, lives{others: 5 * time.Minute, ledger: 3 * time.Second})
+	d.providers.ledger.SetAPIFault(func(*http.Request, int) *upstreamtest.Answer {
+		time.Sleep(time.Second)
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), onceLimit)
+	defer cancel()
+	err := d.await(ctx, d.sidecar, func(s series) bool { return s.left("ledger") < time.Second })
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := d.play(ctx, slices.DeleteFunc(allRows(), func(r row) bool { return r.route != ledger.route }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		if len(r.faults) > 0 {
+			t.Errorf("%s: %q", r.row.about, r.faults)
+		}
+	}
+	if len(results) < 2 {
+		t.Errorf("%d rows played", len(results))
+	}
+}
+
 // echoing answers every API request with e.
 func echoing(e upstreamtest.Echo) upstreamtest.Fault {
 	body, _ := json.Marshal(e)
