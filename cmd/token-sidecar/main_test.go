@@ -9,4 +9,4 @@ import (
 	"token-sidecar/cmd/internal/kit"
 )
 
-func TestMain(m *testing.M) { os.Exit(kit.Main(m, nil)) }
+func TestMain(m *testing.M) { os.Exit(kit.Main(m, false)) }

@@ -9,7 +9,7 @@ import (
 	"token-sidecar/cmd/internal/kit"
 )
 
-func TestMain(m *testing.M) { os.Exit(kit.Main(m, nil)) }
+func TestMain(m *testing.M) { os.Exit(kit.Main(m, true)) }
 
 // soak returns the second duration if the long tests are asked for.
 func soak(ordinary, long time.Duration) time.Duration {

@@ -1,6 +1,10 @@
 package kit
 
-import "testing"
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
 
 // TestSecondChance has tests fail, on a machine that is ours or is not, and
 // looks which run again.
@@ -10,31 +14,41 @@ func TestSecondChance(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		stolen float64 // in each run
+		took   time.Duration
 		failed []string
 		codes  []int // of the runs that there are to be
 	}{
-		{"a good run", 0.5, nil, []int{0}},
-		{"a bad run on a machine of ours", 0, failing, []int{1}},
-		{"a bad run on a machine that was hardly taken away", 0.049, failing, []int{1}},
-		{"a bad run on a machine that was taken away", 0.051, failing, []int{1, 0}},
-		{"good at last", 0.051, failing, []int{1, 1, 1, 0}},
-		{"bad for ever", 0.5, failing, []int{1, 1, 1, 1}},
-		{"a panic", 0.5, failing, []int{died}},
-		{"a panic at last", 0.5, failing, []int{1, died}},
-		{"a failure without a name", 0.5, nil, []int{1}},
+		{"a good run", 0.5, time.Minute, nil, []int{0}},
+		{"a bad run on a machine of ours", 0, time.Minute, failing, []int{1}},
+		{"a bad run on a machine that was hardly taken away", 0.049, time.Minute, failing, []int{1}},
+		{"a bad run on a machine that was taken away", 0.051, time.Minute, failing, []int{1, 0}},
+		{"good at last", 0.051, time.Minute, failing, []int{1, 1, 1, 1, 0}},
+		{"bad for ever", 0.5, 3 * time.Minute, failing, []int{1, 1, 1, 1}}, // and a minute before each
+		{"too long", 0.5, 12 * time.Minute, failing, []int{1}},
+		{"a panic", 0.5, time.Minute, failing, []int{died}},
+		{"a panic at last", 0.5, time.Minute, failing, []int{1, died}},
+		{"a failure without a name", 0.5, time.Minute, nil, []int{1}},
 	} {
-		var runs, waits int
-		watch := func() func() float64 { return func() float64 { return c.stolen } }
-		code := fairness{watch, func() { waits++ }, func(only string) ([]string, int) {
-			if want := map[bool]string{true: "", false: "^(TestOne|TestThree)$"}[runs == 0]; only != want {
-				t.Errorf("%s: run %d is for %q", c.name, runs+1, only)
-			}
-			runs++
-			return c.failed, c.codes[min(runs, len(c.codes))-1]
-		}}.run()
-		if code != c.codes[len(c.codes)-1] || runs != len(c.codes) || waits != runs-1 {
-			t.Errorf("%s: code %d after %d runs and %d waits, want those of %v", c.name, code, runs, waits, c.codes)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began, runs := time.Now(), 0
+				watch := func() func() float64 { return func() float64 { return c.stolen } }
+				code := fairness{watch, func() { time.Sleep(time.Minute) }, func(only string) ([]string, int) {
+					if want := map[bool]string{true: "", false: "^(TestOne|TestThree)$"}[runs == 0]; only != want {
+						t.Errorf("run %d is for %q", runs+1, only)
+					}
+					if want := time.Duration(runs) * (c.took + time.Minute); time.Since(began) != want {
+						t.Errorf("run %d begins after %s, want %s", runs+1, time.Since(began), want)
+					}
+					time.Sleep(c.took)
+					runs++
+					return c.failed, c.codes[min(runs, len(c.codes))-1]
+				}}.run()
+				if code != c.codes[len(c.codes)-1] || runs != len(c.codes) {
+					t.Errorf("code %d after %d runs, want those of %v", code, runs, c.codes)
+				}
+			})
+		})
 	}
 }
 

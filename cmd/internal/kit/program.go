@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -52,9 +53,11 @@ func Binary() string { return filepath.Join(Dir(), "token-sidecar") }
 
 // Main is a TestMain: it builds the program and runs the tests of m in a process
 // of their own. Tests that fail while the host takes the machine away get another
-// chance. plain, if it is not nil, builds another program of the same tests into
-// a directory and returns its path. Main returns the exit code.
-func Main(m *testing.M, plain func(dir string) (string, error)) int {
+// chance. The go command keeps no result of them, since it does not see what they
+// read; so none outlives a change of the program. If plain is set that process is without the race detector: it would see
+// nothing of the sidecar, which is another process, and slow down by several times
+// what makes the requests and answers them. Main returns the exit code.
+func Main(m *testing.M, plain bool) int {
 	if os.Getenv(dirVariable) != "" {
 		return m.Run() // in that process
 	}
@@ -65,8 +68,9 @@ func Main(m *testing.M, plain func(dir string) (string, error)) int {
 	}
 	defer func() { _ = os.RemoveAll(Dir()) }()
 	err = Build(context.Background(), Binary(), Version)
-	if err == nil && plain != nil {
-		tests, err = plain(Dir())
+	if err == nil && plain && raced() {
+		tests = filepath.Join(Dir(), "tests")
+		err = buildPlain(tests)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -78,6 +82,22 @@ func Main(m *testing.M, plain func(dir string) (string, error)) int {
 		return code
 	}
 	return all.run()
+}
+
+// raced reports whether this program has the race detector.
+func raced() bool {
+	info, _ := debug.ReadBuildInfo()
+	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
+// buildPlain builds the tests of the working directory without it.
+func buildPlain(path string) error {
+	build := exec.Command("go", "test", "-c", "-o", path, ".")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build of the tests without the race detector: %w", err)
+	}
+	return nil
 }
 
 // runTests runs a program of tests in place of this one, with its flags, and only
