@@ -6,11 +6,13 @@ import (
 )
 
 // breaker keeps a Redis that fails from costing anything: after a few failures
-// in a row it is left alone for a while, then tried with one operation.
+// in a row it is left alone for a while, then tried with one operation. What was
+// under way at a failure tells nothing new: many operations fail together when
+// Redis, or this process, stands still for a moment.
 type breaker struct {
 	mu       sync.Mutex // guards all below
 	failures int        // in a row
-	openings int        // so far: an operation that began before the last one tells nothing new
+	counted  int        // failures so far
 	until    time.Time  // zero: closed
 	steps    int
 	probing  bool
@@ -25,7 +27,7 @@ const (
 )
 
 // allow reports whether Redis may be asked now. If so, report or giveUp must
-// follow, and be told when the operation began.
+// follow, and be told when the operation began: how many failures were counted.
 func (b *breaker) allow() (began int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -33,7 +35,7 @@ func (b *breaker) allow() (began int, ok bool) {
 		return 0, false
 	}
 	b.probing = !b.until.IsZero()
-	return b.openings, true
+	return b.counted, true
 }
 
 // mayAllow reports whether allow would say yes.
@@ -47,13 +49,13 @@ func (b *breaker) ready() bool {
 	return b.until.IsZero() || !b.probing && !time.Now().Before(b.until)
 }
 
-// report says how the operation went that began after so many openings; cause
-// names a failure. It returns true when that opened or closed the breaker.
+// report says how the operation went; cause names a failure. It returns true when
+// that opened or closed the breaker.
 func (b *breaker) report(began int, ok bool, cause string) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked = true
-	if began != b.openings {
+	if began != b.counted {
 		return false
 	}
 	if ok {
@@ -62,13 +64,13 @@ func (b *breaker) report(began int, ok bool, cause string) (changed bool) {
 		return changed
 	}
 	b.failures++
+	b.counted++
 	b.cause = cause
 	if b.failures < failuresToOpen {
 		return false
 	}
 	if changed = b.until.IsZero(); changed {
 		b.since = time.Now()
-		b.openings++
 	}
 	b.until = time.Now().Add(backoff(500*time.Millisecond, maxOpen, b.steps))
 	b.steps++
@@ -81,7 +83,7 @@ func (b *breaker) report(began int, ok bool, cause string) (changed bool) {
 func (b *breaker) giveUp(began int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if began == b.openings {
+	if began == b.counted {
 		b.probing = false
 	}
 }

@@ -48,6 +48,41 @@ func TestBreakerTriesAgain(t *testing.T) {
 	})
 }
 
+// TestAStallIsOneFailure has many operations fail at once, as when Redis or this
+// process stands still for a moment: that is no reason to share no longer.
+func TestAStallIsOneFailure(t *testing.T) {
+	b := &breaker{}
+	stall := func() {
+		var under [50]int
+		for i := range under {
+			under[i], _ = b.allow()
+		}
+		for i, began := range under {
+			// One gets its answer as the others are given up.
+			b.report(began, i == len(under)/2, "x")
+		}
+	}
+	success := func() {
+		began, _ := b.allow()
+		b.report(began, true, "")
+	}
+	for range 5 {
+		for range failuresToOpen - 1 {
+			stall()
+		}
+		success()
+	}
+	for i := range failuresToOpen {
+		if isOpen(b) {
+			t.Errorf("open after %d stalls", i)
+		}
+		stall()
+	}
+	if !isOpen(b) {
+		t.Errorf("not open after %d stalls in a row", failuresToOpen)
+	}
+}
+
 // opened returns a breaker that opened while an operation was under way, and
 // when that began.
 func opened() (b *breaker, late int) {
