@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
@@ -103,6 +104,7 @@ func newRedisClient(c SharedConfig) (redis.UniversalClient, error) {
 		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, opTimeout, opTimeout, opTimeout
 		o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
 		o.PipelinePoolSize = -1
+		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		o.MaxRedirects = 3
 		// They are for commands without a key, and cost a COMMAND that keeps to no
 		// deadline of ours.
@@ -128,6 +130,9 @@ func bounded(o *redis.Options) {
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, opTimeout, opTimeout, opTimeout
 	o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
 	o.PipelinePoolSize = -1 // no second pool beside it
+	// They are for version 3 of the protocol; yet each new client would look its
+	// server's name up for them, for up to two seconds, whatever the deadline.
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
 // secured puts our roots and certificates in place of what the URL asked for,

@@ -54,12 +54,13 @@ return redis.call('DEL', KEYS[1])`)
 
 // acquired is what acquireScript saw.
 type acquired struct {
-	lease *lease        // nil: another holds it
+	lease *lease        // nil: another holds it; with an error: it may be ours
 	left  time.Duration // of the lease that stands; under zero: it never ends
 	found found
 }
 
-// acquire tries to take the lease of p, and reads the token there anew.
+// acquire tries to take the lease of p, and reads the token there anew. An error
+// that is no answer of Redis leaves open whether the lease was taken.
 func (s *Shared) acquire(ctx context.Context, p place) (acquired, error) {
 	l := &lease{shared: s, place: p, owner: rand.Text()}
 	var reply []any
@@ -70,8 +71,12 @@ func (s *Shared) acquire(ctx context.Context, p place) (acquired, error) {
 		}
 		return err
 	})
-	if err != nil {
+	var answer redis.Error
+	if errors.Is(err, errSkipped) || errors.As(err, &answer) {
 		return acquired{}, err
+	}
+	if err != nil {
+		return acquired{lease: l}, err
 	}
 	number := func(i int) time.Duration {
 		n, _ := reply[i].(int64)
@@ -101,7 +106,7 @@ func (l *lease) keep(ctx context.Context) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				l.run(ctx, "renew", renewScript, []string{l.place.lease}, l.owner, leaseTime.Milliseconds())
+				_, _ = l.run(ctx, "renew", renewScript, []string{l.place.lease}, l.owner, leaseTime.Milliseconds())
 			}
 		}
 	})
@@ -111,37 +116,40 @@ func (l *lease) keep(ctx context.Context) (stop func()) {
 	}
 }
 
-// store shares the token and gives the lease back, if it is still ours.
+// store shares the token and gives the lease back, if it is still ours; else it
+// shares the token only where there is none.
 func (l *lease) store(ctx context.Context, t upstream.Token) {
 	left := time.Until(t.Expiry()).Milliseconds()
 	if left <= 0 {
 		l.release(ctx)
 		return
 	}
-	l.run(ctx, "store", storeScript, []string{l.place.value, l.place.lease}, l.owner, l.shared.sealer.seal(l.place, t), left)
+	kept, err := l.run(ctx, "store", storeScript, []string{l.place.value, l.place.lease}, l.owner, l.shared.sealer.seal(l.place, t), left)
+	if err == nil && !kept {
+		l.shared.add(ctx, l.place, t)
+	}
 }
 
 // release gives the lease back, if it is still ours.
 func (l *lease) release(ctx context.Context) {
-	l.run(ctx, "release", releaseScript, []string{l.place.lease}, l.owner)
+	_, _ = l.run(ctx, "release", releaseScript, []string{l.place.lease}, l.owner)
 }
 
-// run runs one of the owner's scripts. A lease that was lost is counted; the
-// token is good all the same, only not shared.
-func (l *lease) run(ctx context.Context, operation string, script *redis.Script, keys []string, args ...any) {
+// run runs one of the owner's scripts and returns whether the lease was still
+// ours. One that was lost is counted.
+func (l *lease) run(ctx context.Context, operation string, script *redis.Script, keys []string, args ...any) (kept bool, err error) {
 	s := l.shared
-	var kept bool
-	err := s.do(ctx, operation, func(ctx context.Context) error {
+	err = s.do(ctx, operation, func(ctx context.Context) error {
 		n, err := script.Run(ctx, s.client, keys, args...).Int()
 		kept = n == 1
 		return err
 	})
-	if err != nil {
-		return
-	}
-	if kept {
+	switch {
+	case err != nil:
+	case kept:
 		s.metrics.RedisOperation(operation, "ok")
-	} else {
+	default:
 		s.metrics.RedisOperation(operation, "lost")
 	}
+	return kept, err
 }

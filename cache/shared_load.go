@@ -53,6 +53,9 @@ func (c *Cache) loadShared(ctx context.Context, e *entry, f *flight) (loaded, er
 	for poll := firstPoll; err == nil; poll = min(poll*3/2, maxPoll) {
 		var a acquired
 		if a, err = shared.acquire(patience, p); err != nil {
+			if a.lease != nil {
+				return c.fetchLeased(ctx, e, a.lease) // alone, or not
+			}
 			break
 		}
 		patience = ctx // Redis works

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -67,11 +69,18 @@ func (r *replica) Fetch(ctx context.Context, k upstream.Key, _ upstream.TokenSou
 // join adds a replica to the fleet at url.
 func (i *issuer) join(t *testing.T, url string, keys []SealKey) (*Cache, *replica) {
 	t.Helper()
+	return i.joinBy(t, url, keys, func(*Shared) {})
+}
+
+// joinBy is join with something to be done to the replica's way to Redis.
+func (i *issuer) joinBy(t *testing.T, url string, keys []SealKey, before func(*Shared)) (*Cache, *replica) {
+	t.Helper()
 	m := metrics.New("test")
 	shared, err := NewShared(SharedConfig{URL: upstream.NewSecret(url), Ring: keys, Metrics: m, Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	before(shared)
 	r := &replica{issuer: i}
 	c := New(Config{Upstreams: []upstream.Upstream{r}, Metrics: m, Shared: shared, TokenRate: 1e6})
 	t.Cleanup(func() {
@@ -224,6 +233,100 @@ func TestEndlessLeaseIsIgnored(t *testing.T) {
 	}
 }
 
+// TestLeaseWhoseAnswerIsLostIsUsed has Redis give a replica the lease and say so
+// too late: the token that it fetches alone must be shared all the same, and the
+// lease given back.
+func TestLeaseWhoseAnswerIsLostIsUsed(t *testing.T) {
+	url, client := startRedis(t)
+	i := &issuer{life: time.Hour}
+	var late atomic.Bool
+	slow, _ := i.join(t, "redis://"+answerLate(t, strings.TrimPrefix(url, "redis://"), acquireScript.Hash(), &late), ring("a"))
+	other, _ := i.join(t, url, ring("a"))
+	for _, c := range []*Cache{slow, other} {
+		if got := mustGet(t, c, "alice"); got != "alice-1" {
+			t.Fatalf("got %s", got)
+		}
+	}
+	p := slow.config.Shared.sealer.place(upstream.Fingerprint{}, subject("alice"))
+	eventually(t, "no lease stands", func() bool { return client.Exists(t.Context(), p.lease).Val() == 0 })
+	reject := func(c *Cache) {
+		t.Helper()
+		bad, _ := c.Token(t.Context(), subject("alice"))
+		c.Reject(t.Context(), subject("alice"), bad)
+		if got := mustGet(t, c, "alice"); got != "alice-2" {
+			t.Errorf("got %s after the rejection", got)
+		}
+	}
+	late.Store(true)
+	reject(slow)
+	late.Store(false)
+	began := time.Now()
+	reject(other)
+	if took := time.Since(began); took > leaseTime/2 {
+		t.Errorf("the other replica waited %s", took)
+	}
+	if n := i.calls.Load(); n != 2 {
+		t.Errorf("%d token requests, want the first and one replacement", n)
+	}
+}
+
+// answerLate relays to Redis. While late is set, what follows a command that names
+// the script is answered after twice the time that an operation has.
+func answerLate(t *testing.T, redis, script string, late *atomic.Bool) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	relay := func(client net.Conn) {
+		server, err := net.Dial("tcp", redis)
+		if err != nil {
+			_ = client.Close()
+			return
+		}
+		var held atomic.Bool
+		pass := func(to, from net.Conn, before func([]byte)) func() {
+			return func() {
+				defer to.Close()
+				defer from.Close()
+				buffer := make([]byte, 64<<10)
+				for {
+					n, err := from.Read(buffer)
+					before(buffer[:n])
+					if _, writeErr := to.Write(buffer[:n]); err != nil || writeErr != nil {
+						return
+					}
+				}
+			}
+		}
+		all.Go(pass(server, client, func(command []byte) {
+			if late.Load() && strings.Contains(string(command), script) {
+				held.Store(true)
+			}
+		}))
+		all.Go(pass(client, server, func([]byte) {
+			if held.Load() {
+				time.Sleep(2 * opTimeout)
+			}
+		}))
+	}
+	all.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			relay(client)
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		all.Wait()
+	})
+	return l.Addr().String()
+}
+
 // TestLateHolderStoresNothing lets the lease run out during the token request.
 func TestLateHolderStoresNothing(t *testing.T) {
 	server := miniredis.RunT(t)
@@ -251,6 +354,23 @@ func TestLateHolderStoresNothing(t *testing.T) {
 	a.lease.store(t.Context(), late)
 	if got, _ := shared.get(t.Context(), p); got.token.AccessToken() != "canary-token" {
 		t.Errorf("the late holder's token was stored")
+	}
+}
+
+// TestTokenOfALostLeaseIsShared lets the lease run out, and nobody has fetched since.
+func TestTokenOfALostLeaseIsShared(t *testing.T) {
+	server := miniredis.RunT(t)
+	c, _ := (&issuer{life: time.Hour}).join(t, "redis://"+server.Addr(), ring("a"))
+	shared := c.config.Shared
+	p := shared.sealer.place(upstream.Fingerprint{}, subject("alice"))
+	a, err := shared.acquire(t.Context(), p)
+	if err != nil || a.lease == nil {
+		t.Fatalf("no lease: %v", err)
+	}
+	server.FastForward(2 * leaseTime)
+	a.lease.store(t.Context(), someToken(t))
+	if got, err := shared.get(t.Context(), p); err != nil || got.token.AccessToken() != "canary-token" {
+		t.Errorf("it is not shared: %v", err)
 	}
 }
 
@@ -406,21 +526,66 @@ func TestQuietReplicaAsksRedisAgain(t *testing.T) {
 	}
 }
 
-// TestE2_HungRedisIsLeftAlone stops the server with a signal: connections stay,
-// answers do not come.
-func TestE2_HungRedisIsLeftAlone(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	i := &issuer{life: time.Hour}
-	c, _ := i.join(t, "redis://"+l.Addr().String(), ring("a"))
-	for n := range 50 {
+// lookups are those under way at the name server of these tests, which does not
+// answer: no test needs one.
+var lookups atomic.Int32
+
+func init() {
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		lookups.Add(1)
+		defer lookups.Add(-1)
+		_ = sleep(ctx, time.Second)
+		return nil, os.ErrDeadlineExceeded
+	}}
+}
+
+// TestE2_HungNamesCostNoMore has a Redis whose name nobody resolves. Neither the
+// start nor an operation may wait for that.
+func TestE2_HungNamesCostNoMore(t *testing.T) {
+	for mode, query := range map[string]string{"standalone": "", "sentinel": "?master_name=m", "cluster": ""} {
 		began := time.Now()
-		mustGet(t, c, fmt.Sprint("s", n))
-		if took := time.Since(began); took > 250*time.Millisecond {
-			t.Errorf("request %d took %s with a Redis that hangs", n, took)
+		s, err := NewShared(SharedConfig{URL: upstream.NewSecret("redis://redis.test:6379" + query), Mode: mode,
+			Ring: ring("a"), Metrics: metrics.New("test"), Log: zerolog.Nop()})
+		if err != nil {
+			t.Fatal(err)
 		}
+		started := time.Since(began)
+		_, err = s.get(t.Context(), s.sealer.place(upstream.Fingerprint{}, subject("alice")))
+		if took := time.Since(began); err == nil || took > time.Second {
+			t.Errorf("%s: start and an operation took %s and %s: %v", mode, started, took-started, err)
+		}
+		_ = s.Close()
 	}
+	eventually(t, "no look-up is under way", func() bool { return lookups.Load() == 0 })
+}
+
+// TestE2_HungRedisIsLeftAlone has a server that takes connections and commands
+// and never answers.
+func TestE2_HungRedisIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := (&issuer{life: time.Hour}).joinBy(t, "redis://localhost", ring("a"), func(s *Shared) {
+			_ = s.client.Close()
+			o := &redis.Options{Dialer: func(context.Context, string, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				go func() { _, _ = io.Copy(io.Discard, theirs) }()
+				return ours, nil
+			}}
+			bounded(o)
+			s.client = redis.NewClient(o)
+		})
+		var slow int
+		for n := range 50 {
+			began := time.Now()
+			mustGet(t, c, fmt.Sprint("s", n))
+			switch took := time.Since(began); {
+			case took > opTimeout:
+				t.Errorf("request %d took %s", n, took)
+			case took > 0:
+				slow++
+			}
+		}
+		if slow != failuresToOpen {
+			t.Errorf("%d requests waited for it, want %d", slow, failuresToOpen)
+		}
+	})
 }
