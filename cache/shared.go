@@ -27,6 +27,10 @@ type SharedConfig struct {
 	TLS *tls.Config
 	// Ring seals the values: the first key seals, all open.
 	Ring []SealKey
+	// Timeout bounds one exchange with Redis, and all those that a load makes
+	// before it first asks the token endpoint or finds another replica at it.
+	// The default is 240 ms.
+	Timeout time.Duration
 	// Metrics counts the operations. Required.
 	Metrics *metrics.Metrics
 	// Log is told when Redis fails and when it works again.
@@ -35,8 +39,9 @@ type SharedConfig struct {
 
 // Shared is the tokens in Redis: untrusted and optional. Whatever goes wrong
 // there is a miss. All methods are safe for concurrent use; each gives up
-// after opTimeout.
+// after the timeout.
 type Shared struct {
+	timeout time.Duration
 	client  redis.UniversalClient
 	sealer  *sealer
 	breaker breaker
@@ -45,13 +50,14 @@ type Shared struct {
 	telling rate.Sometimes // of operations that fail while the breaker is closed
 }
 
-// opTimeout bounds one exchange with Redis, and all those that a load makes
-// before it first asks the token endpoint or finds another replica at it.
-const opTimeout = 240 * time.Millisecond
+// defaultTimeout leaves the rest of a quarter of a second to what else a request
+// needs that waits for Redis.
+const defaultTimeout = 240 * time.Millisecond
 
 // NewShared returns the shared tokens. It makes no connection yet: the first
 // operation does, and whether Redis is there is no reason not to start.
 func NewShared(c SharedConfig) (*Shared, error) {
+	setDefault(&c.Timeout, defaultTimeout)
 	sealer, err := newSealer(c.Ring)
 	if err != nil {
 		return nil, err
@@ -62,7 +68,7 @@ func NewShared(c SharedConfig) (*Shared, error) {
 	}
 	// go-redis logs to stderr by itself, with addresses and errors of servers.
 	redis.SetLogger(silent{})
-	return &Shared{client: client, sealer: sealer, metrics: c.Metrics, log: c.Log,
+	return &Shared{timeout: c.Timeout, client: client, sealer: sealer, metrics: c.Metrics, log: c.Log,
 		telling: rate.Sometimes{Interval: time.Minute}}, nil
 }
 
@@ -79,7 +85,7 @@ func newRedisClient(c SharedConfig) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, errors.New("the Redis URL is not valid")
 		}
-		bounded(o)
+		bounded(o, c.Timeout)
 		secured(&o.TLSConfig, c.TLS)
 		return redis.NewClient(o), nil
 	case "sentinel":
@@ -88,7 +94,7 @@ func newRedisClient(c SharedConfig) (redis.UniversalClient, error) {
 			return nil, errors.New("the Redis URL is not valid for sentinel; it needs master_name")
 		}
 		o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
-		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, opTimeout, opTimeout, opTimeout
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, c.Timeout, c.Timeout, c.Timeout
 		o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
 		o.PipelinePoolSize = -1
 		// A replica lags behind, and a lease is only at the master.
@@ -101,7 +107,7 @@ func newRedisClient(c SharedConfig) (redis.UniversalClient, error) {
 			return nil, errors.New("the Redis URL is not valid for cluster")
 		}
 		o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
-		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, opTimeout, opTimeout, opTimeout
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, c.Timeout, c.Timeout, c.Timeout
 		o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
 		o.PipelinePoolSize = -1
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
@@ -119,15 +125,15 @@ func newRedisClient(c SharedConfig) (redis.UniversalClient, error) {
 const (
 	poolSize = 16
 	// dialTimeout is that of a connection made for later: who needs it now waits
-	// no longer than opTimeout.
+	// no longer than the timeout.
 	dialTimeout = time.Second
 )
 
 // bounded makes deadlines hold: by default go-redis does not end a read when
 // its context ends, and tries three times.
-func bounded(o *redis.Options) {
+func bounded(o *redis.Options, timeout time.Duration) {
 	o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, opTimeout, opTimeout, opTimeout
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, timeout, timeout, timeout
 	o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
 	o.PipelinePoolSize = -1 // no second pool beside it
 	// They are for version 3 of the protocol; yet each new client would look its
@@ -154,7 +160,7 @@ func (s *Shared) Close() error { return s.client.Close() }
 
 var errSkipped = errors.New("redis is left alone for a while")
 
-// do makes one operation within opTimeout and reports it to the breaker. A nil
+// do makes one operation within the timeout and reports it to the breaker. A nil
 // reply is no failure, and nor is that the caller's context was cancelled.
 func (s *Shared) do(caller context.Context, operation string, f func(context.Context) error) error {
 	began, ok := s.breaker.allow()
@@ -162,7 +168,7 @@ func (s *Shared) do(caller context.Context, operation string, f func(context.Con
 		s.metrics.RedisOperation(operation, "skipped")
 		return errSkipped
 	}
-	ctx, cancel := context.WithTimeout(caller, opTimeout)
+	ctx, cancel := context.WithTimeout(caller, s.timeout)
 	defer cancel()
 	err := f(ctx)
 	if err != nil && errors.Is(caller.Err(), context.Canceled) {

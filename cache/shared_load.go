@@ -40,7 +40,7 @@ const (
 func (c *Cache) loadShared(ctx context.Context, e *entry, f *flight) (loaded, error) {
 	shared := c.config.Shared
 	p := shared.sealer.place(f.credential, e.key)
-	patience, cancel := context.WithTimeout(ctx, opTimeout)
+	patience, cancel := context.WithTimeout(ctx, shared.timeout)
 	defer cancel()
 	got, err := shared.get(patience, p)
 	if err == nil && c.better(e, f, got) {
