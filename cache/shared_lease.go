@@ -17,8 +17,8 @@ import (
 const leaseTime = 2 * time.Second
 
 // lease is the right, among all replicas, to make the one token request for a
-// key. Whoever holds it too long loses it, and can then neither store nor
-// release.
+// key. Whoever holds it too long loses it, and can then neither replace a shared
+// token nor release.
 type lease struct {
 	shared *Shared
 	place  place
