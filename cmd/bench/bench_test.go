@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"token-sidecar/cmd/internal/kit"
 )
 
 // The bench runs itself again for its child processes: under test that is the
@@ -17,7 +19,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(kit.Main(m, false))
 }
 
 // One short round of everything, to keep the bench working.
@@ -29,7 +31,7 @@ func TestBenchRuns(t *testing.T) {
 	}
 	defer b.close()
 	all, missing := b.contenders()
-	p := plan{pace: pace{10 * time.Millisecond, 100 * time.Millisecond, 2}, tokens: []int{1000}, scheduled: 1000, starts: 1}
+	p := plan{pace: pace{10 * time.Millisecond, 250 * time.Millisecond, 2}, tokens: []int{1000}, scheduled: 1000, starts: 1}
 	var out bytes.Buffer
 	printHead(&out, p, missing)
 	for _, s := range []scenario{{plain, 1024, 4, 0}, {tlsH1, 100 << 10, 4, 0}, {tlsH2, 1024, 4, 0}, {plain, 1024, 4, 500}} {

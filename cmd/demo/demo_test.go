@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ import (
 	"token-sidecar/cmd/internal/kit"
 	"token-sidecar/upstream/upstreamtest"
 )
+
+func TestMain(m *testing.M) { os.Exit(kit.Main(m, false)) }
 
 func TestOnceFindsAllRowsRight(t *testing.T) {
 	var out, logged bytes.Buffer
