@@ -168,11 +168,11 @@ func (s *Shared) do(caller context.Context, operation string, f func(context.Con
 		s.metrics.RedisOperation(operation, "skipped")
 		return errSkipped
 	}
+	defer s.breaker.giveUp(began) // unless it has been reported
 	ctx, cancel := context.WithTimeout(caller, s.timeout)
 	defer cancel()
 	err := f(ctx)
 	if err != nil && errors.Is(caller.Err(), context.Canceled) {
-		s.breaker.giveUp(began)
 		return err
 	}
 	failed := err != nil && !errors.Is(err, redis.Nil)

@@ -27,7 +27,8 @@ const (
 )
 
 // allow reports whether Redis may be asked now. If so, report or giveUp must
-// follow, and be told when the operation began: how many failures were counted.
+// follow, or first the one and then the other, and be told when the operation
+// began: how many failures were counted.
 func (b *breaker) allow() (began int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

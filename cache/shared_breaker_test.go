@@ -176,6 +176,10 @@ func TestGivingUpIsNoFailure(t *testing.T) {
 	}
 	s.breaker.until = time.Now()
 	breakOff()
+	func() {
+		defer func() { _ = recover() }()
+		_ = s.do(t.Context(), "get", func(context.Context) error { panic("in the client of Redis") })
+	}()
 	if !isOpen(&s.breaker) {
 		t.Error("it closed the breaker")
 	}

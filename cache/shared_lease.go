@@ -30,9 +30,10 @@ type lease struct {
 var (
 	// acquireScript takes the lease if it is free, and returns whether it did,
 	// how long the lease stands, and the shared value with its time to live: it
-	// may have been stored since the caller last looked.
+	// may have been stored since the caller last looked. The client of a cluster
+	// sends it again if the connection ends before the answer.
 	acquireScript = redis.NewScript(`
-local taken = redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
+local taken = redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) or redis.pcall('GET', KEYS[2]) == ARGV[1]
 local value = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[3])
 if type(value) ~= 'string' then value = '' end
 return {taken and 1 or 0, redis.call('PTTL', KEYS[2]), value, redis.call('PTTL', KEYS[1])}`)
@@ -93,9 +94,9 @@ func (s *Shared) acquire(ctx context.Context, p place) (acquired, error) {
 	return a, nil
 }
 
-// keep renews the lease until the returned function is called, which waits for
-// the renewal under way.
-func (l *lease) keep(ctx context.Context) (stop func()) {
+// keep renews the lease until stop is called. wait blocks until the renewal under
+// way at that time has ended: Redis may take its time over it.
+func (l *lease) keep(ctx context.Context) (stop, wait func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -110,10 +111,7 @@ func (l *lease) keep(ctx context.Context) (stop func()) {
 			}
 		}
 	})
-	return func() {
-		cancel()
-		done.Wait()
-	}
+	return cancel, done.Wait
 }
 
 // store shares the token and gives the lease back, if it is still ours; else it

@@ -85,14 +85,18 @@ func (c *Cache) loadShared(ctx context.Context, e *entry, f *flight) (loaded, er
 
 // fetchLeased makes the token request under the lease.
 func (c *Cache) fetchLeased(ctx context.Context, e *entry, lease *lease) (loaded, error) {
-	defer lease.keep(c.afterwards())()
+	stop, wait := lease.keep(c.afterwards())
+	defer stop()
 	l, err := c.fetch(ctx, e)
-	if err != nil {
-		l.after = func() { lease.release(c.afterwards()) }
-		return l, err
+	l.after = func() {
+		wait()
+		if err != nil {
+			lease.release(c.afterwards())
+		} else {
+			lease.store(c.afterwards(), l.held.token)
+		}
 	}
-	l.after = func() { lease.store(c.afterwards(), l.held.token) }
-	return l, nil
+	return l, err
 }
 
 // afterwards is the context of what is done for the other replicas: it does not
