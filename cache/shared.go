@@ -27,14 +27,12 @@ type SharedConfig struct {
 	TLS *tls.Config
 	// Ring seals the values: the first key seals, all open.
 	Ring []SealKey
-	// Timeout bounds one exchange with Redis, and all those that a load makes
-	// before it first asks the token endpoint or finds another replica at it.
-	// The default is 240 ms.
-	Timeout time.Duration
 	// Metrics counts the operations. Required.
 	Metrics *metrics.Metrics
 	// Log is told when Redis fails and when it works again.
 	Log zerolog.Logger
+
+	timeout time.Duration // zero: defaultTimeout
 }
 
 // Shared is the tokens in Redis: untrusted and optional. Whatever goes wrong
@@ -50,14 +48,15 @@ type Shared struct {
 	telling rate.Sometimes // of operations that fail while the breaker is closed
 }
 
-// defaultTimeout leaves the rest of a quarter of a second to what else a request
-// needs that waits for Redis.
+// defaultTimeout bounds one exchange with Redis, and all those that a load makes
+// before it first asks the token endpoint or finds another replica at it. It
+// leaves the rest of a quarter of a second to what else such a request needs.
 const defaultTimeout = 240 * time.Millisecond
 
 // NewShared returns the shared tokens. It makes no connection yet: the first
 // operation does, and whether Redis is there is no reason not to start.
 func NewShared(c SharedConfig) (*Shared, error) {
-	setDefault(&c.Timeout, defaultTimeout)
+	setDefault(&c.timeout, defaultTimeout)
 	sealer, err := newSealer(c.Ring)
 	if err != nil {
 		return nil, err
@@ -68,7 +67,7 @@ func NewShared(c SharedConfig) (*Shared, error) {
 	}
 	// go-redis logs to stderr by itself, with addresses and errors of servers.
 	redis.SetLogger(silent{})
-	return &Shared{timeout: c.Timeout, client: client, sealer: sealer, metrics: c.Metrics, log: c.Log,
+	return &Shared{timeout: c.timeout, client: client, sealer: sealer, metrics: c.Metrics, log: c.Log,
 		telling: rate.Sometimes{Interval: time.Minute}}, nil
 }
 
@@ -85,7 +84,7 @@ func newRedisClient(c SharedConfig) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, errors.New("the Redis URL is not valid")
 		}
-		bounded(o, c.Timeout)
+		bounded(o, c.timeout)
 		secured(&o.TLSConfig, c.TLS)
 		return redis.NewClient(o), nil
 	case "sentinel":
@@ -94,7 +93,7 @@ func newRedisClient(c SharedConfig) (redis.UniversalClient, error) {
 			return nil, errors.New("the Redis URL is not valid for sentinel; it needs master_name")
 		}
 		o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
-		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, c.Timeout, c.Timeout, c.Timeout
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, c.timeout, c.timeout, c.timeout
 		o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
 		o.PipelinePoolSize = -1
 		// A replica lags behind, and a lease is only at the master.
@@ -107,7 +106,7 @@ func newRedisClient(c SharedConfig) (redis.UniversalClient, error) {
 			return nil, errors.New("the Redis URL is not valid for cluster")
 		}
 		o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
-		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, c.Timeout, c.Timeout, c.Timeout
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, c.timeout, c.timeout, c.timeout
 		o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
 		o.PipelinePoolSize = -1
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}

@@ -26,9 +26,9 @@ const (
 	maxOpen        = 3 * time.Second // so that a fleet shares again soon after a recovery
 )
 
-// allow reports whether Redis may be asked now. If so, report or giveUp must
-// follow, or first the one and then the other, and be told when the operation
-// began: how many failures were counted.
+// allow reports whether Redis may be asked now. If so, giveUp must follow, after
+// report if it is known how the operation went. Both are told when it began: how
+// many failures were counted by then.
 func (b *breaker) allow() (began int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -79,8 +79,8 @@ func (b *breaker) report(began int, ok bool, cause string) (changed bool) {
 	return changed
 }
 
-// giveUp takes the place of report for an operation that was broken off, which
-// tells nothing.
+// giveUp ends an operation. One that was broken off, and not reported, tells
+// nothing.
 func (b *breaker) giveUp(began int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

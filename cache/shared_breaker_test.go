@@ -148,7 +148,7 @@ func TestLateSuccessesDoNotEndThePause(t *testing.T) {
 // when the token has come, before and while Redis is left alone.
 func TestGivingUpIsNoFailure(t *testing.T) {
 	url, _ := startRedis(t)
-	s, err := NewShared(SharedConfig{URL: upstream.NewSecret(url), Ring: ring("a"), Timeout: patient, Metrics: metrics.New("test"), Log: zerolog.Nop()})
+	s, err := NewShared(SharedConfig{URL: upstream.NewSecret(url), Ring: ring("a"), timeout: patient, Metrics: metrics.New("test"), Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}

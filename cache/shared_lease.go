@@ -107,7 +107,7 @@ func (l *lease) keep(ctx context.Context) (stop, wait func()) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				_, _ = l.run(ctx, "renew", renewScript, []string{l.place.lease}, l.owner, leaseTime.Milliseconds())
+				l.run(ctx, "renew", renewScript, []string{l.place.lease}, l.owner, leaseTime.Milliseconds())
 			}
 		}
 	})
@@ -122,32 +122,32 @@ func (l *lease) store(ctx context.Context, t upstream.Token) {
 		l.release(ctx)
 		return
 	}
-	kept, err := l.run(ctx, "store", storeScript, []string{l.place.value, l.place.lease}, l.owner, l.shared.sealer.seal(l.place, t), left)
-	if err == nil && !kept {
+	lost := l.run(ctx, "store", storeScript, []string{l.place.value, l.place.lease}, l.owner, l.shared.sealer.seal(l.place, t), left)
+	if lost {
 		l.shared.add(ctx, l.place, t)
 	}
 }
 
 // release gives the lease back, if it is still ours.
 func (l *lease) release(ctx context.Context) {
-	_, _ = l.run(ctx, "release", releaseScript, []string{l.place.lease}, l.owner)
+	l.run(ctx, "release", releaseScript, []string{l.place.lease}, l.owner)
 }
 
-// run runs one of the owner's scripts and returns whether the lease was still
-// ours. One that was lost is counted.
-func (l *lease) run(ctx context.Context, operation string, script *redis.Script, keys []string, args ...any) (kept bool, err error) {
+// run runs one of the owner's scripts and returns whether the lease turned out to
+// be lost, which is counted.
+func (l *lease) run(ctx context.Context, operation string, script *redis.Script, keys []string, args ...any) (lost bool) {
 	s := l.shared
-	err = s.do(ctx, operation, func(ctx context.Context) error {
+	err := s.do(ctx, operation, func(ctx context.Context) error {
 		n, err := script.Run(ctx, s.client, keys, args...).Int()
-		kept = n == 1
+		lost = err == nil && n != 1
 		return err
 	})
 	switch {
 	case err != nil:
-	case kept:
-		s.metrics.RedisOperation(operation, "ok")
-	default:
+	case lost:
 		s.metrics.RedisOperation(operation, "lost")
+	default:
+		s.metrics.RedisOperation(operation, "ok")
 	}
-	return kept, err
+	return lost
 }

@@ -80,7 +80,7 @@ const patient = 5 * time.Second
 func (i *issuer) joinBy(t *testing.T, url string, keys []SealKey, before func(*Shared)) (*Cache, *replica) {
 	t.Helper()
 	m := metrics.New("test")
-	shared, err := NewShared(SharedConfig{URL: upstream.NewSecret(url), Ring: keys, Timeout: patient, Metrics: m, Log: zerolog.Nop()})
+	shared, err := NewShared(SharedConfig{URL: upstream.NewSecret(url), Ring: keys, timeout: patient, Metrics: m, Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,6 +360,15 @@ func answerLate(t *testing.T, redis, script string, late *atomic.Bool) (address 
 	return l.Addr().String()
 }
 
+func mustAcquire(t *testing.T, s *Shared, p place) *lease {
+	t.Helper()
+	a, err := s.acquire(t.Context(), p)
+	if err != nil || a.lease == nil {
+		t.Fatalf("no lease: %v", err)
+	}
+	return a.lease
+}
+
 // TestLateHolderStoresNothing lets the lease run out during the token request.
 func TestLateHolderStoresNothing(t *testing.T) {
 	server := miniredis.RunT(t)
@@ -367,24 +376,17 @@ func TestLateHolderStoresNothing(t *testing.T) {
 	c, _ := i.join(t, "redis://"+server.Addr(), ring("a"))
 	shared := c.config.Shared
 	p := shared.sealer.place(upstream.Fingerprint{}, subject("alice"))
-	a, err := shared.acquire(t.Context(), p)
-	if err != nil || a.lease == nil {
-		t.Fatalf("no lease: %v", err)
-	}
+	a := mustAcquire(t, shared, p)
 	server.FastForward(2 * leaseTime)
-	b, err := shared.acquire(t.Context(), p)
-	if err != nil || b.lease == nil {
-		t.Fatalf("the lease did not end: %v", err)
-	}
-	b.lease.store(t.Context(), someToken(t))
-	a.lease.store(t.Context(), someToken(t))
-	a.lease.release(t.Context())
+	mustAcquire(t, shared, p).store(t.Context(), someToken(t))
+	a.store(t.Context(), someToken(t))
+	a.release(t.Context())
 	got, err := shared.get(t.Context(), p)
 	if err != nil || got.token.IsZero() {
 		t.Fatalf("nothing is shared: %v", err)
 	}
 	late, _ := upstream.NewToken("late", "", time.Now(), time.Now().Add(time.Hour))
-	a.lease.store(t.Context(), late)
+	a.store(t.Context(), late)
 	if got, _ := shared.get(t.Context(), p); got.token.AccessToken() != "canary-token" {
 		t.Errorf("the late holder's token was stored")
 	}
@@ -396,12 +398,9 @@ func TestTokenOfALostLeaseIsShared(t *testing.T) {
 	c, _ := (&issuer{life: time.Hour}).join(t, "redis://"+server.Addr(), ring("a"))
 	shared := c.config.Shared
 	p := shared.sealer.place(upstream.Fingerprint{}, subject("alice"))
-	a, err := shared.acquire(t.Context(), p)
-	if err != nil || a.lease == nil {
-		t.Fatalf("no lease: %v", err)
-	}
+	a := mustAcquire(t, shared, p)
 	server.FastForward(2 * leaseTime)
-	a.lease.store(t.Context(), someToken(t))
+	a.store(t.Context(), someToken(t))
 	if got, err := shared.get(t.Context(), p); err != nil || got.token.AccessToken() != "canary-token" {
 		t.Errorf("it is not shared: %v", err)
 	}

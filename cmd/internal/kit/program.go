@@ -54,9 +54,10 @@ func Binary() string { return filepath.Join(Dir(), "token-sidecar") }
 // Main is a TestMain: it builds the program and runs the tests of m in a process
 // of their own. Tests that fail while the host takes the machine away get another
 // chance. The go command keeps no result of them, since it does not see what they
-// read; so none outlives a change of the program. If plain is set that process is without the race detector: it would see
-// nothing of the sidecar, which is another process, and slow down by several times
-// what makes the requests and answers them. Main returns the exit code.
+// read; so none outlives a change of the program. If plain is set, that process is
+// without the race detector: it would see nothing of the sidecar, which is another
+// process, and slow down by several times what makes the requests and answers
+// them. Main returns the exit code.
 func Main(m *testing.M, plain bool) int {
 	if os.Getenv(dirVariable) != "" {
 		return m.Run() // in that process
