@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -94,24 +93,19 @@ func (s *Shared) acquire(ctx context.Context, p place) (acquired, error) {
 	return a, nil
 }
 
-// keep renews the lease until stop is called. wait blocks until the renewal under
-// way at that time has ended: Redis may take its time over it.
-func (l *lease) keep(ctx context.Context) (stop, wait func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var done sync.WaitGroup
-	done.Go(func() {
-		tick := time.NewTicker(leaseTime / 4)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				l.run(ctx, "renew", renewScript, []string{l.place.lease}, l.owner, leaseTime.Milliseconds())
-			}
+// renew renews the lease again and again until ctx ends, and the renewal under way
+// then: Redis may take its time over it.
+func (l *lease) renew(ctx context.Context) {
+	tick := time.NewTicker(leaseTime / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			l.run(ctx, "renew", renewScript, []string{l.place.lease}, l.owner, leaseTime.Milliseconds())
 		}
-	})
-	return cancel, done.Wait
+	}
 }
 
 // store shares the token and gives the lease back, if it is still ours; else it

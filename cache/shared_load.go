@@ -83,13 +83,21 @@ func (c *Cache) loadShared(ctx context.Context, e *entry, f *flight) (loaded, er
 	return l, err
 }
 
-// fetchLeased makes the token request under the lease.
+// fetchLeased makes the token request under the lease. A renewal under way at its
+// end delays nobody: only what is done afterwards waits for it.
 func (c *Cache) fetchLeased(ctx context.Context, e *entry, lease *lease) (loaded, error) {
-	stop, wait := lease.keep(c.afterwards())
+	renewing, stop := context.WithCancel(c.afterwards())
 	defer stop()
+	renewed := make(chan struct{})
+	if !c.start(func() {
+		defer close(renewed)
+		lease.renew(renewing)
+	}) {
+		close(renewed)
+	}
 	l, err := c.fetch(ctx, e)
 	l.after = func() {
-		wait()
+		<-renewed
 		if err != nil {
 			lease.release(c.afterwards())
 		} else {
