@@ -15,26 +15,33 @@ import (
 // the next request on it would take them for its own answer.
 type targetConn struct {
 	net.Conn
+	peeker  peeker     // of the connection below TLS
 	mu      sync.Mutex // guards reading and closed
 	changed sync.Cond
 	reading bool // the reader has nothing left and waits for the target
 	closed  bool
 }
 
-func newTargetConn(c net.Conn) *targetConn {
+// newTargetConn returns c, whose bytes come by raw: c itself, or what is below TLS.
+func newTargetConn(c, raw net.Conn) *targetConn {
 	t := &targetConn{Conn: c}
 	t.changed.L = &t.mu
+	t.peeker.init(raw)
 	return t
 }
 
 // settle waits until the reader has nothing left or, since something was left,
-// has closed the connection. Neither waits for the target.
-func (c *targetConn) settle() {
+// has closed the connection. Neither waits for the target. It reports whether
+// the connection is good for another request: the reader may not have noticed
+// that it is not.
+func (c *targetConn) settle() bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for !c.reading && !c.closed {
 		c.changed.Wait()
 	}
+	closed := c.closed
+	c.mu.Unlock()
+	return !closed && c.peeker.untouched()
 }
 
 func (c *targetConn) note(reading, closed bool) {
@@ -85,7 +92,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return newTargetConn(c), nil
+	return newTargetConn(c, c), nil
 }
 
 // dialTLS returns a *tls.Conn for HTTP/2, as net/http wants it.
@@ -101,7 +108,7 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 	if c.ConnectionState().NegotiatedProtocol == "h2" {
 		return c, nil
 	}
-	return newTargetConn(c), nil
+	return newTargetConn(c, raw), nil
 }
 
 // handshake makes raw a verified TLS connection, or closes it. Nothing is sent

@@ -76,6 +76,9 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (*http.Response
 	}
 	began := time.Now()
 	res, err := transport.RoundTrip(req)
+	for x.stale && req.Context().Err() == nil {
+		res, err = transport.RoundTrip(req)
+	}
 	if err == nil {
 		x.route.metrics.TargetAnswered(time.Since(began))
 	}

@@ -129,6 +129,7 @@ type exchange struct {
 	upgrade bool           // the request asks for a WebSocket
 	sent    upstream.Token // last
 	lapsed  error          // why there was no other when the token had expired before it was sent
+	stale   bool           // the kept connection at hand was not good; nothing was sent
 	answer  answerBody
 	tunnel  io.Closer // upgraded connection to the target
 

@@ -27,13 +27,30 @@ func (x *exchange) keepBody() error {
 	return nil
 }
 
-// setBody gives req its body for another attempt.
+// setBody gives req its body for an attempt.
 func (x *exchange) setBody(req *http.Request) {
 	if x.body == nil {
+		if req.Body != nil {
+			req.Body = unsent{req.Body, x}
+		}
 		return
 	}
 	req.Body = io.NopCloser(bytes.NewReader(x.body))
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
+}
+
+// unsent is a body that stays open when a stale connection is left, for which
+// nothing of it was read.
+type unsent struct {
+	io.ReadCloser
+	x *exchange
+}
+
+func (u unsent) Close() error {
+	if u.x.stale {
+		return nil
+	}
+	return u.ReadCloser.Close()
 }
 
 // replayable reports whether the request can be sent again as it was.

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"crypto/tls"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -39,6 +41,37 @@ func TestB13_CertificateNotTrusted(t *testing.T) {
 		s.get("/alpha/x").problem(t, 502, "target_unreachable")
 		if at.served.Load() != served {
 			t.Errorf("%s: a request was sent", name)
+		}
+	}
+}
+
+// TestKeptConnectionsOverTLS: what the sidecar looks at before it uses a kept
+// connection lies below TLS. One that is good is used, one that is not is not.
+func TestKeptConnectionsOverTLS(t *testing.T) {
+	target := newTLSTarget(t, 0)
+	target.serve = func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) }
+	s := newSide(t, setup{config: func(c *Config) { c.Roots = target.roots["trusted"] }, upstreams: func(s *side) []upstream.Upstream {
+		return []upstream.Upstream{s.oauth2("alpha", target.url)}
+	}})
+	to := &s.proxy.routes["alpha"].connections
+	to.requests = to.upgrades // HTTP/1 only
+	post := func() string {
+		a := s.send("POST", "/alpha/x", "body")
+		if a.status != 200 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		return a.body
+	}
+	first := post()
+	for range 20 {
+		if now := post(); now != first {
+			t.Fatalf("connection %s was not used again, but %s", first, now)
+		}
+	}
+	for range 20 {
+		target.CloseClientConnections()
+		if now := post(); now == first {
+			t.Fatalf("connection %s lives on", first)
 		}
 	}
 }

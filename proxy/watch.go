@@ -26,13 +26,22 @@ func (x *exchange) watch(req *http.Request) {
 		x.scrub(http.Header(h))
 		return passOn(status, h)
 	}
+	trace.GetConn = func(string) {
+		if x.stale {
+			x.stale, req.URL.Opaque = false, x.path
+		}
+	}
 	trace.GotConn = func(info httptrace.GotConnInfo) {
-		if c, ok := info.Conn.(*targetConn); ok && info.Reused {
-			c.settle()
+		if c, ok := info.Conn.(*targetConn); ok && info.Reused && !c.settle() {
+			x.stale, req.URL.Opaque = true, unwritable
+			return
 		}
 		x.renew(req)
 	}
 }
+
+// unwritable is a path that net/http will not write, so that nothing at all is sent.
+const unwritable = "\x00"
 
 // renew sees to it that the token is good at the moment it is sent. The
 // request may have waited for its connection for longer than the token lived.
@@ -44,7 +53,7 @@ func (x *exchange) renew(req *http.Request) {
 	token, err := x.token(now)
 	if err != nil {
 		x.lapsed = err
-		req.URL.Opaque = "\x00" // net/http will not write it, so nothing is sent
+		req.URL.Opaque = unwritable
 		return
 	}
 	x.authorize(req, token)
