@@ -1,10 +1,8 @@
 package proxy
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -253,76 +251,6 @@ func TestG7_TransportRetry(t *testing.T) {
 		}
 		if len(c.lines) > 0 && len(got[0].header(strings.ToLower(strings.TrimSuffix(c.lines[0], ": 1")))) != 1 {
 			t.Errorf("the key is not passed on: %q", got[0].head)
-		}
-	}
-}
-
-// lateReader notices the end of its connection only when it is told to, as in
-// a process that had no processor when the end came.
-type lateReader struct {
-	*net.TCPConn
-	told chan struct{}
-}
-
-func (c *lateReader) Read(b []byte) (int, error) {
-	n, err := c.TCPConn.Read(b)
-	if err != nil {
-		<-c.told
-	}
-	return n, err
-}
-
-// G7: a kept connection that the target has closed is not used, be it that the
-// request may be sent only once or that its body cannot be read again.
-func TestG7_ClosedKeptConnections(t *testing.T) {
-	chunked := "Transfer-Encoding: chunked"
-	for _, c := range []struct{ method, body, line string }{
-		{"POST", "small", ""}, {"POST", strings.Repeat("x", 100<<10), ""}, {"POST", "5\r\nsmall\r\n0\r\n\r\n", chunked},
-		{"PUT", "small", ""}, {"POST", "", ""}, {"GET", "", ""},
-	} {
-		s := newSide(t, setup{})
-		told := make(chan struct{})
-		s.proxy.routes["alpha"].connections.requests.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			raw, err := new(net.Dialer).DialContext(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			return newTargetConn(&lateReader{raw.(*net.TCPConn), told}, raw), nil
-		}
-		t.Cleanup(func() { close(told) })
-		const kept = 3
-		var all, ended sync.WaitGroup
-		all.Add(kept)
-		ended.Add(kept)
-		s.up.play(func(r *upRequest) bool {
-			r.readBody()
-			all.Done()
-			all.Wait() // at the same time, so each has its connection
-			r.say(ok("hello"))
-			_ = r.Conn.(*net.TCPConn).CloseWrite()
-			ended.Done()
-			return true
-		})
-		var asked sync.WaitGroup
-		for range kept {
-			asked.Go(func() { s.send("POST", "/alpha/x", "body") })
-		}
-		asked.Wait()
-		ended.Wait()
-		s.up.play(nil)
-		conn := dialRaw(t, s.addr)
-		if c.line == "" {
-			c.line = "Content-Length: " + fmt.Sprint(len(c.body))
-		}
-		conn.write(c.method + " /alpha/x HTTP/1.1\r\nHost: localhost\r\n" + c.line + "\r\n\r\n" + c.body)
-		if a := conn.read(c.method); a.status != 200 || a.body != "hello" {
-			t.Errorf("%s %q: %d %s", c.method, c.line, a.status, a.body)
-		}
-		if c.line == chunked {
-			c.body = "small"
-		}
-		if got := s.up.requests(); len(got) != kept+1 || got[kept].body != c.body || !got[kept].bodyOK {
-			t.Errorf("%s %q: %d requests, the last with %d bytes", c.method, c.line, len(got), len(s.up.last().body))
 		}
 	}
 }

@@ -32,7 +32,10 @@ func (x *exchange) watch(req *http.Request) {
 		}
 	}
 	trace.GotConn = func(info httptrace.GotConnInfo) {
-		if c, ok := info.Conn.(*targetConn); ok && info.Reused && !c.settle() {
+		if x.lapsed != nil {
+			return
+		}
+		if c, ok := info.Conn.(*targetConn); ok && info.Reused && !c.wire.settle() {
 			x.stale, req.URL.Opaque = true, unwritable
 			return
 		}

@@ -1,0 +1,79 @@
+package proxy
+
+import (
+	"net"
+	"sync"
+)
+
+// wire is what a targetConn reads from, beneath TLS if there is any. It knows
+// whether its reader has dealt with all that came. net/http gives a connection
+// back before it looks whether bytes are left behind the answer, as behind a
+// 204 with a body; the next request on it would take them for its own answer.
+type wire struct {
+	net.Conn
+	peeker peeker
+	tls    *records // between the wire and TLS; nil without
+	intake intake
+
+	mu      sync.Mutex // guards all below, and what is read without waiting
+	changed sync.Cond
+	waiting bool // the reader has nothing left, and waits for the target
+	closed  bool
+}
+
+func newWire(c net.Conn) *wire {
+	w := &wire{Conn: c}
+	w.changed.L = &w.mu
+	w.peeker.init(c)
+	w.intake.init(w)
+	return w
+}
+
+// settle waits until the reader has nothing left or, since something was left,
+// has closed the connection. Neither waits for the target. It reports whether
+// the connection is good for another request: the target has neither closed it,
+// which the reader may not have noticed, nor sent anything behind the last answer.
+// From one that is not good, nothing more is read.
+func (w *wire) settle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for !w.waiting && !w.closed {
+		w.changed.Wait()
+	}
+	w.closed = w.closed || (w.tls != nil && !w.tls.whole()) || !w.peeker.untouched()
+	return !w.closed
+}
+
+// note is for the reader, or with closed for whoever closes.
+func (w *wire) note(waiting, closed bool) {
+	w.mu.Lock()
+	w.waiting, w.closed = waiting, w.closed || closed
+	w.mu.Unlock()
+	w.changed.Broadcast()
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.intake.read(b)
+	w.mu.Lock()
+	if w.closed {
+		n, err = 0, net.ErrClosed
+	}
+	w.mu.Unlock()
+	if err != nil {
+		w.note(false, true)
+	}
+	return n, err
+}
+
+// readBlindly notes that it waits, although there may be something.
+func (w *wire) readBlindly(b []byte) (int, error) {
+	w.note(true, false)
+	n, err := w.Conn.Read(b)
+	w.note(false, false)
+	return n, err
+}
+
+func (w *wire) Close() error {
+	w.note(false, true)
+	return w.Conn.Close()
+}
