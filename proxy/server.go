@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -14,7 +13,7 @@ import (
 type Server struct {
 	http   http.Server
 	cut    context.CancelFunc // ends the context of every request
-	active sync.WaitGroup     // handlers, those of hijacked connections included
+	active atomic.Int64       // handlers, those of hijacked connections included
 	open   atomic.Int64       // connections, those of hijacked ones excluded
 }
 
@@ -33,7 +32,7 @@ func NewServer(h http.Handler) *Server {
 	s.http = http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.active.Add(1)
-			defer s.active.Done()
+			defer s.active.Add(-1)
 			h.ServeHTTP(w, r)
 		}),
 		BaseContext:                  func(net.Listener) context.Context { return base },
@@ -70,21 +69,26 @@ func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.cut()
 	err := s.http.Shutdown(ctx)
-	done := make(chan struct{})
-	go func() {
-		s.active.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
+	s.wait(ctx)
+	if ctx.Err() == nil {
 		return err
-	case <-ctx.Done():
 	}
 	s.cut()
 	_ = s.http.Close()
-	select {
-	case <-done:
-	case <-time.After(time.Second): // a handler that does not heed its context
-	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	s.wait(last) // a handler may not heed its context
 	return ctx.Err()
+}
+
+// wait waits for the handlers until ctx ends.
+func (s *Server) wait(ctx context.Context) {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for s.active.Load() > 0 && ctx.Err() == nil {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+		}
+	}
 }

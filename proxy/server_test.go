@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -121,5 +122,28 @@ func TestH1_ShutdownDrains(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Errorf("Shutdown: %v", err)
+	}
+}
+
+// TestShutdownAmongRequests ends servers at whose deadline requests begin.
+func TestShutdownAmongRequests(t *testing.T) {
+	for i := range 50 {
+		var running atomic.Int64
+		addr, server := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			running.Add(1)
+			defer running.Add(-1)
+			<-r.Context().Done()
+		}))
+		for range 4 {
+			c := dialRaw(t, addr)
+			go c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		}
+		if i%2 == 0 {
+			eventually(t, "a request", func() bool { return running.Load() > 0 })
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		_ = server.Shutdown(ctx)
+		cancel()
+		eventually(t, "the end of all handlers", func() bool { return running.Load() == 0 })
 	}
 }
