@@ -3,29 +3,25 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"time"
 )
 
 // targetConn is an HTTP/1 connection to a target in the general way.
 type targetConn struct {
+	halfCloser // the wire, or TLS over it
+	wire       *wire
+}
+
+// halfCloser can end one direction, as of an upgraded connection.
+type halfCloser interface {
 	net.Conn
-	wire *wire
+	CloseWrite() error
 }
 
 func (c *targetConn) Close() error {
 	c.wire.note(false, true) // the farewell of TLS may take its time
-	return c.Conn.Close()
-}
-
-// CloseWrite ends one direction of an upgraded connection.
-func (c *targetConn) CloseWrite() error {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	return half.CloseWrite()
+	return c.halfCloser.Close()
 }
 
 // dialer opens connections to targets.

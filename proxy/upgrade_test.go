@@ -3,7 +3,9 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -213,5 +215,32 @@ func TestUpgradesOtherThanWebSocket(t *testing.T) {
 			defer s.up.mu.Unlock()
 			return len(s.up.conns) <= 1 // one idle, of the requests above
 		})
+	}
+}
+
+// TestHalfClosedTunnel: each side of an upgraded connection ends what it sends
+// by itself, and the other side learns of it.
+func TestHalfClosedTunnel(t *testing.T) {
+	s := newSide(t, setup{})
+	heard := make(chan string, 1)
+	s.up.play(func(r *upRequest) bool {
+		r.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		b, err := io.ReadAll(r.br)
+		heard <- string(b) + fmt.Sprint(err)
+		r.say("goodbye")
+		return false
+	})
+	c := dialRaw(t, s.addr)
+	c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	if a := c.read("GET"); a.status != 101 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	c.write("hello")
+	_ = c.Conn.(*net.TCPConn).CloseWrite()
+	if got := <-heard; got != "hello<nil>" {
+		t.Errorf("the target heard %q", got)
+	}
+	if got := c.rest(patience); got != "goodbye" {
+		t.Errorf("the app heard %q", got)
 	}
 }

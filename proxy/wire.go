@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net"
 	"sync"
 )
@@ -76,4 +77,13 @@ func (w *wire) readBlindly(b []byte) (int, error) {
 func (w *wire) Close() error {
 	w.note(false, true)
 	return w.Conn.Close()
+}
+
+// CloseWrite implements [halfCloser].
+func (w *wire) CloseWrite() error {
+	half, ok := w.Conn.(halfCloser)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
 }
