@@ -76,7 +76,10 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (*http.Response
 	}
 	began := time.Now()
 	res, err := transport.RoundTrip(req)
-	for x.stale && req.Context().Err() == nil {
+	for x.stale {
+		if err = req.Context().Err(); err != nil {
+			break
+		}
 		res, err = transport.RoundTrip(req)
 	}
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 )
 
 // wire is what a targetConn reads from, beneath TLS if there is any. It knows
@@ -31,13 +32,19 @@ func newWire(c net.Conn) *wire {
 }
 
 // settle waits until the reader has nothing left or, since something was left,
-// has closed the connection. Neither waits for the target. It reports whether
+// has closed the connection; neither takes long. It reports whether
 // the connection is good for another request: the target has neither closed it,
 // which the reader may not have noticed, nor sent anything behind the last answer.
 // From one that is not good, nothing more is read.
 func (w *wire) settle() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !w.waiting && !w.closed {
+		// The reader may be writing, to a target that does not read: TLS answers a
+		// KeyUpdate (RFC 8446 section 4.6.3).
+		late := time.AfterFunc(time.Second, func() { _ = w.Close() })
+		defer late.Stop()
+	}
 	for !w.waiting && !w.closed {
 		w.changed.Wait()
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // lateReader notices the end of its connection only when it is told to, as in
@@ -19,12 +20,20 @@ import (
 type lateReader struct {
 	*net.TCPConn
 	told chan struct{}
-	late bool // for bytes, too
+	late bool   // for bytes, too
+	gone func() // it is being closed; nil: nobody cares
 }
 
 func (c *lateReader) SyscallConn() (syscall.RawConn, error) {
 	raw, err := c.TCPConn.SyscallConn()
 	return &lateRaw{raw, c}, err
+}
+
+func (c *lateReader) Close() error {
+	if c.gone != nil {
+		c.gone()
+	}
+	return c.TCPConn.Close()
 }
 
 type lateRaw struct {
@@ -49,6 +58,23 @@ func (r *lateRaw) Read(f func(fd uintptr) bool) error {
 	return r.RawConn.Read(f)
 }
 
+// readLate has the general way read from late readers, which nobody tells
+// anything before the test ends. It returns the channel of their wires.
+func (s *side) readLate(gone func()) chan *wire {
+	told, wires := make(chan struct{}), make(chan *wire, 8)
+	s.proxy.routes["alpha"].connections.requests.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		raw, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		w := newWire(&lateReader{raw.(*net.TCPConn), told, false, gone})
+		wires <- w
+		return &targetConn{w, w}, nil
+	}
+	s.t.Cleanup(func() { close(told) })
+	return wires
+}
+
 // G7: a kept connection that the target has closed is not used, be it that the
 // request may be sent only once or that its body cannot be read again.
 func TestG7_ClosedKeptConnections(t *testing.T) {
@@ -58,16 +84,7 @@ func TestG7_ClosedKeptConnections(t *testing.T) {
 		{"PUT", "small", ""}, {"POST", "", ""}, {"GET", "", ""},
 	} {
 		s := newSide(t, setup{})
-		told := make(chan struct{})
-		s.proxy.routes["alpha"].connections.requests.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			raw, err := new(net.Dialer).DialContext(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			w := newWire(&lateReader{raw.(*net.TCPConn), told, false})
-			return &targetConn{w, w}, nil
-		}
-		t.Cleanup(func() { close(told) })
+		s.readLate(nil)
 		const kept = 3
 		var all, ended sync.WaitGroup
 		all.Add(kept)
@@ -125,7 +142,7 @@ func TestWireSettles(t *testing.T) {
 	} {
 		near, far := tcpPair(t)
 		told := make(chan struct{})
-		w := newWire(&lateReader{near, told, true})
+		w := newWire(&lateReader{near, told, true, nil})
 		read := make(chan int)
 		go func() {
 			b := make([]byte, 100)
@@ -150,6 +167,42 @@ func TestWireSettles(t *testing.T) {
 		if n := <-read; (n == 1) != c.good || (n == -1) == c.good {
 			t.Errorf("%s: the reader got %d", name, n)
 		}
+	}
+}
+
+// TestWireSettlesInTime has a reader that neither reads nor closes.
+func TestWireSettlesInTime(t *testing.T) {
+	near, far := tcpPair(t)
+	began := time.Now()
+	if newWire(near).settle() || time.Since(began) > patience/2 {
+		t.Errorf("settled after %v", time.Since(began))
+	}
+	if n, err := far.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Error("the connection stays open")
+	}
+}
+
+// TestCutAtAStaleConnection: what ends the request, not the connection that was
+// left, is what it ends by.
+func TestCutAtAStaleConnection(t *testing.T) {
+	s := newSide(t, setup{})
+	addr, server := serve(t, s.proxy.Handler())
+	wires := s.readLate(server.cut)
+	c := dialRaw(t, addr)
+	const post = "POST /alpha/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
+	c.write(post)
+	c.read("POST")
+	w := <-wires
+	eventually(t, "the reader's return", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.waiting
+	})
+	_ = s.up.last().Conn.(*net.TCPConn).CloseWrite()
+	c.write(post)
+	eventually(t, "a line of the second request", func() bool { return strings.Contains(s.log.String(), `"status":499`) })
+	if n := len(s.up.requests()); n != 1 {
+		t.Errorf("%d requests reached the target", n)
 	}
 }
 
