@@ -19,11 +19,6 @@ type halfCloser interface {
 	CloseWrite() error
 }
 
-func (c *targetConn) Close() error {
-	c.wire.note(false, true) // the farewell of TLS may take its time
-	return c.halfCloser.Close()
-}
-
 // dialer opens connections to targets.
 type dialer struct {
 	net net.Dialer

@@ -76,7 +76,7 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (*http.Response
 	}
 	began := time.Now()
 	res, err := transport.RoundTrip(req)
-	for x.stale {
+	for x.stale { // nothing was sent, and the connection is gone
 		if err = req.Context().Err(); err != nil {
 			break
 		}

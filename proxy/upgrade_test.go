@@ -219,28 +219,49 @@ func TestUpgradesOtherThanWebSocket(t *testing.T) {
 }
 
 // TestHalfClosedTunnel: each side of an upgraded connection ends what it sends
-// by itself, and the other side learns of it.
+// by itself, and still hears the other to its end.
 func TestHalfClosedTunnel(t *testing.T) {
-	s := newSide(t, setup{})
-	heard := make(chan string, 1)
-	s.up.play(func(r *upRequest) bool {
-		r.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		b, err := io.ReadAll(r.br)
-		heard <- string(b) + fmt.Sprint(err)
-		r.say("goodbye")
-		return false
-	})
-	c := dialRaw(t, s.addr)
-	c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-	if a := c.read("GET"); a.status != 101 {
-		t.Fatalf("%d %s", a.status, a.body)
-	}
-	c.write("hello")
-	_ = c.Conn.(*net.TCPConn).CloseWrite()
-	if got := <-heard; got != "hello<nil>" {
-		t.Errorf("the target heard %q", got)
-	}
-	if got := c.rest(patience); got != "goodbye" {
-		t.Errorf("the app heard %q", got)
+	for _, first := range []string{"app", "target"} {
+		s := newSide(t, setup{})
+		heard, ended := make(chan string, 1), make(chan bool)
+		hear := func(r *upRequest) {
+			b, err := io.ReadAll(r.br)
+			heard <- string(b) + fmt.Sprint(err)
+		}
+		s.up.play(func(r *upRequest) bool {
+			r.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			if first == "app" {
+				hear(r)
+			}
+			r.say("goodbye")
+			_ = r.Conn.(*net.TCPConn).CloseWrite()
+			if first == "target" {
+				hear(r)
+			}
+			<-ended
+			return false
+		})
+		c := dialRaw(t, s.addr)
+		c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		if a := c.read("GET"); a.status != 101 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		speak := func() {
+			c.write("hello")
+			_ = c.Conn.(*net.TCPConn).CloseWrite()
+		}
+		if first == "app" {
+			speak()
+		}
+		if got := c.rest(patience / 2); got != "goodbye" {
+			t.Errorf("%s first: the app heard %q", first, got)
+		}
+		if first == "target" {
+			speak()
+		}
+		if got := <-heard; got != "hello<nil>" {
+			t.Errorf("%s first: the target heard %q", first, got)
+		}
+		close(ended)
 	}
 }

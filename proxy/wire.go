@@ -17,7 +17,7 @@ type wire struct {
 	tls    *records // between the wire and TLS; nil without
 	intake intake
 
-	mu      sync.Mutex // guards all below, and what is read without waiting
+	mu      sync.Mutex // guards all below; held over a look at the wire, never over a read
 	changed sync.Cond
 	waiting bool // the reader has nothing left, and waits for the target
 	closed  bool
@@ -32,10 +32,10 @@ func newWire(c net.Conn) *wire {
 }
 
 // settle waits until the reader has nothing left or, since something was left,
-// has closed the connection; neither takes long. It reports whether
-// the connection is good for another request: the target has neither closed it,
-// which the reader may not have noticed, nor sent anything behind the last answer.
-// From one that is not good, nothing more is read.
+// has closed the connection; neither takes long. It reports whether the connection
+// is good for another request: the target has neither closed it, which the reader
+// may not have noticed, nor sent anything behind the last answer. From one that is
+// not good, nothing more is read.
 func (w *wire) settle() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,37 +52,37 @@ func (w *wire) settle() bool {
 	return !w.closed
 }
 
-// note is for the reader, or with closed for whoever closes.
-func (w *wire) note(waiting, closed bool) {
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.intake.read(b)
 	w.mu.Lock()
-	w.waiting, w.closed = waiting, w.closed || closed
+	defer w.mu.Unlock()
+	if w.closed {
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+// note is for the reader. While it waits it has read all that it took, and takes nothing.
+func (w *wire) note(waiting bool) {
+	w.mu.Lock()
+	w.waiting = waiting
 	w.mu.Unlock()
 	w.changed.Broadcast()
 }
 
-func (w *wire) Read(b []byte) (int, error) {
-	n, err := w.intake.read(b)
-	w.mu.Lock()
-	if w.closed {
-		n, err = 0, net.ErrClosed
-	}
-	w.mu.Unlock()
-	if err != nil {
-		w.note(false, true)
-	}
-	return n, err
-}
-
 // readBlindly notes that it waits, although there may be something.
 func (w *wire) readBlindly(b []byte) (int, error) {
-	w.note(true, false)
-	n, err := w.Conn.Read(b)
-	w.note(false, false)
-	return n, err
+	w.note(true)
+	defer w.note(false)
+	return w.Conn.Read(b)
 }
 
+// Close may be called by anybody.
 func (w *wire) Close() error {
-	w.note(false, true)
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.changed.Broadcast()
 	return w.Conn.Close()
 }
 

@@ -170,14 +170,70 @@ func TestWireSettles(t *testing.T) {
 	}
 }
 
+// slowReader has taken what came, but not yet returned with it.
+type slowReader struct {
+	*net.TCPConn
+	taken, told chan struct{}
+}
+
+func (c *slowReader) SyscallConn() (syscall.RawConn, error) {
+	raw, err := c.TCPConn.SyscallConn()
+	return &slowRaw{raw, c}, err
+}
+
+type slowRaw struct {
+	syscall.RawConn
+	conn *slowReader
+}
+
+func (r *slowRaw) Read(f func(fd uintptr) bool) error {
+	return r.RawConn.Read(func(fd uintptr) bool {
+		if !f(fd) {
+			return false
+		}
+		close(r.conn.taken)
+		<-r.conn.told
+		return true
+	})
+}
+
+// TestWireSettlesAfterItsReader: bytes that the reader has taken are no more to
+// be seen at the connection, but make it no good.
+func TestWireSettlesAfterItsReader(t *testing.T) {
+	near, far := tcpPair(t)
+	slow := &slowReader{near, make(chan struct{}), make(chan struct{})}
+	w := newWire(slow)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		_, _ = w.Read(make([]byte, 100))
+		_ = w.Close() // as net/http does
+	})
+	w.settle()
+	_, _ = far.Write([]byte("HTTP/1.1 408 X\r\n\r\n"))
+	<-slow.taken
+	settled := make(chan bool)
+	go func() { settled <- w.settle() }()
+	select {
+	case <-settled:
+		t.Error("settled while the reader was at it")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(slow.told)
+	if !t.Failed() && <-settled {
+		t.Error("taken for good")
+	}
+	reader.Wait()
+}
+
 // TestWireSettlesInTime has a reader that neither reads nor closes.
 func TestWireSettlesInTime(t *testing.T) {
 	near, far := tcpPair(t)
+	_ = far.SetReadDeadline(time.Now().Add(patience))
 	began := time.Now()
 	if newWire(near).settle() || time.Since(began) > patience/2 {
 		t.Errorf("settled after %v", time.Since(began))
 	}
-	if n, err := far.Read(make([]byte, 1)); n != 0 || err == nil {
+	if n, err := far.Read(make([]byte, 1)); n != 0 || err == nil || timedOut(err) {
 		t.Error("the connection stays open")
 	}
 }

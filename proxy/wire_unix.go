@@ -39,27 +39,24 @@ func (p *peeker) untouched() bool {
 	return p.raw.Control(p.look) == nil && p.quiet // not Read: somebody may be reading
 }
 
-// intake reads from a wire and notes that it waits in the moment in which there
-// is nothing to be read.
+// intake reads from a wire, and notes that it waits when there was nothing to read.
 type intake struct {
 	wire *wire
-	raw  syscall.RawConn
 	take func(fd uintptr) bool
 	into []byte
 	n    int
 	err  error
 }
 
-func (i *intake) init(w *wire) {
-	i.wire, i.raw, i.take = w, w.peeker.raw, i.tryRead
-}
+func (i *intake) init(w *wire) { i.wire, i.take = w, i.tryRead }
 
 func (i *intake) read(b []byte) (int, error) {
-	if i.raw == nil || len(b) == 0 {
+	raw := i.wire.peeker.raw
+	if raw == nil || len(b) == 0 {
 		return i.wire.readBlindly(b)
 	}
 	i.into = b
-	err := i.raw.Read(i.take)
+	err := raw.Read(i.take)
 	i.into = nil
 	if err != nil {
 		return 0, err
@@ -69,24 +66,20 @@ func (i *intake) read(b []byte) (int, error) {
 
 // tryRead reports false if it has to be called again when there is something.
 func (i *intake) tryRead(fd uintptr) bool {
-	w := i.wire
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	i.wire.note(false)
 	for {
 		i.n, i.err = syscall.Read(int(fd), i.into)
 		switch {
 		case i.err == syscall.EINTR:
 			continue
 		case i.err == syscall.EAGAIN || i.err == syscall.EWOULDBLOCK:
-			w.waiting = true
-			w.changed.Broadcast()
+			i.wire.note(true)
 			return false
 		case i.err != nil:
 			i.n, i.err = 0, os.NewSyscallError("read", i.err)
 		case i.n == 0:
 			i.err = io.EOF
 		}
-		w.waiting = false
 		return true
 	}
 }
