@@ -147,3 +147,29 @@ func TestShutdownAmongRequests(t *testing.T) {
 		eventually(t, "the end of all handlers", func() bool { return running.Load() == 0 })
 	}
 }
+
+// TestShutdownCutsAtItsDeadline waits for the handlers it cuts, and closes the
+// connections on which no request came.
+func TestShutdownCutsAtItsDeadline(t *testing.T) {
+	var ended atomic.Bool
+	began := make(chan bool)
+	addr, server := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(began)
+		<-r.Context().Done()
+		time.Sleep(50 * time.Millisecond)
+		ended.Store(true)
+	}))
+	silent, c := dialRaw(t, addr), dialRaw(t, addr)
+	c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	<-began
+	eventually(t, "both connections", func() bool { return server.open.Load() == 2 })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != context.DeadlineExceeded || !ended.Load() {
+		t.Errorf("%v, the handler has ended: %t", err, ended.Load())
+	}
+	_ = silent.SetReadDeadline(time.Now().Add(server.http.ReadHeaderTimeout / 2))
+	if _, err := silent.Read(make([]byte, 1)); timedOut(err) {
+		t.Error("a connection without a request is left open")
+	}
+}
