@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // The bench runs itself again for its child processes: under test that is the
@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(kit.Main(m, false))
+	os.Exit(testkit.Main(m, false))
 }
 
 // One short round of everything, to keep the bench working.

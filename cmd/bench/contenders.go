@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -38,7 +38,7 @@ func newBench(ctx context.Context) (*bench, error) {
 		short:  upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Lifetime: time.Second})}
 	b.targets, err = startTargets(dir)
 	if err == nil {
-		err = kit.Build(ctx, b.sidecar, "")
+		err = testkit.Build(ctx, b.sidecar, "")
 	}
 	if err != nil {
 		b.close()

@@ -15,11 +15,11 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(kit.Main(m, false)) }
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m, false)) }
 
 func TestOnceFindsAllRowsRight(t *testing.T) {
 	var out, logged bytes.Buffer
@@ -148,7 +148,7 @@ func started(t *testing.T, life lives) *demo {
 }
 
 // output collects what the demo prints while it runs.
-type output struct{ kit.Output }
+type output struct{ testkit.Output }
 
 // await blocks until what was printed is as told.
 func (o *output) await(t *testing.T, told func(string) bool) string {
@@ -226,7 +226,7 @@ func paste(t *testing.T, line string) []byte {
 func TestWatchKeepsTheOrder(t *testing.T) {
 	d := started(t, lives{others: time.Hour, ledger: time.Hour})
 	var times []time.Time
-	kit.Eventually(t, "all tokens that need no subject are there", func() error {
+	testkit.Eventually(t, "all tokens that need no subject are there", func() error {
 		times = nil
 		for _, name := range upstreams {
 			log := d.providers.of(name).TokenRequestLog()

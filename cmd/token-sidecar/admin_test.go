@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -24,7 +24,7 @@ func (p *process) rawAsk(listener, request string) answer {
 		p.t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(kit.Patience))
+	_ = conn.SetDeadline(time.Now().Add(testkit.Patience))
 	if _, err := io.WriteString(conn, request); err != nil {
 		return answer{err: err}
 	}
@@ -184,7 +184,7 @@ func TestJ10_SlowAdminClients(t *testing.T) {
 		t.Errorf("livez: %v, %v", a, err)
 	}
 	for i, conn := range slow {
-		_ = conn.SetReadDeadline(time.Now().Add(kit.Patience))
+		_ = conn.SetReadDeadline(time.Now().Add(testkit.Patience))
 		if _, err := io.Copy(io.Discard, conn); err != nil && strings.Contains(err.Error(), "timeout") {
 			t.Fatalf("slow client %d is still connected", i)
 		}

@@ -10,14 +10,14 @@ import (
 	"syscall"
 	"testing"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
 func TestVersionAndHelp(t *testing.T) {
 	t.Parallel()
 	stdout, stderr, code := run(t, nil, "version")
-	if want := "token-sidecar " + kit.Version + " " + runtime.Version() + "\n"; code != 0 || stdout != want || stderr != "" {
+	if want := "token-sidecar " + testkit.Version + " " + runtime.Version() + "\n"; code != 0 || stdout != want || stderr != "" {
 		t.Errorf("version: code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
 	}
 	stdout, stderr, code = run(t, nil, "--help")
@@ -93,7 +93,7 @@ func TestHealthcheckWhileDraining(t *testing.T) {
 	environ := books.environ("SIDECAR_ADMIN_LISTEN="+freeAddress(t), "SIDECAR_DRAIN_DELAY=2s")
 	p := start(t, &books.secrets, environ...)
 	p.signal(syscall.SIGINT)
-	kit.Eventually(t, "not ready", func() error {
+	testkit.Eventually(t, "not ready", func() error {
 		if _, _, code := run(t, environ, "healthcheck", "ready"); code != 1 {
 			return fmt.Errorf("code %d", code)
 		}

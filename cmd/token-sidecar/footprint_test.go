@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -34,7 +34,7 @@ func memoryKiB(t *testing.T, pid int, field string) int {
 }
 
 func TestFootprint(t *testing.T) {
-	info, err := os.Stat(kit.Binary())
+	info, err := os.Stat(testkit.Binary())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,9 +87,9 @@ func timeToFirstAnswer(t *testing.T, books *provider) time.Duration {
 	t.Helper()
 	data := freeAddress(t)
 	began := time.Now()
-	p := launch(t, &books.secrets, exec.Command(kit.Binary()), books.environ("SIDECAR_LISTEN="+data, "SIDECAR_LOG_LEVEL=info")...)
+	p := launch(t, &books.secrets, exec.Command(testkit.Binary()), books.environ("SIDECAR_LISTEN="+data, "SIDECAR_LOG_LEVEL=info")...)
 	p.addrs["data"] = data
-	for time.Since(began) < kit.Patience {
+	for time.Since(began) < testkit.Patience {
 		if a, err := p.get("/books/item"); err == nil {
 			took := time.Since(began)
 			if a.status != http.StatusOK {

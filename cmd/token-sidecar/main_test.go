@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
-func TestMain(m *testing.M) { os.Exit(kit.Main(m, false)) }
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m, false)) }

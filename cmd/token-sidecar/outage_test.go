@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -33,7 +33,7 @@ func TestH5_StartDuringOutage(t *testing.T) {
 		t.Errorf("%d token requests within a second of outage", n)
 	}
 	books.SetTokenFault(nil)
-	kit.Eventually(t, "it heals", func() error {
+	testkit.Eventually(t, "it heals", func() error {
 		if a, err := p.get("/books/item"); err != nil || a.status != 200 {
 			return fmt.Errorf("status %d, error %v", a.status, err)
 		}

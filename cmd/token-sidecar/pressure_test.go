@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -40,14 +40,14 @@ func TestStderrThatIsReadAgain(t *testing.T) {
 	p.overflowLog()
 	var reading sync.WaitGroup
 	reading.Go(func() { _, _ = io.Copy(p.stderr, r) })
-	kit.Eventually(t, "lost lines are counted", func() error {
+	testkit.Eventually(t, "lost lines are counted", func() error {
 		if n := p.metric("token_sidecar_log_lines_dropped_total"); n == 0 {
 			return errors.New("none is")
 		}
 		return nil
 	})
 	p.signal(syscall.SIGTERM)
-	if code := p.AwaitExit(t, kit.Patience); code != 0 {
+	if code := p.AwaitExit(t, testkit.Patience); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	reading.Wait()
@@ -65,7 +65,7 @@ func startOnPipe(t *testing.T, books *provider) (*process, *os.File) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
-	p := prepare(t, &books.secrets, exec.Command(kit.Binary()), books.environ()...)
+	p := prepare(t, &books.secrets, exec.Command(testkit.Binary()), books.environ()...)
 	p.cmd.Stderr = w
 	p.run()
 	_ = w.Close()
@@ -76,7 +76,7 @@ func startOnPipe(t *testing.T, books *provider) (*process, *os.File) {
 			t.Fatalf("stderr ended: %v, it said %s", err, p.stderr)
 		}
 		_, _ = p.stderr.Write(buf[:n])
-		if p.addrs, err = kit.Listeners(p.stderr.String()); err == nil {
+		if p.addrs, err = testkit.Listeners(p.stderr.String()); err == nil {
 			return p, r
 		}
 	}
@@ -109,7 +109,7 @@ func (p *process) overflowLog() {
 func TestJ4_FileDescriptorsRunOut(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
-	p := launch(t, &books.secrets, exec.Command("/bin/sh", "-c", "ulimit -n 256 && exec "+kit.Binary()), books.environ()...)
+	p := launch(t, &books.secrets, exec.Command("/bin/sh", "-c", "ulimit -n 256 && exec "+testkit.Binary()), books.environ()...)
 	p.addrs = p.AwaitReady(t, p.stderr)
 	p.mustGet(200, "/books/first")
 	var clients []net.Conn
@@ -140,7 +140,7 @@ func TestJ4_FileDescriptorsRunOut(t *testing.T) {
 	}
 	clients = nil
 	p.client.CloseIdleConnections()
-	kit.Eventually(t, "requests are served again", func() error { return p.expectOK("/books/after") })
+	testkit.Eventually(t, "requests are served again", func() error { return p.expectOK("/books/after") })
 	if a, err := p.admin("/readyz"); err != nil || a.status != 200 {
 		t.Errorf("readyz afterwards: %d, %v", a.status, err)
 	}

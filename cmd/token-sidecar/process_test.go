@@ -13,17 +13,17 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // process is one running sidecar. It is killed when its test ends, and all it
 // said is searched for secrets.
 type process struct {
-	*kit.Process
+	*testkit.Process
 	t      *testing.T
 	cmd    *exec.Cmd
-	stdout *kit.Output
-	stderr *kit.Output
+	stdout *testkit.Output
+	stderr *testkit.Output
 	client *http.Client
 	addrs  map[string]string // by listener
 	secret *secrets
@@ -34,7 +34,7 @@ type process struct {
 // otherwise. secret may be nil.
 func start(t *testing.T, secret *secrets, environ ...string) *process {
 	t.Helper()
-	p := launch(t, secret, exec.Command(kit.Binary()), environ...)
+	p := launch(t, secret, exec.Command(testkit.Binary()), environ...)
 	p.addrs = p.AwaitReady(t, p.stderr)
 	return p
 }
@@ -59,9 +59,9 @@ func prepare(t *testing.T, secret *secrets, command *exec.Cmd, environ ...string
 		"SIDECAR_LISTEN=127.0.0.1:0", "SIDECAR_ADMIN_LISTEN=127.0.0.1:0", "SIDECAR_LOG_LEVEL=trace",
 	}, environ...)
 	return &process{
-		t: t, cmd: command, stdout: &kit.Output{}, stderr: &kit.Output{}, secret: secret,
+		t: t, cmd: command, stdout: &testkit.Output{}, stderr: &testkit.Output{}, secret: secret,
 		addrs: map[string]string{},
-		client: &http.Client{Timeout: kit.Patience, Transport: &http.Transport{
+		client: &http.Client{Timeout: testkit.Patience, Transport: &http.Transport{
 			MaxIdleConnsPerHost: 256, DisableCompression: true,
 		}},
 	}
@@ -70,7 +70,7 @@ func prepare(t *testing.T, secret *secrets, command *exec.Cmd, environ ...string
 func (p *process) run() {
 	p.t.Helper()
 	var err error
-	if p.Process, err = kit.Start(p.cmd); err != nil {
+	if p.Process, err = testkit.Start(p.cmd); err != nil {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(func() {
@@ -152,11 +152,11 @@ func (p *process) scrape() {
 // run runs the program to its end and returns what it wrote and its exit code.
 func run(t *testing.T, environ []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	cmd := exec.Command(kit.Binary(), args...)
+	cmd := exec.Command(testkit.Binary(), args...)
 	cmd.Env = append([]string{"PATH=/nowhere"}, environ...)
 	var out, faults bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &faults
-	timer := time.AfterFunc(kit.Patience, func() { _ = cmd.Process.Signal(os.Kill) })
+	timer := time.AfterFunc(testkit.Patience, func() { _ = cmd.Process.Signal(os.Kill) })
 	defer timer.Stop()
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {

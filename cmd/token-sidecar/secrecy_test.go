@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -33,7 +33,7 @@ func TestI3_DumpHoldsNoSecret(t *testing.T) {
 	for range 3 {
 		go func() { _, _ = p.get("/humanapi/v1/hang?q=c4nary-query", "X-Token-Subject", subject) }()
 	}
-	kit.Eventually(t, "a request hangs at the target", func() error {
+	testkit.Eventually(t, "a request hangs at the target", func() error {
 		if n := human.APIRequests(); n < 3 {
 			return fmt.Errorf("%d came", n)
 		}
@@ -41,7 +41,7 @@ func TestI3_DumpHoldsNoSecret(t *testing.T) {
 	})
 	human.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer { return &upstreamtest.Answer{Hang: true} })
 	go func() { _, _ = p.get("/humanapi/v1/wait", "X-Token-Subject", subject+"-2") }()
-	kit.Eventually(t, "a token request hangs", func() error {
+	testkit.Eventually(t, "a token request hangs", func() error {
 		if n := human.TokenRequests(); n < 2 {
 			return fmt.Errorf("%d came", n)
 		}
@@ -52,7 +52,7 @@ func TestI3_DumpHoldsNoSecret(t *testing.T) {
 		t.Fatalf("%d secrets are known, the token is not among them", n)
 	}
 	p.signal(syscall.SIGQUIT)
-	_ = p.AwaitExit(t, kit.Patience)
+	_ = p.AwaitExit(t, testkit.Patience)
 	if dump := p.stderr.String(); strings.Count(dump, "goroutine ") < 5 || !strings.Contains(dump, "RoundTrip") {
 		t.Errorf("no dump of the goroutines came: %s", tail(dump, 500))
 	}
@@ -98,7 +98,7 @@ func TestI1_FailuresTellNoSecret(t *testing.T) {
 		{Status: 500, Body: foreign.Body}, {Status: 200, Body: "<html>c4nary-foreign-text"}, {Reset: true}, foreign,
 	} {
 		books.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer { return fault })
-		kit.Eventually(t, "the token is refused", func() error {
+		testkit.Eventually(t, "the token is refused", func() error {
 			a, err := p.get("/books/item")
 			if err != nil || a.status < 500 {
 				return fmt.Errorf("status %d, error %v", a.status, err)
@@ -144,7 +144,7 @@ func TestF8_H7_RotatedSecretHeals(t *testing.T) {
 	}
 	began := time.Now()
 	put(clientSecret)
-	kit.Eventually(t, "the new secret is in use", func() error {
+	testkit.Eventually(t, "the new secret is in use", func() error {
 		if a, err := p.get("/books/item"); err != nil || a.status != 200 {
 			return fmt.Errorf("status %d, error %v", a.status, err)
 		}
@@ -182,7 +182,7 @@ func TestB7_ProxyEnvironmentIsIgnored(t *testing.T) {
 func TestI10_Unprivileged(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
-	cmd := exec.Command(kit.Binary())
+	cmd := exec.Command(testkit.Binary())
 	cmd.Dir = "/"
 	if os.Getuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
@@ -191,7 +191,7 @@ func TestI10_Unprivileged(t *testing.T) {
 	p.addrs = p.AwaitReady(t, p.stderr)
 	p.mustGet(200, "/books/item")
 	p.signal(syscall.SIGTERM)
-	if code := p.AwaitExit(t, kit.Patience); code != 0 {
+	if code := p.AwaitExit(t, testkit.Patience); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }

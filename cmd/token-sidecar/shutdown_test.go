@@ -12,14 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
 // awaitRequests waits until the target of books has got n requests.
 func awaitRequests(t *testing.T, books *provider, n int) {
 	t.Helper()
-	kit.Eventually(t, fmt.Sprintf("%d requests at the target", n), func() error {
+	testkit.Eventually(t, fmt.Sprintf("%d requests at the target", n), func() error {
 		if got := books.APIRequests(); got < n {
 			return fmt.Errorf("%d came", got)
 		}
@@ -142,7 +142,7 @@ func TestDrainDelayKeepsServing(t *testing.T) {
 	}
 	began := time.Now()
 	p.signal(syscall.SIGTERM)
-	kit.Eventually(t, "readyz says 503", func() error {
+	testkit.Eventually(t, "readyz says 503", func() error {
 		if a, err := p.admin("/readyz"); err != nil || a.status != 503 {
 			return fmt.Errorf("%d, error %v", a.status, err)
 		}
@@ -205,7 +205,7 @@ func TestH9_EndDuringTokenRequest(t *testing.T) {
 
 func awaitTokenRequests(t *testing.T, books *provider, n int) {
 	t.Helper()
-	kit.Eventually(t, fmt.Sprintf("%d token requests", n), func() error {
+	testkit.Eventually(t, fmt.Sprintf("%d token requests", n), func() error {
 		if got := books.TokenRequests(); got < n {
 			return fmt.Errorf("%d came", got)
 		}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // minimalACL is all that the program's user needs, besides its password.
@@ -117,11 +117,11 @@ func TestSentinelACL(t *testing.T) {
 		}
 		return nil
 	}
-	kit.Eventually(t, "the replicas share", shares)
+	testkit.Eventually(t, "the replicas share", shares)
 	old := s.master()
 	old.Kill()
 	s.failOver(old)
-	kit.Eventually(t, "the replicas share through the new master", shares)
+	testkit.Eventually(t, "the replicas share through the new master", shares)
 	checkNotRefused(t, s.watch)
 }
 
@@ -144,7 +144,7 @@ func useAll(t *testing.T, url, mode string) {
 	f := newFleet(t, p, "SIDECAR_REDIS_URL="+url, "SIDECAR_REDIS_MODE="+mode)
 	replicas := f.replicas(2)
 	operations := map[string]bool{"get": false, "acquire": false, "renew": false, "store": false, "release": false}
-	kit.Eventually(t, "every operation is made", func() error {
+	testkit.Eventually(t, "every operation is made", func() error {
 		for i := range 6 {
 			subject := fmt.Sprint("subject-", i)
 			for _, a := range burst(replicas, 1, subject) {

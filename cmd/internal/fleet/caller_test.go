@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // answer is what an app got for one request.
@@ -59,7 +59,7 @@ func (c *callers) take() (*caller, error) {
 		return conn, nil
 	}
 	c.mu.Unlock()
-	conn, err := net.DialTimeout("tcp", c.addr, kit.Patience)
+	conn, err := net.DialTimeout("tcp", c.addr, testkit.Patience)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (r *replica) get(path, subject string) answer {
 	head += sentHeader + ": " + strconv.FormatInt(a.sent.UnixNano(), 10) + "\r\n"
 	conn, err := r.callers.take()
 	if err == nil {
-		_ = conn.SetDeadline(time.Now().Add(2 * kit.Patience))
+		_ = conn.SetDeadline(time.Now().Add(2 * testkit.Patience))
 		if _, err = io.WriteString(conn, head+"\r\n"); err == nil {
 			err = a.read(conn.in)
 		}

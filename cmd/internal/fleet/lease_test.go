@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // leaseTime is how long the program's lease outlives a holder that died.
@@ -84,7 +84,7 @@ func TestE4_DeadHolderIsReplaced(t *testing.T) {
 // awaitHolder waits for one of the replicas to take a lease and returns which.
 func awaitHolder(t *testing.T, replicas []*replica) (holder int) {
 	t.Helper()
-	kit.Eventually(t, "a replica takes the lease", func() error {
+	testkit.Eventually(t, "a replica takes the lease", func() error {
 		for i, r := range replicas {
 			if r.scrape(t).sum("redis_operations_total", `operation="lease"`, `outcome="ok"`) > 0 {
 				holder = i
@@ -125,7 +125,7 @@ func TestFreshTokensCostRedisNothing(t *testing.T) {
 // awaitQuiet waits until nobody but the test sends commands.
 func awaitQuiet(t *testing.T, server *redisServer) {
 	t.Helper()
-	kit.Eventually(t, "the replicas leave Redis alone", func() error {
+	testkit.Eventually(t, "the replicas leave Redis alone", func() error {
 		before := server.commands()
 		time.Sleep(200 * time.Millisecond)
 		if n := server.commands() - before - 1; n != 0 {

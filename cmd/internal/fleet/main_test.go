@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
-func TestMain(m *testing.M) { os.Exit(kit.Main(m, true)) }
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m, true)) }
 
 // soak returns the second duration if the long tests are asked for.
 func soak(ordinary, long time.Duration) time.Duration {

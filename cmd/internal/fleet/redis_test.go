@@ -6,18 +6,18 @@ import (
 	"strings"
 	"testing"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // redisServer is a real redis-server that belongs to a test.
 type redisServer struct {
-	*kit.Redis
+	*testkit.Redis
 	t *testing.T
 }
 
 func newRedis(t *testing.T, args ...string) *redisServer {
 	t.Helper()
-	return &redisServer{kit.NewRedis(t, append([]string{"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"}, args...)...), t}
+	return &redisServer{testkit.NewRedis(t, append([]string{"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"}, args...)...), t}
 }
 
 // startRedis runs a server until the test ends.
@@ -38,7 +38,7 @@ func (s *redisServer) start() {
 // do runs a command of the test's own and fails the test if that fails.
 func (s *redisServer) do(args ...any) {
 	s.t.Helper()
-	ctx, cancel := contextFor(s.t, kit.Patience)
+	ctx, cancel := contextFor(s.t, testkit.Patience)
 	defer cancel()
 	if err := s.Client.Do(ctx, args...).Err(); err != nil {
 		s.t.Errorf("redis %v: %v", args[0], err)
@@ -70,7 +70,7 @@ func (s *redisServer) nameOf(do func()) (name string) {
 	s.t.Helper()
 	before := s.names()
 	do()
-	kit.Eventually(s.t, "a value is stored", func() error {
+	testkit.Eventually(s.t, "a value is stored", func() error {
 		for name = range s.names() {
 			if !before[name] {
 				return nil

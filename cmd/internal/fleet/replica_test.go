@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 const (
@@ -49,9 +49,9 @@ func ring(ids ...string) string {
 
 // replica is one running sidecar. It is killed when its test ends.
 type replica struct {
-	*kit.Process
+	*testkit.Process
 	t           *testing.T
-	stderr      *kit.Output
+	stderr      *testkit.Output
 	data, admin string // addresses
 	callers     *callers
 }
@@ -90,13 +90,13 @@ func (f *fleet) start(environ ...string) *replica {
 
 func (f *fleet) launch(environ ...string) *replica {
 	f.t.Helper()
-	cmd := exec.Command(kit.Binary())
+	cmd := exec.Command(testkit.Binary())
 	// Of two settings of a variable, exec passes the last on.
 	cmd.Env = append(append([]string{}, f.environ...), environ...)
-	r := &replica{t: f.t, stderr: &kit.Output{}}
+	r := &replica{t: f.t, stderr: &testkit.Output{}}
 	cmd.Stdout, cmd.Stderr = r.stderr, r.stderr
 	var err error
-	if r.Process, err = kit.Start(cmd); err != nil {
+	if r.Process, err = testkit.Start(cmd); err != nil {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() {
@@ -130,7 +130,7 @@ func (r *replica) stop() {
 	if err := r.Signal(syscall.SIGTERM); err != nil {
 		r.t.Error(err)
 	}
-	r.AwaitExit(r.t, kit.Patience)
+	r.AwaitExit(r.t, testkit.Patience)
 	r.callers.close()
 }
 

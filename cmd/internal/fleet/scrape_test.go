@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // series is what a replica's /metrics said: values by name and labels.
@@ -30,7 +30,7 @@ func (r *replica) scrape(t *testing.T) series {
 // show returns a page of the admin listener.
 func (r *replica) show(t *testing.T, path string) string {
 	t.Helper()
-	client := http.Client{Timeout: kit.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: testkit.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Get("http://" + r.admin + path)
 	if err != nil {
 		t.Fatal(err)

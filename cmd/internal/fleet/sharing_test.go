@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // What TestRefreshesAreShared puts the fleet to: every replica uses every
@@ -177,7 +177,7 @@ func TestRefreshesAreShared(t *testing.T) {
 	l := startLoad(t, replicas)
 	time.Sleep(2 * shortLife) // the warm-up: every replica has met every subject
 	waitedBefore, longBefore := waits(t, replicas)
-	pulse := kit.NewPulse(t)
+	pulse := testkit.NewPulse(t)
 	began := time.Now()
 	time.Sleep(soak(20*time.Second, 60*time.Second))
 	ended, stood := time.Now(), pulse.Worst()

@@ -11,7 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // sentinels are a master, two replicas of it, and three sentinels that watch.
@@ -43,7 +43,7 @@ func startSentinels(t *testing.T, args ...string) *sentinels {
 		w.start()
 		s.watch = append(s.watch, w)
 	}
-	kit.Eventually(t, "the sentinels know each other and the replicas", func() error {
+	testkit.Eventually(t, "the sentinels know each other and the replicas", func() error {
 		for _, w := range s.watch {
 			info := w.Client.Info(t.Context(), "sentinel").Val()
 			if !strings.Contains(info, "slaves=2,sentinels=3") {
@@ -62,7 +62,7 @@ func (s *sentinels) url() string {
 // master returns the server that the sentinels name.
 func (s *sentinels) master() *redisServer {
 	s.t.Helper()
-	ctx, cancel := contextFor(s.t, kit.Patience)
+	ctx, cancel := contextFor(s.t, testkit.Patience)
 	defer cancel()
 	named := s.watch[0].Client.Do(ctx, "sentinel", "get-master-addr-by-name", masterName).Val()
 	for _, server := range s.servers {
@@ -77,7 +77,7 @@ func (s *sentinels) master() *redisServer {
 // failOver waits until another server than old is the master.
 func (s *sentinels) failOver(old *redisServer) {
 	s.t.Helper()
-	kit.Eventually(s.t, "the sentinels name another master", func() error {
+	testkit.Eventually(s.t, "the sentinels name another master", func() error {
 		m := s.master()
 		if m == old || !strings.Contains(m.Client.Info(s.t.Context(), "replication").Val(), "role:master") {
 			return errors.New("not yet")
@@ -91,7 +91,7 @@ func startCluster(t *testing.T, args ...string) []*redisServer {
 	t.Helper()
 	var nodes []*redisServer
 	for range 6 {
-		nodes = append(nodes, startRedis(t, append(args, "--cluster-enabled", "yes", "--cluster-port", kit.FreePort(t),
+		nodes = append(nodes, startRedis(t, append(args, "--cluster-enabled", "yes", "--cluster-port", testkit.FreePort(t),
 			"--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0")...))
 	}
 	for i, n := range nodes[:3] {
@@ -106,11 +106,11 @@ func startCluster(t *testing.T, args ...string) []*redisServer {
 		ids[i] = ids[i][strings.LastIndexByte(ids[i], ' ')+1:]
 	}
 	for i, n := range nodes[3:] {
-		kit.Eventually(t, "the nodes know each other", func() error {
+		testkit.Eventually(t, "the nodes know each other", func() error {
 			return n.Client.Do(t.Context(), "cluster", "replicate", ids[i]).Err()
 		})
 	}
-	kit.Eventually(t, "the cluster is complete", func() error {
+	testkit.Eventually(t, "the cluster is complete", func() error {
 		for _, n := range nodes {
 			if err := complete(t, n.Client); err != nil {
 				return err
@@ -144,7 +144,7 @@ func complete(t *testing.T, node *redis.Client) error {
 // awaitClusterWithout waits until the nodes that live serve all slots without dead.
 func awaitClusterWithout(t *testing.T, dead *redisServer, nodes []*redisServer) {
 	t.Helper()
-	kit.Eventually(t, "a replica takes over", func() error {
+	testkit.Eventually(t, "a replica takes over", func() error {
 		for _, n := range nodes {
 			if n == dead {
 				continue

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // forgery is one way to put something in the place of a shared token that no
@@ -43,7 +43,7 @@ func TestD4_D6_ForgedValuesAreReplaced(t *testing.T) {
 		if n := invalid(t, second) - before; n == 0 {
 			t.Errorf("%s: not counted", forged.name)
 		}
-		kit.Eventually(t, forged.name+" is replaced", func() error {
+		testkit.Eventually(t, forged.name+" is replaced", func() error {
 			if server.Client.Dump(t.Context(), places[forged.name]).Val() == spoilt[forged.name] {
 				return fmt.Errorf("it is still there")
 			}

@@ -11,7 +11,7 @@ import (
 
 	"token-sidecar/upstream/upstreamtest"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // fault is what a server does in place of its work. The nil fault is none.
@@ -49,7 +49,7 @@ func (f *fault) failToken(w http.ResponseWriter, r *http.Request, whose, token s
 		w.WriteHeader(http.StatusInternalServerError)
 		_, _ = fmt.Fprintf(w, `{"error":%q,"error_description":%q}`, canaryForeign, quote)
 	case "hang":
-		pause(r, kit.Patience)
+		pause(r, testkit.Patience)
 	case "wrong type":
 		_, _ = fmt.Fprintf(w, `{"access_token":"bad-%s","token_type":"mac","expires_in":1}`, token)
 	case "garbage":

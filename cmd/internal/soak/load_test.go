@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // load is apps that use a sidecar on behalf of many subjects.
@@ -48,7 +48,7 @@ func newLoad(t *testing.T, s *sidecar, subjects, hot int) *load {
 	transport := &http.Transport{MaxIdleConnsPerHost: workers, MaxConnsPerHost: workers, DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &load{t: t, base: "http://" + s.data, sidecar: s, subjects: subjects, hot: hot, answers: newScanner("answers to the app"),
-		client: &http.Client{Timeout: kit.Patience, Transport: transport}}
+		client: &http.Client{Timeout: testkit.Patience, Transport: transport}}
 }
 
 // run sends rate requests a second until stop is closed, each at its moment

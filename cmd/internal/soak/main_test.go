@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
-func TestMain(m *testing.M) { os.Exit(kit.Main(m, true)) }
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m, true)) }

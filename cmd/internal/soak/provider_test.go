@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 const (
@@ -35,7 +35,7 @@ type provider struct {
 	targetFault atomic.Pointer[fault]
 	house       atomic.Pointer[barrier] // nil: nobody waits
 	issued      atomic.Int64
-	pulse       *kit.Pulse
+	pulse       *testkit.Pulse
 
 	mu      sync.Mutex // guards wrong and late
 	wrong   []string   // what a request to the target should never be
@@ -44,7 +44,7 @@ type provider struct {
 }
 
 func newProvider(t *testing.T, life time.Duration) *provider {
-	p := &provider{life: life, pulse: kit.NewPulse(t)}
+	p := &provider{life: life, pulse: testkit.NewPulse(t)}
 	p.tokens = httptest.NewServer(http.HandlerFunc(p.serveToken))
 	p.target = httptest.NewServer(http.HandlerFunc(p.serveTarget))
 	t.Cleanup(func() {

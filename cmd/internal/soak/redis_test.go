@@ -9,18 +9,18 @@ import (
 	"net"
 	"testing"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // redisServer is a real redis-server that belongs to a test.
 type redisServer struct {
-	*kit.Redis
+	*testkit.Redis
 	t *testing.T
 }
 
 func startRedis(t *testing.T, args ...string) *redisServer {
 	t.Helper()
-	s := &redisServer{kit.NewRedis(t, append([]string{"--rdbcompression", "no"}, args...)...), t} // so that DUMP shows values as they are
+	s := &redisServer{testkit.NewRedis(t, append([]string{"--rdbcompression", "no"}, args...)...), t} // so that DUMP shows values as they are
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // barrier holds requests until there are as many as it wants.
@@ -45,7 +45,7 @@ func (b *barrier) err() error {
 // token endpoint, and to the target one for each worker, which are kept.
 func (l *load) settle(p *provider) usage {
 	l.t.Helper()
-	kit.Eventually(l.t, "requests succeed and redis is used", func() error {
+	testkit.Eventually(l.t, "requests succeed and redis is used", func() error {
 		before := l.sidecar.metric("token_sidecar_redis_operations_total", `operation="store",outcome="ok"`)
 		if r := l.runFor(500, 300*time.Millisecond); r.statuses[200] < r.sent {
 			return fmt.Errorf("%s", r)
@@ -56,7 +56,7 @@ func (l *load) settle(p *provider) usage {
 		return nil
 	})
 	p.target.CloseClientConnections()
-	kit.Eventually(l.t, "all requests are at the target at the same time", func() error { return l.fillHouse(p) })
+	testkit.Eventually(l.t, "all requests are at the target at the same time", func() error { return l.fillHouse(p) })
 	l.client.CloseIdleConnections()
 	return l.least(p)
 }
@@ -69,7 +69,7 @@ func (l *load) least(p *provider) usage {
 	l.t.Helper()
 	var u usage
 	issued, since := int64(-1), 0 // since: collections when the last token was issued
-	kit.Eventually(l.t, "the sidecar is still", func() error {
+	testkit.Eventually(l.t, "the sidecar is still", func() error {
 		p.tokens.CloseClientConnections() // tokens just used are replaced once more
 		now := l.sidecar.usage()
 		if n := p.issued.Load(); issued != n {

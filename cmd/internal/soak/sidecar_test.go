@@ -11,12 +11,12 @@ import (
 	"syscall"
 	"testing"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // sidecar is one running sidecar. It is killed when its test ends.
 type sidecar struct {
-	*kit.Process
+	*testkit.Process
 	t           *testing.T
 	stdout      *scanner
 	stderr      *scanner
@@ -29,7 +29,7 @@ type sidecar struct {
 // and waits until it listens.
 func start(t *testing.T, p *provider, environ ...string) *sidecar {
 	t.Helper()
-	cmd := exec.Command(kit.Binary())
+	cmd := exec.Command(testkit.Binary())
 	// Of two settings of a variable, exec passes the last on.
 	cmd.Env = append([]string{
 		"SIDECAR_LISTEN=127.0.0.1:0", "SIDECAR_ADMIN_LISTEN=127.0.0.1:0",
@@ -39,10 +39,10 @@ func start(t *testing.T, p *provider, environ ...string) *sidecar {
 	}, environ...)
 	s := &sidecar{t: t, stdout: newScanner("stdout"), stderr: newScanner("stderr"),
 		pages:  newScanner("the admin listener"),
-		client: &http.Client{Timeout: kit.Patience, Transport: &http.Transport{DisableKeepAlives: true}}}
+		client: &http.Client{Timeout: testkit.Patience, Transport: &http.Transport{DisableKeepAlives: true}}}
 	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
 	var err error
-	if s.Process, err = kit.Start(cmd); err != nil {
+	if s.Process, err = testkit.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -132,5 +132,5 @@ func (s *sidecar) dump() {
 	if err := s.Signal(syscall.SIGQUIT); err != nil {
 		s.t.Error(err)
 	}
-	s.AwaitExit(s.t, kit.Patience)
+	s.AwaitExit(s.t, testkit.Patience)
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/kit"
+	"token-sidecar/cmd/internal/testkit"
 )
 
 const (
@@ -57,7 +57,7 @@ func TestH8_I1_I3_Soak(t *testing.T) {
 	wild.check(t, "random faults")
 	after := l.settle(p)
 	t.Log("at the end: ", after)
-	kit.Eventually(t, "no more is held than before", func() error { return grown(before, l.sidecar.usage()) })
+	testkit.Eventually(t, "no more is held than before", func() error { return grown(before, l.sidecar.usage()) })
 	p.check(t)
 	if n := s.metric("token_sidecar_tokens", ""); n > 1000 {
 		t.Errorf("%v tokens are held, want at most 1000", n)

@@ -1,5 +1,5 @@
-// Package kit is what the tests and the bench of the built program share.
-package kit
+// Package testkit is what the tests and the bench of the built program share.
+package testkit
 
 import (
 	"bytes"
