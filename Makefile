@@ -38,7 +38,7 @@ lint:
 
 # What is generated from the settings and the tests: README, chart, docs.
 generate:
-	go test ./cmd/internal/sidecar -run Readme -update
+	go test ./cmd/internal/config -run Readme -update
 	go test ./cmd/internal/docs -run EveryCase -update
 	cd charts/tests && go test ./... -update
 

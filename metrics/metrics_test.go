@@ -142,3 +142,14 @@ func TestJ10_ManyScrapes(t *testing.T) {
 		t.Errorf("%d walks through the cache at a time", most)
 	}
 }
+
+func TestTotalsAreThoseOfTheSeries(t *testing.T) {
+	m := metrics.New("test")
+	u := m.Upstream("pdx")
+	u.Request("GET", 200, time.Millisecond)
+	u.Request("BREW", 999, time.Millisecond)
+	u.Waited.Inc()
+	if got := m.Totals("pdx"); got != (metrics.Totals{Requests: 2, Waited: 1}) {
+		t.Errorf("%+v", got)
+	}
+}

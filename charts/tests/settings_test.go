@@ -51,7 +51,7 @@ var notFrom = append([]string{"EXPOSE", "DRAIN_DELAY", "DRAIN_TIMEOUT"}, ofTheCh
 // settings reads them from the source of the program.
 func settings(t *testing.T) []setting {
 	t.Helper()
-	files, err := filepath.Glob(root + "/cmd/internal/sidecar/*.go")
+	files, err := filepath.Glob(root + "/cmd/internal/config/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}

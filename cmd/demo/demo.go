@@ -16,6 +16,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/rs/zerolog"
 
+	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/sidecar"
 	"token-sidecar/metrics"
 )
@@ -66,11 +67,11 @@ func start(ctx context.Context, data, admin string, life lives, log zerolog.Logg
 }
 
 func (d *demo) startSidecar(ctx context.Context, data, admin string, log zerolog.Logger) (*sidecar.Sidecar, error) {
-	config, err := sidecar.ParseConfig(d.environ(data, admin))
+	settings, err := config.Parse(d.environ(data, admin))
 	if err != nil {
 		return nil, fmt.Errorf("configure the sidecar: %w", err)
 	}
-	s, err := sidecar.Start(config, log, metrics.New("demo"))
+	s, err := sidecar.Start(settings, log, metrics.New("demo"))
 	if err != nil {
 		return nil, fmt.Errorf("start the sidecar: %w", err)
 	}

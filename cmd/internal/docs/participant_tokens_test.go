@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/sidecar"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream/upstreamtest"
@@ -89,7 +90,7 @@ func TestParticipantTokenPage(t *testing.T) {
 	provider := upstreamtest.NewMyDataHelps(upstreamtest.Options{
 		KnowsParticipant: func(id string) bool { return id == "P-alice" }})
 	defer provider.Close()
-	config, err := sidecar.ParseConfig([]string{
+	settings, err := config.Parse([]string{
 		"SIDECAR_LISTEN=127.0.0.1:0", "SIDECAR_ADMIN_LISTEN=127.0.0.1:0",
 		"SIDECAR_VEND=mydatahelps.participant",
 		"SIDECAR_MYDATAHELPS_SERVICE_ACCOUNT=" + provider.ClientID(),
@@ -100,7 +101,7 @@ func TestParticipantTokenPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := sidecar.Start(config, zerolog.Nop(), metrics.New("test"))
+	s, err := sidecar.Start(settings, zerolog.Nop(), metrics.New("test"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/sidecar"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream/upstreamtest"
@@ -34,11 +35,11 @@ func start(t *testing.T, settings ...string) *rig {
 	for _, s := range settings {
 		environ = append(environ, "SIDECAR_"+s)
 	}
-	config, err := sidecar.ParseConfig(environ)
+	parsed, err := config.Parse(environ)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := sidecar.Start(config, zerolog.Nop(), metrics.New("test"))
+	s, err := sidecar.Start(parsed, zerolog.Nop(), metrics.New("test"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,11 +7,12 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"token-sidecar/cmd/internal/config"
 	"token-sidecar/metrics"
 )
 
 // newLogger returns the program's logger and what writes its last lines.
-func newLogger(c *Config, stderr io.Writer, m *metrics.Metrics) (zerolog.Logger, func()) {
+func newLogger(c *config.Config, stderr io.Writer, m *metrics.Metrics) (zerolog.Logger, func()) {
 	lines := newLineWriter(stderr, m.LogDropped)
 	var out io.Writer = lines
 	if c.LogFormat == "console" {

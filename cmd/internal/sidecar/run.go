@@ -1,3 +1,10 @@
+// Package sidecar is the program behind cmd/token-sidecar and cmd/demo.
+//
+// run.go chooses the subcommand; serve.go puts the parts together, starts and
+// stops them; listen.go opens the listeners; admin.go is what the admin listener
+// serves, of which healthcheck.go asks; log.go writes the log; keygen.go makes
+// keys for Redis. The settings are in package config, the subcommand check in
+// package check, the status page in package status.
 package sidecar
 
 import (
@@ -6,6 +13,9 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+
+	"token-sidecar/cmd/internal/check"
+	"token-sidecar/cmd/internal/config"
 )
 
 // Program is the command line program.
@@ -36,7 +46,7 @@ func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr
 	}
 	switch name {
 	case "help", "--help", "-h", "-help":
-		return WriteHelp(stdout)
+		return config.WriteHelp(stdout)
 	case "version", "--version":
 		_, err := fmt.Fprintf(stdout, "token-sidecar %s %s\n", p.Version, runtime.Version())
 		return err
@@ -46,24 +56,43 @@ func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr
 	default:
 		return &ExitError{exitConfig, fmt.Sprintf("no subcommand is named %q; see token-sidecar --help", name)}
 	}
-	config, err := ParseConfig(environ)
+	settings, err := config.Parse(environ)
 	if err != nil {
 		return configExit(err)
 	}
 	switch name {
 	case "check":
-		return p.check(ctx, config, args, stdout)
+		return runCheck(ctx, settings, args, stdout)
 	case "healthcheck":
-		return healthcheck(ctx, config, args)
+		return healthcheck(ctx, settings, args)
 	}
 	if len(args) > 0 {
 		return &ExitError{exitConfig, "serve takes no arguments; settings come from SIDECAR_ variables, see token-sidecar --help"}
 	}
-	return p.serve(ctx, config, stderr)
+	return p.serve(ctx, settings, stderr)
+}
+
+// runCheck runs the subcommand check.
+func runCheck(ctx context.Context, settings *config.Config, args []string, stdout io.Writer) error {
+	roots, err := settings.Roots()
+	if err != nil {
+		return err
+	}
+	err = check.Run(ctx, check.Config{
+		Upstreams:    settings.Upstreams(roots),
+		Endpoints:    settings.TokenEndpoints(),
+		TokenTimeout: settings.TokenTimeout,
+		Preamble:     settings.WritePreamble,
+	}, args, stdout)
+	var wrongCall *check.UsageError
+	if errors.As(err, &wrongCall) {
+		return &ExitError{exitConfig, wrongCall.Message}
+	}
+	return err
 }
 
 func configExit(err error) error {
-	var faulty *ConfigError
+	var faulty *config.Error
 	if !errors.As(err, &faulty) {
 		return err
 	}

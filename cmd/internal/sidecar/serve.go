@@ -2,12 +2,8 @@ package sidecar
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,6 +12,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"token-sidecar/cache"
+	"token-sidecar/cmd/internal/config"
+	"token-sidecar/cmd/internal/status"
 	"token-sidecar/metrics"
 	"token-sidecar/proxy"
 	"token-sidecar/upstream"
@@ -23,15 +21,14 @@ import (
 
 // Sidecar is the running program. Start makes one, Stop ends it.
 type Sidecar struct {
-	config    *Config
+	config    *config.Config
 	log       zerolog.Logger
 	metrics   *metrics.Metrics
 	shared    *cache.Shared // nil without Redis
 	cache     *cache.Cache
 	proxy     *proxy.Proxy
 	upstreams []upstream.Upstream
-	history   *history // of the requests, for the status page
-	started   time.Time
+	status    *status.Page
 
 	servers  []*proxy.Server // of the data listeners
 	admin    *proxy.Server
@@ -44,11 +41,11 @@ type Sidecar struct {
 }
 
 // serve runs the sidecar until ctx ends.
-func (p Program) serve(ctx context.Context, config *Config, stderr io.Writer) error {
+func (p Program) serve(ctx context.Context, settings *config.Config, stderr io.Writer) error {
 	m := metrics.New(p.Version)
-	log, flush := newLogger(config, stderr, m)
+	log, flush := newLogger(settings, stderr, m)
 	defer flush()
-	s, err := Start(config, log, m)
+	s, err := Start(settings, log, m)
 	if err != nil {
 		return err
 	}
@@ -65,24 +62,24 @@ func (p Program) serve(ctx context.Context, config *Config, stderr io.Writer) er
 // Start builds the parts of the sidecar, opens its listeners and serves. It
 // asks no provider and no Redis before it returns: their state is not a
 // reason not to start.
-func Start(config *Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, error) {
-	roots, err := config.roots()
+func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, error) {
+	roots, err := settings.Roots()
 	if err != nil {
 		return nil, err
 	}
-	s := &Sidecar{config: config, log: log, metrics: m, upstreams: config.upstreams(roots),
-		addrs: map[string]net.Addr{}, broken: make(chan error, 1), started: time.Now()}
-	if s.shared, err = config.shared(log, m); err != nil {
+	s := &Sidecar{config: settings, log: log, metrics: m, upstreams: settings.Upstreams(roots),
+		addrs: map[string]net.Addr{}, broken: make(chan error, 1)}
+	if s.shared, err = newShared(&settings.Redis, log, m); err != nil {
 		return nil, err
 	}
 	s.cache = cache.New(cache.Config{
 		Upstreams:    s.upstreams,
 		Metrics:      m,
 		Log:          log,
-		MaxTokens:    config.MaxTokens,
-		RefreshAhead: config.RefreshAhead,
-		TokenTimeout: config.TokenTimeout,
-		TokenRate:    config.TokenRate,
+		MaxTokens:    settings.MaxTokens,
+		RefreshAhead: settings.RefreshAhead,
+		TokenTimeout: settings.TokenTimeout,
+		TokenRate:    settings.TokenRate,
 		Shared:       s.shared,
 	})
 	s.proxy, err = proxy.New(proxy.Config{
@@ -90,15 +87,15 @@ func Start(config *Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, er
 		Cache:         s.cache,
 		Metrics:       m,
 		Log:           log,
-		Hosts:         config.hosts(config.Expose == "true"),
-		CallerToken:   config.CallerToken,
-		ReplayMethods: config.ReplayMethods,
-		ReplayLimit:   int64(config.ReplayLimit),
-		TargetTimeout: config.TargetTimeout,
-		Vend:          config.Vend,
+		Hosts:         proxy.NewHosts(settings.AllowedHosts, settings.Expose == "true"),
+		CallerToken:   settings.CallerToken,
+		ReplayMethods: settings.ReplayMethods,
+		ReplayLimit:   int64(settings.ReplayLimit),
+		TargetTimeout: settings.TargetTimeout,
+		Vend:          settings.Vend,
 		Roots:         roots,
 	})
-	s.history = newHistory(s.upstreamNames(), m.Totals)
+	s.status = status.New(s.statusConfig())
 	if err == nil {
 		err = s.listen()
 	}
@@ -111,78 +108,32 @@ func Start(config *Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, er
 	return s, nil
 }
 
-func (c *Config) hosts(anyAddress bool) proxy.Hosts {
-	return proxy.NewHosts(c.AllowedHosts, anyAddress)
+// newShared returns the tokens shared through Redis, nil if it is off.
+func newShared(c *config.Redis, log zerolog.Logger, m *metrics.Metrics) (*cache.Shared, error) {
+	if !c.On() {
+		return nil, nil
+	}
+	tls, err := c.TLS()
+	if err != nil {
+		return nil, err
+	}
+	var ring []cache.SealKey
+	for _, k := range c.KeyRing() {
+		ring = append(ring, cache.SealKey{ID: k.ID, Key: k.Key})
+	}
+	return cache.NewShared(cache.SharedConfig{
+		URL:     c.URL,
+		Mode:    c.Mode,
+		TLS:     tls,
+		Ring:    ring,
+		Metrics: m,
+		Log:     log,
+	})
 }
 
 // Addr returns where a listener listens: "data", "admin", or that of a route
 // with one of its own. It is nil if there is none.
 func (s *Sidecar) Addr(name string) net.Addr { return s.addrs[name] }
-
-// listen opens all listeners, then serves them: an error leaves none behind.
-func (s *Sidecar) listen() error {
-	handlers := map[string]http.Handler{"data": s.proxy.Handler(), "admin": s.adminHandler()}
-	where := s.config.dedicated()
-	for name := range where {
-		handler, err := s.proxy.RouteHandler(name)
-		if err != nil {
-			return err
-		}
-		handlers[name] = handler
-	}
-	where["data"], where["admin"] = s.config.Listen, s.config.AdminListen
-	var open []net.Listener
-	for _, name := range sortedKeys(where) {
-		l, err := listenOn(where[name])
-		if err != nil {
-			for _, l := range open {
-				_ = l.Close()
-			}
-			return fmt.Errorf("listener of %s: %w", name, err)
-		}
-		open = append(open, l)
-		s.addrs[name] = l.Addr()
-	}
-	for i, name := range sortedKeys(where) {
-		server := proxy.NewServer(handlers[name])
-		if name == "admin" {
-			s.admin = server
-		} else {
-			s.servers = append(s.servers, server)
-		}
-		s.watching.Go(func() {
-			if err := server.Serve(open[i]); !errors.Is(err, http.ErrServerClosed) {
-				select {
-				case s.broken <- fmt.Errorf("listener of %s: %w", name, err):
-				default:
-				}
-			}
-		})
-		s.log.Info().Str("listener", name).Stringer("address", s.addrs[name]).Msg("listening")
-	}
-	s.log.Info().Strs("routes", s.routeNames()).Msg("ready")
-	return nil
-}
-
-// listenOn opens a listener. A socket file that an earlier run left behind is
-// replaced; only its owner and group may connect.
-func listenOn(l Listener) (net.Listener, error) {
-	if l.Network != "unix" {
-		return net.Listen(l.Network, l.Address)
-	}
-	if info, err := os.Lstat(l.Address); err == nil && info.Mode().Type() == os.ModeSocket {
-		if conn, err := net.Dial("unix", l.Address); err == nil {
-			_ = conn.Close()
-			return nil, fmt.Errorf("listen on %s: another process serves it", l.Address)
-		}
-		_ = os.Remove(l.Address)
-	}
-	listener, err := listenPrivately(l.Address)
-	if err != nil {
-		return nil, err
-	}
-	return listener, os.Chmod(l.Address, 0o660)
-}
 
 func (s *Sidecar) routeNames() []string {
 	var names []string
@@ -195,12 +146,22 @@ func (s *Sidecar) routeNames() []string {
 	return names
 }
 
-func (s *Sidecar) upstreamNames() []string {
-	var names []string
-	for _, u := range s.upstreams {
-		names = append(names, u.Name())
+// statusConfig returns what the status page needs to know.
+func (s *Sidecar) statusConfig() status.Config {
+	c := status.Config{
+		Cache:    s.cache.Status,
+		Totals:   s.metrics.Totals,
+		Draining: s.draining.Load,
+		Started:  time.Now(),
+		Version:  s.metrics.Version(),
 	}
-	return names
+	for _, u := range s.upstreams {
+		c.Upstreams = append(c.Upstreams, u.Name())
+	}
+	if s.shared != nil {
+		c.Redis = s.shared.Status
+	}
+	return c
 }
 
 // pin keeps the tokens that need no subject fresh from the start, so that not
@@ -221,7 +182,7 @@ func (s *Sidecar) pin() {
 func (s *Sidecar) watch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stopWatch = cancel
-	s.watching.Go(func() { s.history.run(ctx) })
+	s.watching.Go(func() { s.status.Run(ctx) })
 	s.watching.Go(func() {
 		_ = s.config.WatchSecrets(ctx, func(variable string, err error) {
 			s.metrics.SecretReload(err == nil)

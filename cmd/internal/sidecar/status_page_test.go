@@ -14,6 +14,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/rs/zerolog"
 
+	"token-sidecar/cmd/internal/config"
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream/upstreamtest"
 )
@@ -27,7 +29,7 @@ type statusWorld struct {
 	redis             *miniredis.Miniredis
 }
 
-const statusSubject = "person-" + canary
+const statusSubject = "person-" + testkit.Canary
 
 // answering makes a token endpoint answer a and nothing else.
 func answering(s *upstreamtest.Server, a *upstreamtest.Answer) *upstreamtest.Server {
@@ -38,16 +40,16 @@ func answering(s *upstreamtest.Server, a *upstreamtest.Answer) *upstreamtest.Ser
 func startStatusWorld(t *testing.T) *statusWorld {
 	t.Helper()
 	w := &statusWorld{
-		pdx:   sim(t, upstreamtest.NewPDX(upstreamtest.Options{Lifetime: 4 * time.Second})),
-		human: sim(t, upstreamtest.NewHumanAPI(upstreamtest.Options{Lifetime: time.Minute})),
-		books: sim(t, upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Lifetime: 12 * time.Second})),
+		pdx:   testkit.Closing(t, upstreamtest.NewPDX(upstreamtest.Options{Lifetime: 4 * time.Second})),
+		human: testkit.Closing(t, upstreamtest.NewHumanAPI(upstreamtest.Options{Lifetime: time.Minute})),
+		books: testkit.Closing(t, upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Lifetime: 12 * time.Second})),
 		redis: miniredis.RunT(t),
 	}
 	w.pdx.SetTokenDelay(700 * time.Millisecond) // long enough to be seen
-	seal := sha256.Sum256([]byte(canary))
-	environ := with(nil, "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0", "REFRESH_AHEAD=0.5", "TOKEN_TIMEOUT=2m",
-		"REDIS_URL=redis://"+w.redis.Addr(), "REDIS_KEYS=k1:"+base64.StdEncoding.EncodeToString(seal[:]))
-	environ = slices.Concat(environ, pdxEnv(w.pdx, "PDX_TARGET="+w.pdx.APIURL()), humanEnv(w.human, "HUMANAPI_TARGET="+w.human.APIURL()))
+	seal := sha256.Sum256([]byte(testkit.Canary))
+	settings := []string{"LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0", "REFRESH_AHEAD=0.5", "TOKEN_TIMEOUT=2m",
+		"REDIS_URL=redis://" + w.redis.Addr(), "REDIS_KEYS=k1:" + base64.StdEncoding.EncodeToString(seal[:])}
+	settings = slices.Concat(settings, testkit.PDX(w.pdx), testkit.HumanAPI(w.human))
 	for i, s := range []struct {
 		name   string
 		server *upstreamtest.Server
@@ -59,22 +61,22 @@ func startStatusWorld(t *testing.T) *statusWorld {
 		{"slow-with-the-longest-name-there", answering(genericSim(t), &upstreamtest.Answer{Hang: true})},
 	} {
 		p := fmt.Sprintf("OAUTH2_%d_", i)
-		environ = append(environ, with(nil, p+"NAME="+s.name, p+"CLIENT_ID="+s.server.ClientID(), p+"CLIENT_SECRET="+s.server.ClientSecret(),
-			p+"TOKEN_URL="+s.server.TokenURL(), p+"TARGET="+s.server.APIURL())...)
+		settings = append(settings, p+"NAME="+s.name, p+"CLIENT_ID="+s.server.ClientID(), p+"CLIENT_SECRET="+s.server.ClientSecret(),
+			p+"TOKEN_URL="+s.server.TokenURL(), p+"TARGET="+s.server.APIURL())
 	}
-	w.start(t, environ)
+	w.start(t, settings)
 	return w
 }
 
 func genericSim(t *testing.T) *upstreamtest.Server {
-	return sim(t, upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{}))
+	return testkit.Closing(t, upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{}))
 }
 
-func (w *statusWorld) start(t *testing.T, environ []string) {
+func (w *statusWorld) start(t *testing.T, settings []string) {
 	t.Helper()
-	config, err := ParseConfig(environ)
+	parsed, err := config.Parse(testkit.Environ(settings...))
 	if err == nil {
-		w.sidecar, err = Start(config, zerolog.Nop(), metrics.New("1.2.3-test"))
+		w.sidecar, err = Start(parsed, zerolog.Nop(), metrics.New("1.2.3-test"))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +88,7 @@ func (w *statusWorld) start(t *testing.T, environ []string) {
 // get makes a request as the app would; its path and query are canaries too.
 func (w *statusWorld) get(t *testing.T, route, subject string) int {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.data+"/"+route+"/path-"+canary+"?query-"+canary+"=1", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.data+"/"+route+"/path-"+testkit.Canary+"?query-"+testkit.Canary+"=1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

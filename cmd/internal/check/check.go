@@ -1,0 +1,178 @@
+// Package check is the subcommand that tries a configuration: it asks every
+// token endpoint for a token, and says of each failure what the likely cause is
+// and how to mend it.
+//
+// check.go reads the arguments and is the order of things; try.go asks for the
+// tokens; finding.go finds the cause of a failure in the table of rules.go;
+// report.go prints what came of it, for people or as JSON.
+package check
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"token-sidecar/cmd/internal/config"
+	"token-sidecar/upstream"
+)
+
+const usage = `Usage: token-sidecar check [--json] [--subject upstream=id ...]
+
+Prints the effective configuration, secrets masked, and makes one live token request per
+configured upstream and kind of token.
+
+  --subject upstream=id  also get the token of this participant, institution or user
+  --json                 print the outcome as one JSON object, without the configuration
+
+The exit code is 0 if all token requests were good and no upstream went without one, 1 if
+not, 2 if the call or the configuration is wrong.
+`
+
+// Config is what a check needs to know.
+type Config struct {
+	// Upstreams are those that are configured.
+	Upstreams []upstream.Upstream
+	// Endpoints has the token endpoint of each upstream by its name.
+	Endpoints map[string]*config.TokenEndpoint
+	// TokenTimeout bounds one token request.
+	TokenTimeout time.Duration
+	// Preamble writes what people read before anything is tried: the settings in
+	// force, and warnings about them.
+	Preamble func(io.Writer) error
+}
+
+// UsageError says what is wrong with the arguments. It quotes none of them:
+// each might be, or hold, a subject.
+type UsageError struct{ Message string }
+
+func (e *UsageError) Error() string { return e.Message }
+
+// Run makes one live token request per upstream and kind of token, and writes to
+// stdout what came of each and what the likely cause of a failure is. It blocks
+// for one TokenTimeout per kind at most, or until ctx ends. Neither tokens nor
+// subjects are printed. The error is a *UsageError if the arguments are wrong,
+// and otherwise tells that a token request failed or that an upstream went
+// without one.
+func Run(ctx context.Context, c Config, args []string, stdout io.Writer) error {
+	options, err := parseArgs(args)
+	if errors.Is(err, flag.ErrHelp) {
+		_, err = io.WriteString(stdout, usage)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	tries, err := c.tries(options.subjects)
+	if err != nil {
+		return err
+	}
+	if !options.json {
+		if err := c.Preamble(stdout); err != nil {
+			return err
+		}
+	}
+	c.try(ctx, tries)
+	rows := rowsOf(tries)
+	verdict := judge(rows)
+	if options.json {
+		err = writeJSON(stdout, rows, verdict == nil)
+	} else {
+		err = writeText(stdout, rows)
+	}
+	if err != nil {
+		return err
+	}
+	return verdict
+}
+
+// options are the flags of check.
+type options struct {
+	json     bool
+	subjects []subject
+}
+
+type subject struct{ upstream, id string }
+
+// parseArgs reads the flags. Its errors quote no argument: each might be, or
+// hold, a subject.
+func parseArgs(args []string) (options, error) {
+	var o options
+	var subjects []string
+	flags := flag.NewFlagSet("check", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.BoolVar(&o.json, "json", false, "")
+	// Split below: the errors of a flag.Func quote the value.
+	flags.Func("subject", "", func(s string) error {
+		subjects = append(subjects, s)
+		return nil
+	})
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return o, err
+	}
+	if err != nil || flags.NArg() > 0 {
+		return o, &UsageError{"check takes only --json and --subject upstream=id; see token-sidecar check --help"}
+	}
+	for _, s := range subjects {
+		name, id, _ := strings.Cut(s, "=")
+		if name == "" || id == "" {
+			return o, &UsageError{"--subject is not in the form upstream=id"}
+		}
+		o.subjects = append(o.subjects, subject{name, id})
+	}
+	return o, nil
+}
+
+// vetSubjects makes sure that each subject has an upstream that takes it.
+func vetSubjects(upstreams []upstream.Upstream, subjects []subject) error {
+	takes := map[string]bool{}
+	for _, u := range upstreams {
+		for _, r := range u.Routes() {
+			if r.Subject != upstream.SubjectRefused {
+				takes[u.Name()] = true
+			}
+		}
+	}
+	for _, s := range subjects {
+		switch {
+		case takes[s.upstream]:
+		case len(takes) == 0:
+			return &UsageError{"--subject: no configured upstream takes a subject"}
+		default:
+			return &UsageError{"--subject names no configured upstream that takes a subject; these do: " +
+				strings.Join(slices.Sorted(maps.Keys(takes)), ", ")}
+		}
+	}
+	return nil
+}
+
+// judge returns the verdict on all rows, nil if they are good.
+func judge(rows []row) error {
+	failed := 0
+	tried := map[string]bool{}
+	for _, r := range rows {
+		tried[r.Upstream] = tried[r.Upstream] || r.Outcome != outcomeUntried
+		if r.Outcome == outcomeFailed {
+			failed++
+		}
+	}
+	var idle []string
+	for _, name := range slices.Sorted(maps.Keys(tried)) {
+		if !tried[name] {
+			idle = append(idle, name)
+		}
+	}
+	switch {
+	case failed > 0:
+		return fmt.Errorf("check: token requests failed: %d", failed)
+	case len(idle) > 0:
+		return fmt.Errorf("check: not tried: %s", strings.Join(idle, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+// Package config reads the program's settings from its environment and from the
+// files that the environment names.
+//
+// config.go is the one struct of all settings, settings.go lists its fields, and
+// help.go and effective.go print them. parse.go fills the struct: types.go and
+// url.go read single values, value.go judges their text, secretfile.go reads
+// them from files. check.go, listen.go and redis.go judge the values, alone and
+// together; fault.go is how what is wrong is told. providers.go is the table of
+// the providers, each of which has a file of its own (mydatahelps.go, pdx.go,
+// oclc.go, humanapi.go, and oauth2.go for any other) with its settings, their
+// defaults, their checks, and what is made of them. secretwatch.go reads secret
+// files again when they change.
+package config
+
+import (
+	"crypto/x509"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"token-sidecar/upstream"
+)
+
+// Config is the whole configuration of the program. The tags of its fields are
+// the only list of settings there is: parsing, help text and the table of the
+// README are made from them.
+//
+//	env, envDefault, envPrefix  as caarlos0/env reads them
+//	help      what the setting means
+//	shown     the default in words, where it depends on other settings
+//	group     heading of this setting and those that follow
+//	file      X_FILE may name a file: "rotates" while running, "start" only then
+//	check     name of a rule in valueChecks
+//	oneof     the values there are
+//	above, min, max  range of a number, size or duration
+//	needed    the section is on when all of these are set
+//	only      the setting has a meaning only beside NAME=value of its section
+//
+// A Config from Parse is complete and consistent. It is read-only, save
+// that Secrets from files change their value while WatchSecrets runs.
+type Config struct {
+	Listen       Listener        `env:"LISTEN" envDefault:"127.0.0.1:8080" group:"Listeners" help:"Data listener: host:port, or unix:/path for a socket. Port 0 picks a free one. localhost means 127.0.0.1; no name is looked up to decide whether an address is loopback."`
+	AdminListen  Listener        `env:"ADMIN_LISTEN" envDefault:"127.0.0.1:9090" help:"Admin listener: metrics, probes and a status page. A kubelet or Prometheus reaches it only on a non-loopback address, see EXPOSE."`
+	Expose       string          `env:"EXPOSE" envDefault:"false" oneof:"false,admin,true" help:"Which listeners may be on non-loopback addresses: none (false), the admin listener alone (admin), all (true). Whoever reaches a data listener uses the credentials."`
+	AllowedHosts []string        `env:"ALLOWED_HOSTS" check:"hosts" help:"Further Host names, without port, that the data and admin listeners accept beside the loopback names, comma-separated."`
+	CallerToken  upstream.Secret `env:"CALLER_TOKEN" file:"rotates" check:"header" help:"If set, callers must send it in X-Sidecar-Token."`
+	Vend         []string        `env:"VEND" help:"Routes whose tokens may be handed to the app itself by POST /token/{route}, comma-separated. Only routes that need a subject: mydatahelps.participant, humanapi."`
+
+	RefreshAhead float64 `env:"REFRESH_AHEAD" envDefault:"0.2" above:"0" max:"0.9" group:"Tokens" help:"Last fraction of a token's life in which it is replaced."`
+	MaxTokens    int     `env:"MAX_TOKENS" envDefault:"10000" min:"1" max:"10000000" help:"Tokens kept in memory."`
+	TokenRate    float64 `env:"TOKEN_RATE" envDefault:"100" above:"0" max:"10000" help:"Token requests per second that one upstream's token endpoint gets from this process at most."`
+
+	ReplayMethods []string      `env:"REPLAY_METHODS" envDefault:"GET,HEAD,OPTIONS,PUT,DELETE" check:"methods" group:"Forwarding" help:"Methods that may be sent again after a 401, comma-separated; none for none."`
+	ReplayLimit   ByteSize      `env:"REPLAY_LIMIT" envDefault:"64KiB" min:"0B" max:"64MiB" help:"Largest request body that is kept aside to be sent again."`
+	TargetTimeout time.Duration `env:"TARGET_TIMEOUT" envDefault:"60s" min:"1ms" max:"1h" help:"Until the target's response headers."`
+	TokenTimeout  time.Duration `env:"TOKEN_TIMEOUT" envDefault:"10s" min:"1ms" max:"2m" help:"One token request."`
+	CAFile        string        `env:"CA_FILE" check:"cafile" help:"PEM file with extra roots for targets and token endpoints. Read at start."`
+	InsecureHTTP  bool          `env:"INSECURE_HTTP" envDefault:"false" help:"Allow http:// targets and token endpoints that are not loopback: tokens and credentials travel in clear."`
+
+	DrainDelay   time.Duration `env:"DRAIN_DELAY" envDefault:"0s" min:"0s" max:"10m" group:"Process" help:"After SIGTERM: how long to keep accepting requests."`
+	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"25s" min:"1ms" max:"10m" help:"After that: how long running requests may take to finish."`
+	LogLevel     string        `env:"LOG_LEVEL" envDefault:"info" oneof:"trace,debug,info,warn,error" help:"Least level that is logged: trace, debug, info, warn, error."`
+	LogFormat    string        `env:"LOG_FORMAT" envDefault:"json" oneof:"json,console" help:"json, or console for people."`
+
+	Redis Redis `envPrefix:"REDIS_" group:"Redis"`
+	Providers
+	OAuth2 []OAuth2 `envPrefix:"OAUTH2_" group:"Any OAuth 2.0 API with client credentials"`
+
+	origin map[string]origin // by variable, of those that were given
+	files  []secretFile
+}
+
+// Roots returns the system's certificate authorities and those of CA_FILE. They
+// are read at the start, and not when the first of them is needed, so that the
+// megabytes this takes for a moment can be given back before anything is served.
+func (c *Config) Roots() (*x509.CertPool, error) {
+	defer debug.FreeOSMemory()
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if c.CAFile == "" {
+		return pool, nil
+	}
+	pem, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read SIDECAR_CA_FILE: %w", err)
+	}
+	pool.AppendCertsFromPEM(pem)
+	return pool, nil
+}

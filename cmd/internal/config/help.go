@@ -1,0 +1,79 @@
+package config
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// helpWidth is the number of columns that the help text keeps to.
+const helpWidth = 100
+
+const usage = `token-sidecar puts OAuth tokens on an app's requests: it takes plain HTTP on loopback and
+forwards it to the configured APIs with Authorization: Bearer set.
+
+Usage: token-sidecar [command]
+
+  serve        run the sidecar (default)
+  check        print the effective configuration, secrets masked, and make one live token
+               request per upstream
+  healthcheck  ask a running sidecar whether it is ready
+  keygen       print a new key for SIDECAR_REDIS_KEYS
+  version      print the version
+
+Settings are environment variables. All faults are reported at once. An upstream is on when
+its credential is set. A variable X marked [file] may come from the file that X_FILE names
+instead (at most 64 KiB, one line break at its end is dropped); of one marked
+[file, rotates] a change of the file takes effect while running, of others after a restart.
+`
+
+// WriteHelp writes usage and every setting, made from the tags of Config.
+func WriteHelp(w io.Writer) error {
+	out := bufio.NewWriter(w)
+	fmt.Fprint(out, usage)
+	group := ""
+	for _, s := range sampleSettings() {
+		if s.group != group {
+			group = s.group
+			fmt.Fprintf(out, "\n%s\n", group)
+		}
+		line := "  " + s.name
+		if mark := fileMark(s); mark != "" {
+			line += " [" + mark + "]"
+		}
+		fmt.Fprintln(out, line)
+		text := s.tag("help")
+		if fallback := s.fallback(); fallback != "" {
+			text += " Default: " + fallback + "."
+		}
+		Wrap(out, text, "      ")
+	}
+	return out.Flush()
+}
+
+func fileMark(s setting) string {
+	switch s.tag("file") {
+	case "rotates":
+		return "file, rotates"
+	case "start":
+		return "file"
+	}
+	return ""
+}
+
+// Wrap writes text in lines of at most helpWidth columns, as all text for people is.
+func Wrap(w io.Writer, text, indent string) {
+	line := indent
+	for _, word := range strings.Fields(text) {
+		if line != indent && len(line)+1+len(word) > helpWidth {
+			fmt.Fprintln(w, line)
+			line = indent
+		}
+		if line != indent {
+			line += " "
+		}
+		line += word
+	}
+	fmt.Fprintln(w, line)
+}

@@ -1,0 +1,190 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"token-sidecar/upstream"
+)
+
+// Redis is the shared cache. It is off when URL is unset.
+type Redis struct {
+	URL      upstream.Secret `env:"URL" file:"start" check:"redisurl" needed:"true" help:"redis:// or rediss:// URL as go-redis parses it in the mode below. Values are sealed in either case, but redis:// sends the Redis password in clear. A change takes effect after a restart."`
+	Mode     string          `env:"MODE" envDefault:"standalone" oneof:"standalone,sentinel,cluster" help:"standalone, sentinel or cluster. Sentinel URLs carry master_name, cluster URLs may carry further addr."`
+	Keys     upstream.Secret `env:"KEYS" file:"start" check:"keyring" needed:"true" help:"Key ring id:base64,... of 32 random bytes each: the first key seals, all open. Needed with Redis; keygen prints one. A change takes effect after a restart."`
+	CAFile   string          `env:"CA_FILE" check:"cafile" help:"PEM file with the roots that rediss:// trusts in place of the system's. Read at start."`
+	CertFile string          `env:"CERT_FILE" help:"PEM file with the client certificate for rediss://. Read at start."`
+	KeyFile  string          `env:"KEY_FILE" help:"PEM file with the private key of that certificate. Read at start."`
+}
+
+// On reports whether Redis is configured.
+func (c *Redis) On() bool { return c.URL.IsSet() }
+
+// RedisKey is one key of the ring that seals values in Redis.
+type RedisKey struct {
+	ID  string
+	Key upstream.Secret // 32 bytes
+}
+
+// KeyRing returns the keys of Keys: the first seals, all open. It is empty if
+// Redis is off.
+func (c *Redis) KeyRing() []RedisKey {
+	ring, _ := parseKeyRing(c.Keys.Reveal()) // Parse checked it
+	return ring
+}
+
+var keyID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+
+func parseKeyRing(s string) ([]RedisKey, *flaw) {
+	if s == "" {
+		return nil, nil
+	}
+	const mend = "write id:base64,... of 32 random bytes each; keygen prints one"
+	var ring []RedisKey
+	for i, item := range strings.Split(s, ",") {
+		id, encoded, _ := strings.Cut(item, ":")
+		key, err := base64.StdEncoding.Strict().DecodeString(encoded)
+		switch {
+		case !keyID.MatchString(id):
+			return nil, flawf(mend, "key %d has no valid id", i+1)
+		case err != nil:
+			return nil, flawf(mend, "key %d is not base64", i+1)
+		case len(key) != 32:
+			return nil, flawf(mend, "key %d has %d bytes, not 32", i+1, len(key))
+		case weak(key):
+			return nil, flawf(mend, "key %d is not random", i+1)
+		}
+		for _, other := range ring {
+			if other.ID == id {
+				return nil, flawf("give each key an id of its own", "key %d has the id of another", i+1)
+			}
+			if other.Key.Reveal() == string(key) {
+				return nil, flawf("remove one of them", "key %d is the same as another", i+1)
+			}
+		}
+		ring = append(ring, RedisKey{id, upstream.NewSecret(string(key))})
+	}
+	return ring, nil
+}
+
+// weak reports what random keys practically never are: few different bytes
+// (odds under 1e-15 below 16 of them), or all of them text.
+func weak(key []byte) bool {
+	distinct, text := map[byte]bool{}, true
+	for _, b := range key {
+		distinct[b] = true
+		text = text && ' ' <= b && b <= '~'
+	}
+	return text || len(distinct) < 16
+}
+
+// redisURLFlaw checks what holds in every mode.
+func redisURLFlaw(s string) *flaw {
+	const mend = "write it as redis://[user:password@]host:port/0, or rediss:// for TLS"
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return flawf(mend, "is not a URL")
+	case u.Scheme != "redis" && u.Scheme != "rediss":
+		return flawf(mend, "has no redis:// or rediss:// scheme")
+	case u.Hostname() == "":
+		return flawf(mend, "has no host")
+	case u.Query().Has("skip_verify"):
+		return flawf("trust the server's roots with SIDECAR_REDIS_CA_FILE", "switches the check of the server's certificate off")
+	}
+	return portFlaw(u)
+}
+
+// checkRedis checks what several Redis settings say together.
+func (l *loader) checkRedis(c *Redis) {
+	const section = prefix + "REDIS_"
+	if !c.On() {
+		return
+	}
+	// go-redis' errors may quote the URL.
+	var err error
+	switch c.Mode {
+	case "standalone":
+		_, err = redis.ParseURL(c.URL.Reveal())
+	case "cluster":
+		_, err = redis.ParseClusterURL(c.URL.Reveal())
+	case "sentinel":
+		var options *redis.FailoverOptions
+		options, err = redis.ParseFailoverURL(c.URL.Reveal())
+		if err == nil && options.MasterName == "" {
+			l.fault(section+"URL", flawf("add ?master_name=", "does not name the master of the sentinels"))
+		}
+	}
+	if err != nil {
+		l.fault(section+"URL", flawf("check the database number, the options and SIDECAR_REDIS_MODE",
+			"is not a URL that go-redis takes in this mode"))
+	}
+	l.checkRedisTLS(c)
+}
+
+func (l *loader) checkRedisTLS(c *Redis) {
+	const section = prefix + "REDIS_"
+	if strings.HasPrefix(c.URL.Reveal(), "redis://") {
+		for _, file := range [][2]string{{"CA_FILE", c.CAFile}, {"CERT_FILE", c.CertFile}, {"KEY_FILE", c.KeyFile}} {
+			if file[1] != "" {
+				l.fault(section+file[0], flawf("use rediss:// or remove it", "is set, but the URL is not rediss://"))
+			}
+		}
+		return
+	}
+	switch {
+	case c.CertFile == "" && c.KeyFile == "":
+		return
+	case c.KeyFile == "":
+		l.fault(section+"KEY_FILE", flawf("set it or remove SIDECAR_REDIS_CERT_FILE", "is not set, but the certificate is"))
+		return
+	case c.CertFile == "":
+		l.fault(section+"CERT_FILE", flawf("set it or remove SIDECAR_REDIS_KEY_FILE", "is not set, but its private key is"))
+		return
+	}
+	certificate, flaw := readRegularFile(c.CertFile)
+	if flaw != nil {
+		l.fault(section+"CERT_FILE", flaw)
+	}
+	key, flaw2 := readRegularFile(c.KeyFile)
+	if flaw2 != nil {
+		l.fault(section+"KEY_FILE", flaw2)
+	}
+	if flaw != nil || flaw2 != nil {
+		return
+	}
+	if _, err := tls.X509KeyPair(certificate, key); err != nil {
+		l.fault(section+"CERT_FILE", flawf("give PEM files that belong together",
+			"and SIDECAR_REDIS_KEY_FILE are not a certificate and its key"))
+	}
+}
+
+// TLS returns the roots and the certificate for rediss:// URLs, which it reads
+// from their files.
+func (c *Redis) TLS() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read SIDECAR_REDIS_CA_FILE: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AppendCertsFromPEM(pem)
+	}
+	if c.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read SIDECAR_REDIS_CERT_FILE and SIDECAR_REDIS_KEY_FILE: %w", err)
+		}
+		config.Certificates = []tls.Certificate{cert}
+	}
+	return config, nil
+}

@@ -1,0 +1,64 @@
+package config
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// maxFile bounds the files that settings name, in bytes.
+const maxFile = 64 << 10
+
+// readSecretFile returns the text of the file at path without one line break
+// at its end, which editors and echo add. Everything else is kept.
+func readSecretFile(path string) (string, *flaw) {
+	text, flaw := readRegularFile(path)
+	if flaw != nil {
+		return "", flaw
+	}
+	if line, ok := strings.CutSuffix(string(text), "\n"); ok {
+		return strings.TrimSuffix(line, "\r"), nil
+	}
+	return string(text), nil
+}
+
+// readRegularFile reads a file of at most 64 KiB. Its flaws do not quote the
+// path: people put the secret itself there by mistake.
+func readRegularFile(path string) ([]byte, *flaw) {
+	if path == "" {
+		return nil, flawf("give it a path or remove it", "is empty")
+	}
+	// Looked at before opening: a FIFO would block until someone writes to it.
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, unreadable(err)
+	case info.IsDir():
+		return nil, flawf("name a file in it", "names a directory")
+	case !info.Mode().IsRegular():
+		return nil, flawf("name a regular file", "names something that is not a file")
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, unreadable(err)
+	case len(text) > maxFile:
+		return nil, flawf("check which file it names", "names a file of more than 64 KiB")
+	}
+	return text, nil
+}
+
+func unreadable(err error) *flaw {
+	reason := "reading it fails"
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		reason = errno.Error()
+	}
+	return flawf("check the path and its permissions", "names a file that cannot be read: %s", reason)
+}

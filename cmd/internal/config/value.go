@@ -1,0 +1,147 @@
+package config
+
+import (
+	"crypto/x509"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"token-sidecar/upstream"
+)
+
+// valueChecks are the rules that the tag check names. Each sees the text of
+// one setting. They also judge the files of secrets that are rotated.
+var valueChecks = map[string]func(string) *flaw{
+	"":          func(string) *flaw { return nil },
+	"cafile":    caFileFlaw,
+	"digits":    digitsFlaw,
+	"header":    headerFlaw,
+	"hosts":     hostsFlaw,
+	"keyring":   func(s string) *flaw { _, flaw := parseKeyRing(s); return flaw },
+	"methods":   methodsFlaw,
+	"name":      nameFlaw,
+	"oclcscope": oclcScopeFlaw,
+	"redisurl":  redisURLFlaw,
+	"rsakey":    rsaKeyFlaw,
+	"scope":     scopeFlaw,
+}
+
+// vetValue checks the text of a setting by the rule that check names, and
+// returns it as it is to be used.
+func vetValue(check, value string) (string, *flaw) {
+	if check == "rsakey" {
+		// A key's armour makes white space around it harmless, and one line of
+		// an environment file cannot hold its line breaks.
+		value = strings.TrimSpace(strings.ReplaceAll(value, `\n`, "\n"))
+	}
+	switch {
+	case value == "":
+		return "", flawf("give it a value or remove it", "is empty")
+	case !utf8.ValidString(value):
+		return "", flawf("check what wrote it", "is not UTF-8 text")
+	case strings.TrimFunc(value, blank) == "":
+		return "", flawf("give it a value or remove it", "holds nothing but white space")
+	case strings.TrimFunc(value, blank) != value:
+		return "", flawf("remove it", "has white space around its value")
+	case check != "rsakey" && strings.ContainsFunc(value, unicode.IsControl):
+		return "", flawf("check what wrote it", "holds a control character")
+	}
+	return value, valueChecks[check](value)
+}
+
+// blank also takes the byte order mark that some editors put before text.
+func blank(r rune) bool { return unicode.IsSpace(r) || r == '\uFEFF' }
+
+func rsaKeyFlaw(s string) *flaw {
+	if _, err := upstream.ParsePrivateKey(s); err != nil {
+		return flawf("give an unencrypted RSA key of at least 2048 bits in PEM, PKCS#1 or PKCS#8", "%s", err)
+	}
+	return nil
+}
+
+// scopeFlaw checks the form of RFC 6749 section 3.3.
+func scopeFlaw(s string) *flaw {
+	if !upstream.ValidScope(s) || strings.Contains(s, "  ") {
+		return flawf("write scopes of printable ASCII without quote and backslash, one space between them",
+			"is not a scope in the form of RFC 6749")
+	}
+	return nil
+}
+
+// oclcScopeFlaw also keeps the context out: it is the subject of a token, and
+// hidden in the scope it would not be part of the choice.
+func oclcScopeFlaw(s string) *flaw {
+	if slices.ContainsFunc(strings.Split(s, " "), func(item string) bool { return strings.HasPrefix(item, "context:") }) {
+		return flawf("put the registry id into SIDECAR_OCLC_INSTITUTION", "holds a context")
+	}
+	return scopeFlaw(s)
+}
+
+func digitsFlaw(s string) *flaw {
+	if strings.Trim(s, "0123456789") != "" || len(s) > 20 {
+		return flawf("give the registry id, digits only", "is not a number")
+	}
+	return nil
+}
+
+func headerFlaw(s string) *flaw {
+	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return flawf("use printable ASCII without spaces", "cannot be sent in a header")
+	}
+	return nil
+}
+
+func hostsFlaw(s string) *flaw {
+	items, flaw := parseList(s)
+	for _, item := range items {
+		if _, err := netip.ParseAddr(item); err != nil && !validHostName(item) {
+			return flawf("give host names or IP addresses, without port or wildcard", "holds %s, which is no host", quote(item))
+		}
+	}
+	return flaw
+}
+
+func methodsFlaw(s string) *flaw {
+	if s == "none" {
+		return nil
+	}
+	known := []string{
+		http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut,
+		http.MethodDelete, http.MethodPost, http.MethodPatch,
+	}
+	items, flaw := parseList(s)
+	for _, item := range items {
+		if !slices.Contains(known, item) {
+			return flawf("choose among "+strings.Join(known, ","), "holds %s, which cannot be sent again", quote(item))
+		}
+	}
+	return flaw
+}
+
+// taken are names that people take for endpoints of the sidecar itself.
+var taken = []string{"oauth2", "token", "metrics", "livez", "readyz", "healthz", "status", "admin", "debug"}
+
+func nameFlaw(s string) *flaw {
+	ofProvider := func(p namedProvider) bool { return p.name == s }
+	switch {
+	case !validName.MatchString(s):
+		return flawf("use a lower-case letter, then up to 31 lower-case letters, digits and dashes", "is not a valid name")
+	case slices.Contains(taken, s), slices.ContainsFunc(new(Providers).known(), ofProvider):
+		return flawf("choose another", "is a reserved name")
+	}
+	return nil
+}
+
+func caFileFlaw(path string) *flaw {
+	text, flaw := readRegularFile(path)
+	if flaw == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
+		return flawf("give a PEM file with CERTIFICATE blocks", "names a file without a certificate")
+	}
+	return flaw
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,79 @@
+package sidecar
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+
+	"token-sidecar/cmd/internal/config"
+	"token-sidecar/proxy"
+)
+
+// listen opens all listeners, then serves them: an error leaves none behind.
+func (s *Sidecar) listen() error {
+	handlers := map[string]http.Handler{"data": s.proxy.Handler(), "admin": s.adminHandler()}
+	where := s.config.Dedicated()
+	for name := range where {
+		handler, err := s.proxy.RouteHandler(name)
+		if err != nil {
+			return err
+		}
+		handlers[name] = handler
+	}
+	where["data"], where["admin"] = s.config.Listen, s.config.AdminListen
+	var open []net.Listener
+	for _, name := range slices.Sorted(maps.Keys(where)) {
+		l, err := listenOn(where[name])
+		if err != nil {
+			for _, l := range open {
+				_ = l.Close()
+			}
+			return fmt.Errorf("listener of %s: %w", name, err)
+		}
+		open = append(open, l)
+		s.addrs[name] = l.Addr()
+	}
+	for i, name := range slices.Sorted(maps.Keys(where)) {
+		server := proxy.NewServer(handlers[name])
+		if name == "admin" {
+			s.admin = server
+		} else {
+			s.servers = append(s.servers, server)
+		}
+		s.watching.Go(func() {
+			if err := server.Serve(open[i]); !errors.Is(err, http.ErrServerClosed) {
+				select {
+				case s.broken <- fmt.Errorf("listener of %s: %w", name, err):
+				default:
+				}
+			}
+		})
+		s.log.Info().Str("listener", name).Stringer("address", s.addrs[name]).Msg("listening")
+	}
+	s.log.Info().Strs("routes", s.routeNames()).Msg("ready")
+	return nil
+}
+
+// listenOn opens a listener. A socket file that an earlier run left behind is
+// replaced; only its owner and group may connect.
+func listenOn(l config.Listener) (net.Listener, error) {
+	if l.Network != "unix" {
+		return net.Listen(l.Network, l.Address)
+	}
+	if info, err := os.Lstat(l.Address); err == nil && info.Mode().Type() == os.ModeSocket {
+		if conn, err := net.Dial("unix", l.Address); err == nil {
+			_ = conn.Close()
+			return nil, fmt.Errorf("listen on %s: another process serves it", l.Address)
+		}
+		_ = os.Remove(l.Address)
+	}
+	listener, err := listenPrivately(l.Address)
+	if err != nil {
+		return nil, err
+	}
+	return listener, os.Chmod(l.Address, 0o660)
+}

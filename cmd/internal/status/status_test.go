@@ -1,0 +1,125 @@
+package status
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"token-sidecar/cache"
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
+)
+
+// TestStatusEscapes shows names that no configuration lets through: should one
+// ever come, it is text.
+func TestStatusEscapes(t *testing.T) {
+	const name = `"><script>alert(1)</script><style>*{}</style>{{.}}{}'</title> onload=x`
+	report := Report{Time: time.Now(), Version: name, Redis: redisReport{State: "left_alone", Cause: name},
+		Upstreams: []upstreamReport{{Name: name, Severity: severityError, Label: name, Meaning: name,
+			Failure: &failureReport{Reason: name, Code: name}, Last: &tokenRequestShown{Outcome: name}}}}
+	out := httptest.NewRecorder()
+	newPage(func() Report { return report }).ServeHTTP(out, httptest.NewRequest("GET", "/", nil))
+	page := out.Body.String()
+	for what, n := range map[string]int{"<script": 0, "<style": 1, "</title": 1} {
+		if got := strings.Count(page, what); got != n {
+			t.Errorf("%q is there %d times", what, got)
+		}
+	}
+	if out.Code != 200 || !strings.Contains(page, "&lt;script&gt;") {
+		t.Errorf("%d\n%s", out.Code, page)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	failure := func(class upstream.Class) *upstream.Error { return &upstream.Error{Class: class} }
+	kept := cache.PinnedStatus{Keys: 1, Usable: 1}
+	none := cache.PinnedStatus{Keys: 1}
+	for _, test := range []struct {
+		status   cache.SourceStatus
+		state    string
+		severity severity
+	}{
+		{cache.SourceStatus{}, "idle", severityInfo},
+		{cache.SourceStatus{Fresh: 1}, "ok", severityOK},
+		{cache.SourceStatus{Stale: 1, Invalid: 3, Refused: 2}, "ok", severityOK},
+		{cache.SourceStatus{Fresh: 5, Pinned: none}, "starting", severityInfo},
+		{cache.SourceStatus{Fresh: 1, Pinned: kept, Failure: failure("unavailable")}, "retrying", severityWarning},
+		{cache.SourceStatus{Stopped: failure("malformed")}, "failing", severityError},
+		{cache.SourceStatus{Fresh: 1, Stopped: failure("throttled")}, "throttled", severityWarning},
+		{cache.SourceStatus{Stopped: failure("throttled")}, "throttled", severityError},
+		{cache.SourceStatus{Fresh: 1, Stopped: failure("credential")}, "credential_refused", severityError},
+		{cache.SourceStatus{Fresh: 1, Pinned: cache.PinnedStatus{Keys: 1, Failure: failure("scope")}}, "token_refused", severityError},
+		{cache.SourceStatus{Fresh: 1, Pinned: cache.PinnedStatus{Keys: 1, Usable: 1, Failure: failure("unavailable")}}, "retrying", severityWarning},
+	} {
+		if v := judge(test.status); v.state != test.state || v.severity != test.severity || v.label == "" || v.meaning == "" {
+			t.Errorf("%+v is %+v", test.status, v)
+		}
+	}
+}
+
+func TestHistoryCountsTheLastMinutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var total metrics.Totals
+		h := newHistory([]string{"pdx"}, func(string) metrics.Totals { return total })
+		for range 3 * samplesKept { // one request a second, one wait every ten
+			for range int(sampleEvery / time.Second) {
+				total.Requests++
+				time.Sleep(time.Second)
+			}
+			total.Waited++
+			h.sample()
+		}
+		time.Sleep(5 * time.Second)
+		total.Requests += 5
+		got := fmt.Sprint(h.recent("pdx"))
+		if want := "[{1 65 65 6 0} {5 305 305 30 0} {15 905 905 90 0}]"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if len(h.samples) != samplesKept {
+			t.Errorf("%d samples are kept", len(h.samples))
+		}
+	})
+}
+
+func TestHistoryOfAYoungSidecar(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var total metrics.Totals
+		h := newHistory([]string{"pdx"}, func(string) metrics.Totals { return total })
+		time.Sleep(3 * time.Second)
+		total = metrics.Totals{Requests: 7, Failed: 2}
+		if got := fmt.Sprint(h.recent("pdx")); got != "[{1 3 7 0 2} {5 3 7 0 2} {15 3 7 0 2}]" {
+			t.Error(got)
+		}
+	})
+}
+
+// TestStatusMembersAreDocumented finds each member of the JSON in docs/status.md.
+func TestStatusMembersAreDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "status.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var walk func(reflect.Type)
+	walk = func(kind reflect.Type) {
+		if k := kind.Kind(); k == reflect.Slice || k == reflect.Pointer {
+			kind = kind.Elem()
+		}
+		if kind.Kind() != reflect.Struct || kind == reflect.TypeFor[time.Time]() {
+			return
+		}
+		for field := range kind.Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if name == "" || !strings.Contains(string(page), "`"+name+"`") {
+				t.Errorf("%s.%s is not documented as %q", kind.Name(), field.Name, name)
+			}
+			walk(field.Type)
+		}
+	}
+	walk(reflect.TypeFor[Report]())
+}
