@@ -23,7 +23,7 @@ import (
 
 // demo is the providers and the sidecar, running.
 type demo struct {
-	providers *providers
+	providers providers
 	redis     *miniredis.Miniredis
 	sidecar   *sidecar.Sidecar
 	replica   *sidecar.Sidecar // a second one that shares tokens with the first
@@ -55,6 +55,9 @@ func start(ctx context.Context, data, admin string, life lives, log zerolog.Logg
 	}
 	var err error
 	if d.sidecar, err = d.startSidecar(ctx, data, admin, log); err == nil {
+		err = d.awaitShared(ctx)
+	}
+	if err == nil {
 		// It finds what the first one has loaded.
 		d.replica, err = d.startSidecar(ctx, anyPort, anyPort, log)
 	}
@@ -80,6 +83,28 @@ func (d *demo) startSidecar(ctx context.Context, data, admin string, log zerolog
 		return nil, fmt.Errorf("wait for the tokens that need no subject: %w", err)
 	}
 	return s, nil
+}
+
+// awaitShared blocks until the first sidecar has shared the token of each
+// provider that needs no subject. A second one that came before would fetch
+// tokens of its own, and then each would have the other's to fall back on.
+func (d *demo) awaitShared(ctx context.Context) error {
+	for {
+		shared := 0
+		for _, name := range d.redis.Keys() {
+			if strings.HasSuffix(name, ":token") {
+				shared++
+			}
+		}
+		if shared >= len(upstreams()) {
+			return nil
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the tokens to be shared: %d are: %w", shared, ctx.Err())
+		}
+	}
 }
 
 // environ is a sidecar's environment.
@@ -127,7 +152,7 @@ func (s series) left(upstream string) time.Duration {
 
 // pinnedLoaded reports whether no pinned token is missing.
 func pinnedLoaded(s series) bool {
-	for _, name := range upstreams {
+	for _, name := range upstreams() {
 		if s.left(name) <= 0 {
 			return false
 		}

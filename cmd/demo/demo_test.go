@@ -62,22 +62,22 @@ func TestOnceFails(t *testing.T) {
 		fault string
 	}{
 		{"another subject's token arrives", func(d *demo) {
-			d.providers.mydatahelps.SetAPIFault(echoing(upstreamtest.Echo{Provider: "mydatahelps",
+			d.providers["mydatahelps"].SetAPIFault(echoing(upstreamtest.Echo{Provider: "mydatahelps",
 				Kind: upstreamtest.KindParticipant, Subject: "P-1002", Scope: "api", Token: "1", Path: participant.path}))
 		}, "second request", "subject is P-1002, not P-1001"},
 		{"a participant's token on the service route", func(d *demo) {
-			d.providers.mydatahelps.SetAPIFault(echoing(upstreamtest.Echo{Provider: "mydatahelps",
+			d.providers["mydatahelps"].SetAPIFault(echoing(upstreamtest.Echo{Provider: "mydatahelps",
 				Kind: upstreamtest.KindParticipant, Subject: "P-1001", Token: "1", Path: projects.path}))
 		}, "loaded at the start", "kind is participant, not service"},
 		{"the target fails", func(d *demo) {
-			d.providers.pdx.SetAPIFault(func(*http.Request, int) *upstreamtest.Answer {
+			d.providers["pdx"].SetAPIFault(func(*http.Request, int) *upstreamtest.Answer {
 				return &upstreamtest.Answer{Status: http.StatusInternalServerError}
 			})
 		}, "loaded at the start", "status is 500, not 200"},
-		{"a token is gone that should be in memory", func(d *demo) { d.providers.humanapi.RevokeAll() },
+		{"a token is gone that should be in memory", func(d *demo) { d.providers["humanapi"].RevokeAll() },
 			"HIP client", "source is token endpoint, not memory"},
 		{"the token endpoint is down", func(d *demo) {
-			d.providers.humanapi.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer {
+			d.providers["humanapi"].SetTokenFault(func(*http.Request, int) *upstreamtest.Answer {
 				return upstreamtest.OAuthError(http.StatusServiceUnavailable, "temporarily_unavailable")
 			})
 		}, "first request", "status is 503, not 200"},
@@ -107,7 +107,7 @@ func TestOnceFails(t *testing.T) {
 func TestOnceAwaitsReplacements(t *testing.T) {
 	t.Parallel()
 	d := started(t, lives{others: 5 * time.Minute, ledger: 3 * time.Second})
-	d.providers.ledger.SetAPIFault(func(*http.Request, int) *upstreamtest.Answer {
+	d.providers["ledger"].SetAPIFault(func(*http.Request, int) *upstreamtest.Answer {
 		time.Sleep(time.Second)
 		return nil
 	})
@@ -153,7 +153,7 @@ type output struct{ testkit.Output }
 // await blocks until what was printed is as told.
 func (o *output) await(t *testing.T, told func(string) bool) string {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(testkit.Patience); ; {
 		if text := o.String(); told(text) {
 			return text
 		}
@@ -228,7 +228,7 @@ func TestWatchKeepsTheOrder(t *testing.T) {
 	var times []time.Time
 	testkit.Eventually(t, "all tokens that need no subject are there", func() error {
 		times = nil
-		for _, name := range upstreams {
+		for _, name := range upstreams() {
 			log := d.providers.of(name).TokenRequestLog()
 			if len(log) == 0 {
 				return fmt.Errorf("none of %s", name)
@@ -237,9 +237,9 @@ func TestWatchKeepsTheOrder(t *testing.T) {
 		}
 		return nil
 	})
-	want := slices.Clone(upstreams[:])
+	names, want := upstreams(), upstreams()
 	slices.SortFunc(want, func(a, b string) int {
-		return times[slices.Index(upstreams[:], a)].Compare(times[slices.Index(upstreams[:], b)])
+		return times[slices.Index(names, a)].Compare(times[slices.Index(names, b)])
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // after the first look

@@ -16,107 +16,164 @@ const (
 	homeInstitution    = "128807"
 )
 
-// providers are the simulated remote APIs. Books and ledger are generic OAuth
-// 2.0 APIs, ledger with private_key_jwt.
-type providers struct {
-	mydatahelps, pdx, oclc, humanapi, books, ledger *upstreamtest.Server
-}
-
 // lives is how long tokens live.
 type lives struct{ ledger, others time.Duration }
 
-func startProviders(life lives) *providers {
-	shared := upstreamtest.Options{Lifetime: life.others}
-	mydatahelps, oclc, humanapi := shared, shared, shared
-	mydatahelps.KnowsParticipant = func(id string) bool { return id != unknownParticipant }
-	oclc.InstitutionOnKey = func(id string) bool { return id != foreignInstitution }
-	humanapi.HIP = true
-	humanapi.ConnectedUser = func(id string) bool { return id != unconnectedUser }
-	return &providers{
-		mydatahelps: upstreamtest.NewMyDataHelps(mydatahelps),
-		pdx:         upstreamtest.NewPDX(shared),
-		oclc:        upstreamtest.NewOCLC(oclc),
-		humanapi:    upstreamtest.NewHumanAPI(humanapi),
-		books:       upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Name: "books", Lifetime: life.others}),
-		ledger: upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Name: "ledger", Lifetime: life.ledger,
-			Auth: upstreamtest.AuthPrivateKeyJWT}),
+// simulated is a provider of the demo.
+type simulated struct {
+	name     string                              // of its upstream
+	start    func(lives) *upstreamtest.Server    // what simulates it
+	settings func(*upstreamtest.Server) []string // that make a sidecar use it, without SIDECAR_
+	rows     func() []row                        // what -once plays
+}
+
+// table lists the providers, in the order in which -once plays them. Books and
+// ledger are generic OAuth 2.0 APIs, ledger with private_key_jwt.
+func table() []simulated {
+	return []simulated{
+		{"mydatahelps", startMyDataHelps, myDataHelpsSettings, myDataHelpsRows},
+		{"pdx", startPDX, pdxSettings, pdxRows},
+		{"oclc", startOCLC, oclcSettings, oclcRows},
+		{"humanapi", startHumanAPI, humanAPISettings, humanAPIRows},
+		{"books", startBooks, booksSettings, booksRows},
+		{"ledger", startLedger, ledgerSettings, ledgerRows},
 	}
 }
 
-// upstreams are the names of the providers as the sidecar knows them.
-var upstreams = [...]string{"mydatahelps", "pdx", "oclc", "humanapi", "books", "ledger"}
+// upstreams returns the names of the providers as the sidecar knows them.
+func upstreams() []string {
+	var names []string
+	for _, p := range table() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// providers are the running simulations by name.
+type providers map[string]*upstreamtest.Server
+
+func startProviders(life lives) providers {
+	all := providers{}
+	for _, p := range table() {
+		all[p.name] = p.start(life)
+	}
+	return all
+}
 
 // of returns the provider that a route leads to, nil if there is none.
-func (p *providers) of(route string) *upstreamtest.Server {
+func (p providers) of(route string) *upstreamtest.Server {
 	name, _, _ := strings.Cut(route, ".")
-	switch name {
-	case "mydatahelps":
-		return p.mydatahelps
-	case "pdx":
-		return p.pdx
-	case "oclc":
-		return p.oclc
-	case "humanapi":
-		return p.humanapi
-	case "books":
-		return p.books
-	case "ledger":
-		return p.ledger
-	}
-	return nil
+	return p[name]
 }
 
-func (p *providers) close() {
-	for _, name := range upstreams {
-		p.of(name).Close()
+func (p providers) close() {
+	for _, s := range p {
+		s.Close()
 	}
 }
 
 // environ is the part of a sidecar's environment that the providers made up:
 // credentials and addresses.
-func (p *providers) environ() []string {
+func (p providers) environ() []string {
+	var environ []string
+	for _, row := range table() {
+		for _, setting := range row.settings(p[row.name]) {
+			environ = append(environ, "SIDECAR_"+setting)
+		}
+	}
+	return environ
+}
+
+func startMyDataHelps(life lives) *upstreamtest.Server {
+	return upstreamtest.NewMyDataHelps(upstreamtest.Options{Lifetime: life.others,
+		KnowsParticipant: func(id string) bool { return id != unknownParticipant }})
+}
+
+func myDataHelpsSettings(s *upstreamtest.Server) []string {
 	return []string{
-		"SIDECAR_MYDATAHELPS_SERVICE_ACCOUNT=" + p.mydatahelps.ClientID(),
-		"SIDECAR_MYDATAHELPS_PRIVATE_KEY=" + p.mydatahelps.PrivateKey(),
-		"SIDECAR_MYDATAHELPS_TOKEN_URL=" + p.mydatahelps.TokenURL(),
-		"SIDECAR_MYDATAHELPS_TARGET=" + p.mydatahelps.APIURL(),
-		"SIDECAR_MYDATAHELPS_TARGETS=designer=" + p.mydatahelps.HostURL("designer"),
-		"SIDECAR_MYDATAHELPS_ALLOWED_SCOPES=" + readScope,
-		"SIDECAR_MYDATAHELPS_PARTICIPANT_LISTEN=" + anyPort,
+		"MYDATAHELPS_SERVICE_ACCOUNT=" + s.ClientID(),
+		"MYDATAHELPS_PRIVATE_KEY=" + s.PrivateKey(),
+		"MYDATAHELPS_TOKEN_URL=" + s.TokenURL(),
+		"MYDATAHELPS_TARGET=" + s.APIURL(),
+		"MYDATAHELPS_TARGETS=designer=" + s.HostURL("designer"),
+		"MYDATAHELPS_ALLOWED_SCOPES=" + readScope,
+		"MYDATAHELPS_PARTICIPANT_LISTEN=" + anyPort,
+	}
+}
 
-		"SIDECAR_PDX_CLIENT_ID=" + p.pdx.ClientID(),
-		"SIDECAR_PDX_CLIENT_SECRET=" + p.pdx.ClientSecret(),
-		"SIDECAR_PDX_TOKEN_URL=" + p.pdx.TokenURL(),
-		"SIDECAR_PDX_TARGET=" + p.pdx.APIURL(),
-		"SIDECAR_PDX_TARGETS=idaas=" + p.pdx.HostURL("idaas"),
-		"SIDECAR_PDX_ALLOWED_SCOPES=" + mamScope,
+func startPDX(life lives) *upstreamtest.Server {
+	return upstreamtest.NewPDX(upstreamtest.Options{Lifetime: life.others})
+}
 
-		"SIDECAR_OCLC_WSKEY=" + p.oclc.ClientID(),
-		"SIDECAR_OCLC_SECRET=" + p.oclc.ClientSecret(),
-		"SIDECAR_OCLC_TOKEN_URL=" + p.oclc.TokenURL(),
-		"SIDECAR_OCLC_TARGET=" + p.oclc.APIURL(),
-		"SIDECAR_OCLC_TARGETS=discovery=" + p.oclc.HostURL("discovery"),
-		"SIDECAR_OCLC_INSTITUTION=" + homeInstitution,
-		"SIDECAR_OCLC_LISTEN=" + anyPort,
+func pdxSettings(s *upstreamtest.Server) []string {
+	return []string{
+		"PDX_CLIENT_ID=" + s.ClientID(),
+		"PDX_CLIENT_SECRET=" + s.ClientSecret(),
+		"PDX_TOKEN_URL=" + s.TokenURL(),
+		"PDX_TARGET=" + s.APIURL(),
+		"PDX_TARGETS=idaas=" + s.HostURL("idaas"),
+		"PDX_ALLOWED_SCOPES=" + mamScope,
+	}
+}
 
-		"SIDECAR_HUMANAPI_CLIENT_ID=" + p.humanapi.ClientID(),
-		"SIDECAR_HUMANAPI_CLIENT_SECRET=" + p.humanapi.ClientSecret(),
-		"SIDECAR_HUMANAPI_TOKEN_URL=" + p.humanapi.TokenURL(),
-		"SIDECAR_HUMANAPI_TARGET=" + p.humanapi.APIURL(),
-		"SIDECAR_HUMANAPI_TARGETS=admin=" + p.humanapi.HostURL("admin"),
-		"SIDECAR_HUMANAPI_HIP=true",
+func startOCLC(life lives) *upstreamtest.Server {
+	return upstreamtest.NewOCLC(upstreamtest.Options{Lifetime: life.others,
+		InstitutionOnKey: func(id string) bool { return id != foreignInstitution }})
+}
 
-		"SIDECAR_OAUTH2_0_NAME=books",
-		"SIDECAR_OAUTH2_0_CLIENT_ID=" + p.books.ClientID(),
-		"SIDECAR_OAUTH2_0_CLIENT_SECRET=" + p.books.ClientSecret(),
-		"SIDECAR_OAUTH2_0_TOKEN_URL=" + p.books.TokenURL(),
-		"SIDECAR_OAUTH2_0_TARGET=" + p.books.APIURL(),
+func oclcSettings(s *upstreamtest.Server) []string {
+	return []string{
+		"OCLC_WSKEY=" + s.ClientID(),
+		"OCLC_SECRET=" + s.ClientSecret(),
+		"OCLC_TOKEN_URL=" + s.TokenURL(),
+		"OCLC_TARGET=" + s.APIURL(),
+		"OCLC_TARGETS=discovery=" + s.HostURL("discovery"),
+		"OCLC_INSTITUTION=" + homeInstitution,
+		"OCLC_LISTEN=" + anyPort,
+	}
+}
 
-		"SIDECAR_OAUTH2_1_NAME=ledger",
-		"SIDECAR_OAUTH2_1_AUTH=private_key_jwt",
-		"SIDECAR_OAUTH2_1_CLIENT_ID=" + p.ledger.ClientID(),
-		"SIDECAR_OAUTH2_1_PRIVATE_KEY=" + p.ledger.PrivateKey(),
-		"SIDECAR_OAUTH2_1_TOKEN_URL=" + p.ledger.TokenURL(),
-		"SIDECAR_OAUTH2_1_TARGET=" + p.ledger.APIURL(),
+func startHumanAPI(life lives) *upstreamtest.Server {
+	return upstreamtest.NewHumanAPI(upstreamtest.Options{Lifetime: life.others, HIP: true,
+		ConnectedUser: func(id string) bool { return id != unconnectedUser }})
+}
+
+func humanAPISettings(s *upstreamtest.Server) []string {
+	return []string{
+		"HUMANAPI_CLIENT_ID=" + s.ClientID(),
+		"HUMANAPI_CLIENT_SECRET=" + s.ClientSecret(),
+		"HUMANAPI_TOKEN_URL=" + s.TokenURL(),
+		"HUMANAPI_TARGET=" + s.APIURL(),
+		"HUMANAPI_TARGETS=admin=" + s.HostURL("admin"),
+		"HUMANAPI_HIP=true",
+	}
+}
+
+func startBooks(life lives) *upstreamtest.Server {
+	return upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Name: "books", Lifetime: life.others})
+}
+
+func booksSettings(s *upstreamtest.Server) []string {
+	return []string{
+		"OAUTH2_0_NAME=books",
+		"OAUTH2_0_CLIENT_ID=" + s.ClientID(),
+		"OAUTH2_0_CLIENT_SECRET=" + s.ClientSecret(),
+		"OAUTH2_0_TOKEN_URL=" + s.TokenURL(),
+		"OAUTH2_0_TARGET=" + s.APIURL(),
+	}
+}
+
+func startLedger(life lives) *upstreamtest.Server {
+	return upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Name: "ledger", Lifetime: life.ledger, Auth: upstreamtest.AuthPrivateKeyJWT})
+}
+
+func ledgerSettings(s *upstreamtest.Server) []string {
+	return []string{
+		"OAUTH2_1_NAME=ledger",
+		"OAUTH2_1_AUTH=private_key_jwt",
+		"OAUTH2_1_CLIENT_ID=" + s.ClientID(),
+		"OAUTH2_1_PRIVATE_KEY=" + s.PrivateKey(),
+		"OAUTH2_1_TOKEN_URL=" + s.TokenURL(),
+		"OAUTH2_1_TARGET=" + s.APIURL(),
 	}
 }

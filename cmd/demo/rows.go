@@ -82,8 +82,8 @@ func denied(status int, code string, n int) want {
 // in the cache.
 func allRows() []row {
 	var all []row
-	for _, some := range [][]row{myDataHelpsRows(), pdxRows(), oclcRows(), humanAPIRows(), genericRows()} {
-		all = append(all, some...)
+	for _, p := range table() {
+		all = append(all, p.rows()...)
 	}
 	return append(all, row{about: "no such route", request: request{route: "nowhere", path: "/v1"},
 		want: refused(http.StatusNotFound, "unknown_route")})
@@ -153,11 +153,16 @@ func humanAPIRows() []row {
 	}
 }
 
-func genericRows() []row {
+func booksRows() []row {
 	return []row{
 		{"loaded at the start", books, nil, client},
 		{"app with http_proxy", books.by(byProxy), nil, client},
 		{"target answers 401 once", books, answer401Once, client.bought(1)},
+	}
+}
+
+func ledgerRows() []row {
+	return []row{
 		// Just replaced, it is not replaced again while the row is played.
 		{"private_key_jwt, 3 s tokens", ledger, refreshed, client},
 		{"replaced ahead of expiry", ledger, refreshed, client.again()},
@@ -167,13 +172,13 @@ func genericRows() []row {
 // revoke makes the tokens of a participant worthless; "" means the service account.
 func revoke(subject string) func(context.Context, *demo) error {
 	return func(_ context.Context, d *demo) error {
-		d.providers.mydatahelps.RevokeSubject(subject)
+		d.providers["mydatahelps"].RevokeSubject(subject)
 		return nil
 	}
 }
 
 func tokenEndpointDown(_ context.Context, d *demo) error {
-	d.providers.oclc.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer {
+	d.providers["oclc"].SetTokenFault(func(*http.Request, int) *upstreamtest.Answer {
 		return &upstreamtest.Answer{Status: http.StatusServiceUnavailable}
 	})
 	return nil
@@ -181,7 +186,7 @@ func tokenEndpointDown(_ context.Context, d *demo) error {
 
 func answer401Once(_ context.Context, d *demo) error {
 	var done atomic.Bool
-	d.providers.books.SetAPIFault(func(*http.Request, int) *upstreamtest.Answer {
+	d.providers["books"].SetAPIFault(func(*http.Request, int) *upstreamtest.Answer {
 		if done.Swap(true) {
 			return nil
 		}

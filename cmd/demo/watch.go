@@ -60,7 +60,7 @@ func (d *demo) watch(ctx context.Context, w io.Writer) {
 	}
 	for {
 		var news []seen
-		for _, name := range upstreams {
+		for _, name := range upstreams() {
 			for _, r := range after(last[name], d.providers.of(name).TokenRequestLog()) {
 				news = append(news, seen{r, name})
 				last[name] = r

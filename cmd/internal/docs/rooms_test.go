@@ -6,32 +6,93 @@ import (
 	"testing"
 )
 
-// TestImportsGoDown holds the plan of the house: cmd → proxy → cache → upstream,
-// and metrics a leaf.
+// floors is the plan of the house: a package may import those below it, and none
+// on its own floor.
+var floors = map[string]int{
+	"metrics":                   0,
+	"upstream":                  1,
+	"upstream/upstreamtest":     2,
+	"cache/shared":              2,
+	"cache":                     3,
+	"proxy/internal/targetconn": 3,
+	"proxy":                     4,
+	"cmd/internal/config":       5,
+	"cmd/internal/check":        6,
+	"cmd/internal/status":       6,
+	"cmd/internal/testkit":      6,
+	"cmd/internal/sidecar":      7,
+	"cmd/token-sidecar":         8,
+	"cmd/demo":                  8,
+	"cmd/bench":                 8,
+	"cmd/internal/docs":         8, // tests only, as are the next three
+	"cmd/internal/fleet":        8,
+	"cmd/internal/flows":        8,
+	"cmd/internal/soak":         8,
+}
+
+// notInTheProgram are the packages that tests, the demo and the bench share; the
+// program itself must not know them.
+var notInTheProgram = []string{"upstream/upstreamtest", "cmd/internal/testkit"}
+
+// TestImportsGoDown holds the plan: cmd → proxy → cache → upstream, and metrics a
+// leaf.
 func TestImportsGoDown(t *testing.T) {
-	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "token-sidecar/...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	floor := map[string]int{"cmd": 4, "proxy": 3, "cache": 2, "upstream": 1, "metrics": 0}
-	room := func(path string) string {
-		path, ours := strings.CutPrefix(path, "token-sidecar/")
-		if !ours {
-			return ""
+	seen := map[string]bool{}
+	for importer, imported := range importsOf(t, ".Imports", "./...") {
+		seen[importer] = true
+		floor, ok := floors[importer]
+		if !ok {
+			t.Errorf("%s has no place in the plan", importer)
 		}
-		name, _, _ := strings.Cut(path, "/")
-		return name
-	}
-	for line := range strings.Lines(string(out)) {
-		packages := strings.Fields(line)
-		from := room(packages[0])
-		if _, ok := floor[from]; !ok {
-			t.Errorf("%s is in no room", packages[0])
-		}
-		for _, imported := range packages[1:] {
-			if to := room(imported); to != "" && to != from && floor[to] >= floor[from] {
-				t.Errorf("%s imports %s", packages[0], imported)
+		for _, path := range imported {
+			if floors[path] >= floor {
+				t.Errorf("%s imports %s", importer, path)
 			}
 		}
 	}
+	for path := range floors {
+		if !seen[path] {
+			t.Errorf("%s is in the plan and not there", path)
+		}
+	}
+}
+
+// TestProgramHoldsNoTestCode looks at all that the program is linked from.
+func TestProgramHoldsNoTestCode(t *testing.T) {
+	linked := importsOf(t, ".Deps", "./cmd/token-sidecar")["cmd/token-sidecar"]
+	if len(linked) < 8 {
+		t.Fatalf("the program is linked from %q only", linked)
+	}
+	for _, path := range linked {
+		for _, other := range notInTheProgram {
+			if path == other {
+				t.Errorf("the program is linked with %s", path)
+			}
+		}
+	}
+}
+
+// importsOf asks the go command for a list of our packages that is a field of
+// each package that the pattern names.
+func importsOf(t *testing.T, field, pattern string) map[string][]string {
+	t.Helper()
+	const module = "token-sidecar/"
+	list := exec.Command("go", "list", "-f", "{{.ImportPath}}{{range "+field+"}} {{.}}{{end}}", pattern)
+	list.Dir = "../../.."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		paths := strings.Fields(line)
+		importer := strings.TrimPrefix(paths[0], module)
+		all[importer] = nil
+		for _, path := range paths[1:] {
+			if ours, ok := strings.CutPrefix(path, module); ok {
+				all[importer] = append(all[importer], ours)
+			}
+		}
+	}
+	return all
 }
