@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 )
 
@@ -167,23 +166,25 @@ func TestB3_OnlyTargetsAreDialled(t *testing.T) {
 	s := newSide(t, setup{})
 	var mu sync.Mutex
 	dialled := map[string]bool{}
-	s.proxy.routes["alpha"].connections.lean.dialer.net.Control = func(_, address string, _ syscall.RawConn) error {
-		mu.Lock()
-		defer mu.Unlock()
-		dialled[address] = true
-		return nil
+	recorded := func(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+		return func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := dial(ctx, network, address)
+			mu.Lock()
+			defer mu.Unlock()
+			dialled[address] = true
+			if err == nil {
+				dialled[c.RemoteAddr().String()] = true
+			}
+			return c, err
+		}
 	}
+	dialer := s.proxy.routes["alpha"].connections.lean.Dialer
+	dialer.DialContext = recorded(dialer.DialContext)
 	for _, transport := range []*http.Transport{s.proxy.routes["alpha"].connections.requests, s.proxy.routes["alpha"].connections.upgrades} {
 		if transport.Proxy != nil {
 			t.Error("a proxy is set")
 		}
-		dial := transport.DialContext
-		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			dialled[address] = true
-			return dial(ctx, network, address)
-		}
+		transport.DialContext = recorded(transport.DialContext)
 	}
 	for _, path := range []string{"/alpha/x", "/alpha//evil.example/x", "http://evil.example/x", "/alpha/http://evil.example/x", "//evil.example/alpha",
 		"/alpha/@evil.example", "/alpha/x?url=http://evil.example", s.up.url() + "@evil.example/x", s.up.url() + "/x"} {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"syscall"
 	"testing"
 	"time"
 
@@ -79,16 +78,15 @@ func TestF10_TokenExpiresDuringDial(t *testing.T) {
 			return 200, tokenAnswer(n, map[bool]int{true: 1, false: 3600}[n == 1])
 		}
 		// The dial takes longer than the token lives.
-		s.proxy.routes["alpha"].connections.lean.dialer.net.Control = func(string, string, syscall.RawConn) error {
-			<-time.After(1100 * time.Millisecond)
-			return nil
+		slow := func(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+			return func(ctx context.Context, network, address string) (net.Conn, error) {
+				<-time.After(1100 * time.Millisecond)
+				return dial(ctx, network, address)
+			}
 		}
-		transport := s.proxy.routes["alpha"].connections.requests
-		dial := transport.DialTLSContext
-		transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			<-time.After(1100 * time.Millisecond)
-			return dial(ctx, network, address)
-		}
+		to := s.proxy.routes["alpha"].connections
+		to.lean.Dialer.DialContext = slow(to.lean.Dialer.DialContext)
+		to.requests.DialTLSContext = slow(to.requests.DialTLSContext)
 		before := target.served.Load()
 		a := s.get("/alpha/x")
 		if more {

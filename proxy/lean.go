@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"token-sidecar/proxy/internal/targetconn"
 	"token-sidecar/upstream"
 )
 
@@ -46,16 +47,16 @@ func (x *exchange) forwardLean() bool {
 	c, res, err := x.exchangeLean(pool, token)
 	if err == nil && res.StatusCode == http.StatusUnauthorized {
 		if next, ok := x.another(); ok {
-			pool.drop(c) // its answer stays unread: it may never end
+			pool.Drop(c) // its answer stays unread: it may never end
 			c, res, err = x.exchangeLean(pool, next)
 		}
 	}
-	if errors.Is(err, errNotLean) {
+	if errors.Is(err, targetconn.ErrNotHTTP1) || errors.Is(err, targetconn.ErrPoolFull) {
 		return false
 	}
 	if err == nil {
 		if err = x.filter(res); err != nil {
-			pool.drop(c)
+			pool.Drop(c)
 		}
 	}
 	if err != nil {
@@ -78,31 +79,31 @@ func (x *exchange) blame(err error) error {
 // A kept connection may turn out to be dead; if nothing came back on it and
 // sending twice does no harm, the request goes out again on a new one (RFC 9110
 // section 9.2.2).
-func (x *exchange) exchangeLean(pool *leanPool, token upstream.Token) (*leanConn, *http.Response, error) {
+func (x *exchange) exchangeLean(pool *targetconn.Pool, token upstream.Token) (*targetconn.Conn, *http.Response, error) {
 	x.sent = token // by the general way, if there is no connection for this one
 	for attempt := 0; ; attempt++ {
-		c, err := pool.get(x.in.Context(), attempt == 0)
+		c, err := pool.Get(x.in.Context(), attempt == 0)
 		if err != nil {
 			return nil, nil, err
 		}
 		now := time.Now()
 		if !now.Before(x.sent.Expiry()) { // the connection took its time
 			if x.sent, err = x.token(now); err != nil {
-				pool.put(c)
+				pool.Put(c)
 				return nil, nil, tokenError{err}
 			}
 			now = time.Now()
 		}
 		if limit := x.proxy.config.TargetTimeout; limit > 0 {
-			_ = c.SetDeadline(now.Add(limit)) // before the watch, which may put an end to it at once
+			_ = c.SetDeadline(now.Add(limit)) // before Begin, which may put an end to it at once
 		}
-		c.watch(x.in.Context())
+		c.Begin(x.in.Context())
 		res, err := x.roundTripLean(c, now)
 		if err == nil {
 			return c, res, nil
 		}
-		again := c.reused && !c.answered && sendTwice(x.in.Method) && x.in.Context().Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded)
-		pool.drop(c)
+		again := c.Reused() && !c.Answered() && sendTwice(x.in.Method) && x.in.Context().Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded)
+		pool.Drop(c)
 		if !again {
 			return nil, nil, err
 		}
@@ -117,16 +118,16 @@ func sendTwice(method string) bool {
 
 // roundTripLean writes the request and reads the head of its answer, passing
 // informational answers on.
-func (x *exchange) roundTripLean(c *leanConn, began time.Time) (*http.Response, error) {
+func (x *exchange) roundTripLean(c *targetconn.Conn, began time.Time) (*http.Response, error) {
 	x.writeHead(c)
 	if len(x.body) > 0 {
-		_, _ = c.out.Write(x.body)
+		_, _ = c.Writer().Write(x.body)
 	}
-	if err := c.out.Flush(); err != nil {
+	if err := c.Writer().Flush(); err != nil {
 		return nil, err
 	}
 	for {
-		res, err := c.readHead(x.in.Method)
+		res, err := c.ReadHead(x.in.Method)
 		if err != nil {
 			return nil, err
 		}
@@ -166,7 +167,7 @@ func (x *exchange) passInformational(res *http.Response) error {
 
 // answerLean passes the answer on, and gives the connection back if all of it
 // was read.
-func (x *exchange) answerLean(pool *leanPool, c *leanConn, res *http.Response) {
+func (x *exchange) answerLean(pool *targetconn.Pool, c *targetconn.Conn, res *http.Response) {
 	h := x.out.Header()
 	connection := res.Header["Connection"]
 	for name, values := range res.Header {
@@ -177,21 +178,21 @@ func (x *exchange) answerLean(pool *leanPool, c *leanConn, res *http.Response) {
 	announced := announce(h, res.Trailer)
 	x.out.WriteHeader(res.StatusCode)
 	if err := x.copyBody(c, res); err != nil {
-		pool.drop(c)
+		pool.Drop(c)
 		panic(http.ErrAbortHandler) // a part must not pass for the whole
 	}
 	_ = res.Body.Close() // all is read: this only fills the trailers in
 	passTrailers(&x.out, res.Trailer, announced)
-	if res.Close || !c.release() {
-		pool.drop(c)
+	if res.Close || !c.Finish() {
+		pool.Drop(c)
 		return
 	}
-	pool.put(c)
+	pool.Put(c)
 }
 
 // copyBody copies the body. What has come is flushed before more is waited for,
 // so that a stream arrives as it is sent.
-func (x *exchange) copyBody(c *leanConn, res *http.Response) error {
+func (x *exchange) copyBody(c *targetconn.Conn, res *http.Response) error {
 	left := res.ContentLength // under zero: unknown
 	if left == 0 || x.in.Method == http.MethodHead {
 		return nil
@@ -199,7 +200,7 @@ func (x *exchange) copyBody(c *leanConn, res *http.Response) error {
 	buffer := buffers.Get()
 	defer buffers.Put(buffer)
 	for {
-		if c.in.Buffered() == 0 {
+		if c.Buffered() == 0 {
 			if flusher, ok := x.out.ResponseWriter.(http.Flusher); ok {
 				flusher.Flush()
 			}

@@ -4,12 +4,14 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"token-sidecar/proxy/internal/targetconn"
 )
 
 // writeHead writes request line and header to the connection's buffer, which
 // keeps any error for Flush. net/http has checked every name and value.
-func (x *exchange) writeHead(c *leanConn) {
-	w := c.out
+func (x *exchange) writeHead(c *targetconn.Conn) {
+	w := c.Writer()
 	put := func(parts ...string) {
 		for _, p := range parts {
 			_, _ = w.WriteString(p)

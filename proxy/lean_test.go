@@ -1,19 +1,21 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	dto "github.com/prometheus/client_model/go"
 
 	"token-sidecar/metrics"
+	"token-sidecar/proxy/internal/targetconn"
 	"token-sidecar/upstream"
 )
 
@@ -35,6 +37,13 @@ func TestTargetWithoutHTTP1(t *testing.T) {
 	s := newSide(t, setup{config: func(c *Config) { c.Roots, m = roots, c.Metrics }, upstreams: func(s *side) []upstream.Upstream {
 		return []upstream.Upstream{s.oauth2("alpha", target.URL)}
 	}})
+	var dials atomic.Int64
+	dialer := s.proxy.routes["alpha"].connections.lean.Dialer
+	dial := dialer.DialContext
+	dialer.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		dials.Add(1)
+		return dial(ctx, network, address)
+	}
 	for range 3 {
 		if a := s.get("/alpha/x"); a.status != 200 || a.body != "HTTP/2.0" {
 			t.Errorf("%d %q", a.status, a.body)
@@ -47,58 +56,32 @@ func TestTargetWithoutHTTP1(t *testing.T) {
 	if n := fresh.GetCounter().GetValue(); n != 2 { // the first request waited
 		t.Errorf("%v look-ups of a fresh token for the last two requests", n)
 	}
-	if pool := s.proxy.routes["alpha"].connections.lean; !*general && !pool.off {
-		t.Error("the lean way is still tried")
+	want := int64(1)
+	if *general {
+		want = 0
+	}
+	if n := dials.Load(); n != want {
+		t.Errorf("the lean way opened %d connections for three requests, want %d", n, want)
 	}
 }
 
 // TestLeanPoolIsFull has the general way serve what the pool has no connection for.
 func TestLeanPoolIsFull(t *testing.T) {
 	s := newSide(t, setup{})
-	s.proxy.routes["alpha"].connections.lean.open = maxLean
+	pool := s.proxy.routes["alpha"].connections.lean
+	dial := pool.Dialer.DialContext
+	pool.Dialer.DialContext = func(context.Context, string, string) (net.Conn, error) { return nothing{}, nil }
+	var err error
+	for n := 0; err == nil && n < 10_000; n++ {
+		_, err = pool.Get(t.Context(), true)
+	}
+	if !errors.Is(err, targetconn.ErrPoolFull) {
+		t.Fatalf("the pool is not full: %v", err)
+	}
+	pool.Dialer.DialContext = dial
 	if a := s.get("/alpha/x"); a.status != 200 || a.body != "hello" {
 		t.Errorf("%d %q", a.status, a.body)
 	}
-}
-
-// TestIdleConnectionsAreSwept keeps some connections for a while, some for longer.
-func TestIdleConnectionsAreSwept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := &leanPool{}
-		add := func(n int) {
-			for range n {
-				p.mu.Lock()
-				p.open++
-				p.mu.Unlock()
-				p.put(&leanConn{raw: nothing{}})
-			}
-		}
-		add(3)
-		time.Sleep(leanIdle / 2)
-		add(2)
-		for _, left := range []int{5, 2, 2, 0} { // after 60, 60, 120 and 180 s at the latest
-			if idle, open := count(p); idle != left || open != left {
-				t.Errorf("%d idle, %d open, want %d", idle, open, left)
-			}
-			time.Sleep(leanIdle/2 + 1)
-			synctest.Wait()
-		}
-		add(maxLeanIdle + 10)
-		if idle, open := count(p); idle != maxLeanIdle || open != idle {
-			t.Errorf("%d idle, %d open", idle, open)
-		}
-		p.closeIdle()
-		add(1)
-		if idle, open := count(p); idle != 0 || open != 0 {
-			t.Errorf("%d idle, %d open once closed", idle, open)
-		}
-	})
-}
-
-func count(p *leanPool) (idle, open int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.idle), p.open
 }
 
 // nothing is a connection to nobody.

@@ -1,8 +1,9 @@
 // Package proxy answers the app's requests: guard, route, key, token, forward,
 // judge, observe. Each step has a file of its own: guard.go, route.go with
-// path.go, forward.go with rewrite.go, watch.go and transport.go, replay.go,
-// answer.go, observe.go. problem.go is
-// the one place where errors become statuses.
+// path.go, lean.go with lean_head.go for plain requests, forward.go with
+// rewrite.go and watch.go for all others, replay.go, answer.go, observe.go.
+// problem.go is the one place where errors become statuses. What knows the
+// connections to targets is in internal/targetconn.
 package proxy
 
 import (

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"token-sidecar/metrics"
+	"token-sidecar/proxy/internal/targetconn"
 	"token-sidecar/upstream"
 )
 
@@ -20,6 +21,31 @@ type route struct {
 
 func newRoute(r upstream.Route, u upstream.Upstream, c connections, m *metrics.Upstream) *route {
 	return &route{r, u, c, m, strings.TrimSuffix(r.Target.EscapedPath(), "/")}
+}
+
+// connections are those to one target. The routes of an upstream that have the
+// same target share them.
+type connections struct {
+	lean     *targetconn.Pool // for what goes the lean way
+	requests *http.Transport  // for what goes the general way, but upgrades
+	upgrades *http.Transport  // HTTP/1 only; upgraded connections live long, and must not use up those for requests
+}
+
+// newConnections returns the connections to target, none of which is open yet.
+func newConnections(c Config, target *url.URL) connections {
+	dialer := func(protocols ...string) *targetconn.Dialer { return targetconn.NewDialer(c.Roots, protocols...) }
+	return connections{
+		lean:     targetconn.NewPool(dialer("http/1.1"), target),
+		requests: targetconn.NewTransport(dialer("h2", "http/1.1"), c.TargetTimeout),
+		upgrades: targetconn.NewTransport(dialer("http/1.1"), c.TargetTimeout),
+	}
+}
+
+// closeIdle closes those that nobody uses now.
+func (c connections) closeIdle() {
+	c.lean.CloseIdle()
+	c.requests.CloseIdleConnections()
+	c.upgrades.CloseIdleConnections()
 }
 
 // askedHost is how an absolute-form request names the target: the sidecar

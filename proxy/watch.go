@@ -5,6 +5,8 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"time"
+
+	"token-sidecar/proxy/internal/targetconn"
 )
 
 // maxInformational is how many informational answers (1xx) a target may send
@@ -35,7 +37,7 @@ func (x *exchange) watch(req *http.Request) {
 		if x.lapsed != nil {
 			return
 		}
-		if c, ok := info.Conn.(*targetConn); ok && info.Reused && !c.wire.settle() {
+		if info.Reused && !targetconn.Reusable(info.Conn) {
 			x.stale, req.URL.Opaque = true, unwritable
 			return
 		}

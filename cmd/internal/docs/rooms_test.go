@@ -10,11 +10,11 @@ import (
 // on its own floor.
 var floors = map[string]int{
 	"metrics":                   0,
+	"proxy/internal/targetconn": 0,
 	"upstream":                  1,
 	"upstream/upstreamtest":     2,
 	"cache/shared":              2,
 	"cache":                     3,
-	"proxy/internal/targetconn": 3,
 	"proxy":                     4,
 	"cmd/internal/config":       5,
 	"cmd/internal/check":        6,

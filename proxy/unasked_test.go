@@ -9,10 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"token-sidecar/upstream"
 )
@@ -122,30 +120,4 @@ func (l *lumped) Write(b []byte) (int, error) {
 func (l *lumped) flush(hold int) bool {
 	_, err := l.Conn.Write(l.kept.Next(l.kept.Len() - min(hold, l.kept.Len())))
 	return err == nil
-}
-
-// TestRecords reads records in pieces of every size.
-func TestRecords(t *testing.T) {
-	record := func(n int) []byte { return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, make([]byte, n)...) }
-	all := slices.Concat(record(0), record(1), record(300), record(0))
-	ends := map[int]bool{0: true, 5: true, 11: true, 316: true, 321: true}
-	for size := 1; size <= len(all); size++ {
-		near, far := net.Pipe()
-		go func() {
-			_, _ = far.Write(all)
-			_ = far.Close()
-		}()
-		_ = near.SetDeadline(time.Now().Add(patience))
-		r := &records{Conn: near}
-		for total, b := 0, make([]byte, size); ; {
-			n, err := r.Read(b)
-			total += n
-			if r.whole() != ends[total] {
-				t.Fatalf("in pieces of %d, after %d bytes: whole is %v", size, total, r.whole())
-			}
-			if err != nil {
-				break
-			}
-		}
-	}
 }

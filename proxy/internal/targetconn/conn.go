@@ -1,0 +1,138 @@
+package targetconn
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+// Conn is an HTTP/1.1 connection to a target. It serves one exchange at a time, of
+// a request and its answer, and has no goroutine of its own.
+//
+// The caller of [Pool.Get] owns it, and uses it from one goroutine: it calls Begin,
+// writes the request to Writer and flushes it, reads heads of answers with ReadHead
+// until one is final (RFC 9110 section 15), reads the body of that one to its end,
+// and calls Finish. What is written or read blocks until the target takes or sends
+// it, the deadline passes, or the context that Begin was given ends; the error is
+// then one of package net or of crypto/tls.
+type Conn struct {
+	conn    net.Conn // for requests and answers: raw itself, or TLS over it
+	raw     net.Conn // TCP
+	peeker  peeker   // looks at raw
+	records *records // between raw and TLS; nil without TLS
+	in      *bufio.Reader
+	out     *bufio.Writer
+
+	request  http.Request // has only the method, which the framing of an answer depends on
+	reused   bool         // it was idle before this exchange
+	answered bool         // some byte came since Begin
+	budget   int          // bytes that may still be read of the head of an answer; below zero: any number
+
+	interrupt func()      // makes reading and writing fail at once; made once, so that Begin allocates less
+	unwatch   func() bool // ends what Begin began; it reports whether interrupt has not run
+	spare     [1]byte     // takes a byte that must not come
+	idleSince time.Time   // when the Pool got it back; guarded by the mutex of the Pool
+}
+
+// newConn returns a Conn that reads and writes conn. raw is the TCP connection, which
+// lies below conn or is the same. r is between them if conn is TLS, and otherwise nil.
+func newConn(raw, conn net.Conn, r *records) *Conn {
+	c := &Conn{conn: conn, raw: raw, records: r}
+	c.peeker.init(raw)
+	c.interrupt = func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) }
+	c.in, c.out = bufio.NewReaderSize(answerReader{c}, 4<<10), bufio.NewWriterSize(conn, 4<<10)
+	return c
+}
+
+// Begin starts an exchange. When ctx ends before Finish, or before the Pool drops the
+// connection, reading and writing fail at once and for good. It does not block.
+func (c *Conn) Begin(ctx context.Context) {
+	c.answered = false
+	c.unwatch = context.AfterFunc(ctx, c.interrupt)
+}
+
+// SetDeadline bounds reading and writing by an absolute time; the zero time means no
+// bound. It must be set before Begin, or with a look at the context afterwards: a
+// deadline that is set after the context has ended undoes that end.
+func (c *Conn) SetDeadline(t time.Time) error { return c.conn.SetDeadline(t) }
+
+// Writer is where the request is written to. It holds 4 KiB back until it is flushed.
+func (c *Conn) Writer() *bufio.Writer { return c.out }
+
+// errHeadTooLarge is what reading fails with once maxAnswerHead bytes were read.
+var errHeadTooLarge = errors.New("the head of the answer is too large")
+
+// maxAnswerHead is how many bytes the head of an answer may have.
+const maxAnswerHead = 256 << 10
+
+// ReadHead reads the head of one answer, informational (1xx) or final, to a request
+// of the given method. net/http judges its framing. The answer's Body reads from the
+// connection. A head of more than 256 KiB is an error.
+func (c *Conn) ReadHead(method string) (*http.Response, error) {
+	c.budget = maxAnswerHead
+	c.request.Method = method
+	res, err := http.ReadResponse(c.in, &c.request)
+	c.budget = -1
+	return res, err
+}
+
+// Buffered returns how many bytes of the answer can be read without blocking, since
+// they were read from the connection already.
+func (c *Conn) Buffered() int { return c.in.Buffered() }
+
+// Reused reports whether the connection was idle before it was handed out. Then the
+// target may have closed it just before the request was sent.
+func (c *Conn) Reused() bool { return c.reused }
+
+// Answered reports whether any byte came from the target since Begin.
+func (c *Conn) Answered() bool { return c.answered }
+
+// Finish ends the exchange, after its answer was read to the end. It reports whether
+// the connection may serve another one: the context has not ended it, and the target
+// sent no more than the answer. If it reports false, the connection must be dropped.
+// It does not wait for anything that the target has not sent yet.
+func (c *Conn) Finish() bool {
+	return c.unwatch() && c.in.Buffered() == 0 && (c.records == nil || c.drained())
+}
+
+// drained reports whether TLS holds nothing that came behind the answer, be it a whole
+// record or a part of one. It would be taken for the answer to the next request. What
+// is still in the socket is not looked at: [Pool.Get] does that before the next request.
+func (c *Conn) drained() bool {
+	_ = c.conn.SetReadDeadline(time.Unix(1, 0)) // so that nothing is read from the socket
+	n, err := c.conn.Read(c.spare[:])
+	_ = c.conn.SetReadDeadline(time.Time{})
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.records.whole()
+}
+
+// close ends the exchange, if there is one, and the connection. It leaves out the
+// farewell of TLS (close_notify, RFC 8446 section 6.1), since sending that may block.
+func (c *Conn) close() {
+	if c.unwatch != nil {
+		c.unwatch()
+	}
+	_ = c.raw.Close()
+}
+
+// answerReader reads from the target for the buffer of a Conn. It keeps account of
+// what comes, and reads no more of a head than its budget.
+type answerReader struct{ *Conn }
+
+func (r answerReader) Read(b []byte) (int, error) {
+	if r.budget == 0 {
+		return 0, errHeadTooLarge
+	}
+	if r.budget > 0 && len(b) > r.budget {
+		b = b[:r.budget]
+	}
+	n, err := r.conn.Read(b)
+	if r.budget > 0 {
+		r.budget -= n
+	}
+	r.answered = r.answered || n > 0
+	return n, err
+}

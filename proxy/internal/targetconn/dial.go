@@ -1,0 +1,55 @@
+package targetconn
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"time"
+)
+
+const (
+	dialTimeout      = 10 * time.Second // for the TCP connection, the look-up of its name included
+	handshakeTimeout = 10 * time.Second // for TLS on it
+)
+
+// Dialer opens TCP connections to targets and makes TLS connections of them. It
+// is safe for concurrent use.
+type Dialer struct {
+	// DialContext opens a TCP connection. It blocks until the connection stands,
+	// ctx ends or its own timeout is over, and the caller owns the result.
+	// NewDialer sets it to that of a [net.Dialer] with a timeout of 10 s. It may be
+	// replaced until the first connection is asked for, and is called concurrently.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	tls *tls.Config // never changed: each handshake has a copy with the target's name
+}
+
+// NewDialer returns a Dialer that trusts roots, or the system's certificate
+// authorities if roots is nil. Within TLS, of version 1.2 at least, it offers the
+// target the given protocols, the best first (ALPN, RFC 7301). TLS sessions are
+// resumed between the connections of one Dialer.
+func NewDialer(roots *x509.CertPool, protocols ...string) *Dialer {
+	return &Dialer{
+		DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		tls: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, NextProtos: protocols,
+			ClientSessionCache: tls.NewLRUClientSessionCache(64)},
+	}
+}
+
+// handshake makes a TLS connection of raw and verifies that the other side is the
+// host of address, which has a port. It blocks until that is done, ctx ends or
+// handshakeTimeout is over. No byte of a request is sent before it returns. If it
+// fails it closes raw.
+func (d *Dialer) handshake(ctx context.Context, raw net.Conn, address string) (*tls.Conn, error) {
+	config := d.tls.Clone()
+	config.ServerName, _, _ = net.SplitHostPort(address)
+	c := tls.Client(raw, config)
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := c.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	return c, nil
+}
