@@ -7,9 +7,9 @@
 // finds an entry and table.go keeps them within bounds; join.go has callers
 // wait for the one load per key, which flight.go makes; schedule.go refreshes
 // ahead; failure.go and gate.go say when to try again; reject.go handles tokens
-// that a target refused. The files named shared hold the tokens that replicas
-// share through Redis; shared_load.go is where a load meets them. status.go
-// tells people how it all does.
+// that a target refused. shared_load.go is where a load meets the tokens that
+// replicas share: package shared keeps those in Redis, of which this package
+// knows nothing. status.go tells people how it all does.
 package cache
 
 import (
@@ -23,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
+	"token-sidecar/cache/shared"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
@@ -49,7 +50,7 @@ type Config struct {
 	TokenRate float64
 	// Shared is the tokens shared by all replicas; nil means none are. The
 	// cache does not close it.
-	Shared *Shared
+	Shared *shared.Store
 }
 
 // Cache holds tokens and keeps them fresh. Its methods are safe for concurrent

@@ -170,20 +170,3 @@ func (s *source) note(began time.Time, err error) {
 	}
 	s.last.Store(last)
 }
-
-// SharedStatus is how the tokens in Redis do.
-type SharedStatus struct {
-	Asked bool      // since the start
-	Since time.Time // when Redis was given up on; zero: it is in use
-	Cause string    // why, by the code of a Redis error or a proxy error type of RFC 9209 section 2.3
-}
-
-// Status returns how the tokens in Redis do, without asking it.
-func (s *Shared) Status() SharedStatus {
-	s.breaker.mu.Lock()
-	defer s.breaker.mu.Unlock()
-	if s.breaker.until.IsZero() {
-		return SharedStatus{Asked: s.breaker.asked}
-	}
-	return SharedStatus{Asked: true, Since: s.breaker.since, Cause: s.breaker.cause}
-}

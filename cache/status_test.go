@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"token-sidecar/cache"
+	"token-sidecar/cache/shared"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
@@ -98,28 +99,28 @@ func TestStatusTellsFailures(t *testing.T) {
 func TestStatusOfSharedTokens(t *testing.T) {
 	began := time.Now()
 	s := &stub{name: "up", life: time.Hour}
-	shared := sharedAt(t, "redis://127.0.0.1:1")
-	if got := shared.Status(); got != (cache.SharedStatus{}) {
+	store := sharedAt(t, "redis://127.0.0.1:1")
+	if got := store.Status(); got != (shared.Status{}) {
 		t.Errorf("at first: %+v", got)
 	}
-	c := newCache(t, s, cache.Config{Shared: shared})
+	c := newCache(t, s, cache.Config{Shared: store})
 	for _, name := range strings.Fields("a b c") {
 		mustToken(t, c, key(s, name))
 	}
 	_ = c.Close()
-	if got := shared.Status(); !got.Asked || got.Since.Before(began) || got.Cause != "connection_refused" {
+	if got := store.Status(); !got.Asked || got.Since.Before(began) || got.Cause != "connection_refused" {
 		t.Errorf("without Redis: %+v", got)
 	}
 }
 
 // sharedAt returns the shared tokens of the Redis at url.
-func sharedAt(t *testing.T, url string) *cache.Shared {
+func sharedAt(t *testing.T, url string) *shared.Store {
 	t.Helper()
-	shared, err := cache.NewShared(cache.SharedConfig{URL: upstream.NewSecret(url), Metrics: metrics.New("test"),
-		Ring: []cache.SealKey{{ID: "k1", Key: upstream.NewSecret(strings.Repeat("k", 32))}}})
+	store, err := shared.New(shared.Config{URL: upstream.NewSecret(url), Metrics: metrics.New("test"),
+		Ring: []shared.SealKey{{ID: "k1", Key: upstream.NewSecret(strings.Repeat("k", 32))}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = shared.Close() })
-	return shared
+	t.Cleanup(func() { _ = store.Close() })
+	return store
 }

@@ -51,7 +51,7 @@ func (s step) follow(t *testing.T, root string) {
 	case err != nil:
 		t.Fatal(err)
 	default:
-		line := regexp.MustCompile(`(?m)^\s*` + regexp.QuoteMeta(s.behind) + `.*\n`).FindAllIndex(old, -1)
+		line := regexp.MustCompile(`(?m)^\s*`+regexp.QuoteMeta(s.behind)+`.*\n`).FindAllIndex(old, -1)
 		if len(line) != 1 {
 			t.Fatalf("%d lines of %s begin with %s", len(line), s.path, s.behind)
 		}

@@ -13,6 +13,7 @@ var floors = map[string]int{
 	"proxy/internal/targetconn": 0,
 	"upstream":                  1,
 	"upstream/upstreamtest":     2,
+	"cache/internal/redistest":  0,
 	"cache/shared":              2,
 	"cache":                     3,
 	"proxy":                     4,
@@ -32,7 +33,7 @@ var floors = map[string]int{
 
 // notInTheProgram are the packages that tests, the demo and the bench share; the
 // program itself must not know them.
-var notInTheProgram = []string{"upstream/upstreamtest", "cmd/internal/testkit"}
+var notInTheProgram = []string{"upstream/upstreamtest", "cache/internal/redistest", "cmd/internal/testkit"}
 
 // TestImportsGoDown holds the plan: cmd → proxy → cache → upstream, and metrics a
 // leaf.

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"token-sidecar/cache"
+	"token-sidecar/cache/shared"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/status"
 	"token-sidecar/metrics"
@@ -24,7 +25,7 @@ type Sidecar struct {
 	config    *config.Config
 	log       zerolog.Logger
 	metrics   *metrics.Metrics
-	shared    *cache.Shared // nil without Redis
+	shared    *shared.Store // nil without Redis
 	cache     *cache.Cache
 	proxy     *proxy.Proxy
 	upstreams []upstream.Upstream
@@ -109,7 +110,7 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 }
 
 // newShared returns the tokens shared through Redis, nil if it is off.
-func newShared(c *config.Redis, log zerolog.Logger, m *metrics.Metrics) (*cache.Shared, error) {
+func newShared(c *config.Redis, log zerolog.Logger, m *metrics.Metrics) (*shared.Store, error) {
 	if !c.On() {
 		return nil, nil
 	}
@@ -117,11 +118,11 @@ func newShared(c *config.Redis, log zerolog.Logger, m *metrics.Metrics) (*cache.
 	if err != nil {
 		return nil, err
 	}
-	var ring []cache.SealKey
+	var ring []shared.SealKey
 	for _, k := range c.KeyRing() {
-		ring = append(ring, cache.SealKey{ID: k.ID, Key: k.Key})
+		ring = append(ring, shared.SealKey{ID: k.ID, Key: k.Key})
 	}
-	return cache.NewShared(cache.SharedConfig{
+	return shared.New(shared.Config{
 		URL:     c.URL,
 		Mode:    c.Mode,
 		TLS:     tls,

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"token-sidecar/cache"
+	"token-sidecar/cache/shared"
 	"token-sidecar/metrics"
 )
 
@@ -35,7 +36,7 @@ type Config struct {
 	// Cache returns what the cache knows of each upstream.
 	Cache func() []cache.SourceStatus
 	// Redis returns how the shared tokens do; nil if Redis is off.
-	Redis func() cache.SharedStatus
+	Redis func() shared.Status
 	// Totals returns what was counted for one upstream since the start.
 	Totals func(upstream string) metrics.Totals
 	// Draining reports whether the program is about to stop.

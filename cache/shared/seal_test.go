@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"bytes"
@@ -90,7 +90,7 @@ func TestD12_ValuesStayInTheirPlace(t *testing.T) {
 	sealed := s.seal(home, someToken(t))
 	other := someKey
 	other.Subject = "bob"
-	for name, p := range map[string]place{
+	for name, p := range map[string]Place{
 		"another subject":    s.place(upstream.Fingerprint{1}, other),
 		"another credential": s.place(upstream.Fingerprint{2}, someKey),
 	} {

@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"context"
@@ -12,9 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/rs/zerolog"
 
-	"token-sidecar/metrics"
+	"token-sidecar/cache/internal/redistest"
 	"token-sidecar/upstream"
 )
 
@@ -147,12 +146,8 @@ func TestLateSuccessesDoNotEndThePause(t *testing.T) {
 // TestGivingUpIsNoFailure breaks operations off, as a lease does with its renewal
 // when the token has come, before and while Redis is left alone.
 func TestGivingUpIsNoFailure(t *testing.T) {
-	url, _ := startRedis(t)
-	s, err := NewShared(SharedConfig{URL: upstream.NewSecret(url), Ring: ring("a"), timeout: patient, Metrics: metrics.New("test"), Log: zerolog.Nop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = s.Close() }()
+	url, _ := redistest.Start(t)
+	s := mustNew(t, Config{URL: upstream.NewSecret(url), Timeout: patient})
 	breakOff := func() {
 		ctx, cancel := context.WithCancel(t.Context())
 		if err := s.do(ctx, "renew", func(ctx context.Context) error {

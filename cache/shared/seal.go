@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"crypto/aes"
@@ -18,18 +18,18 @@ import (
 
 // SealKey is one key of the ring that seals shared values.
 type SealKey struct {
-	ID  string          // tells the keys of a ring apart; no secret
-	Key upstream.Secret // 32 bytes
+	ID  string          // tells the keys of a ring apart, and stands in each value; it is no secret
+	Key upstream.Secret // 32 bytes, for AES-256
 }
 
 // sealer names and seals shared values. It never changes.
 type sealer struct {
 	seals string                 // id of the key that seals
-	opens map[string]cipher.AEAD // by id; all keys of the ring
-	names []byte                 // key of the names
+	opens map[string]cipher.AEAD // all keys of the ring, by id
+	names []byte                 // key of the HMAC that makes the names
 }
 
-// newSealer takes the ring: the first key seals, all open.
+// newSealer takes the ring: its first key seals, and all of them open.
 func newSealer(ring []SealKey) (*sealer, error) {
 	if len(ring) == 0 {
 		return nil, errors.New("the key ring is empty")
@@ -57,35 +57,36 @@ func newSealer(ring []SealKey) (*sealer, error) {
 	return s, err
 }
 
-// place is where one key's token is shared, and under which lease it is
-// fetched. Both names have one hash tag, so that a cluster keeps them together.
-type place struct {
-	value, lease string
-	bound        []byte // additional data: what the value must be sealed for
+// Place is where the token of one key is shared, and the lease under which that
+// token is fetched. [Store.Place] makes it, and it never changes.
+type Place struct {
+	value, lease string // names in Redis; their common hash tag keeps them on one node of a cluster
+	bound        []byte // what the value must be sealed for, as additional data of the AEAD
 }
 
 // place names a key under a credential: with another client id, secret or
 // token endpoint it is another place, so that environments never mix. A name
 // is a keyed hash and tells nothing.
-func (s *sealer) place(credential upstream.Fingerprint, key upstream.Key) place {
+func (s *sealer) place(credential upstream.Fingerprint, key upstream.Key) Place {
 	bound := key.AppendCanonical(credential[:])
 	mac := hmac.New(sha256.New, s.names)
 	mac.Write(bound)
 	tag := "token-sidecar:{" + hex.EncodeToString(mac.Sum(nil)[:20]) + "}"
-	return place{value: tag + ":token", lease: tag + ":lease", bound: bound}
+	return Place{value: tag + ":token", lease: tag + ":lease", bound: bound}
 }
 
-// boundTo returns the additional data of a value with this head.
-func (p place) boundTo(head []byte) []byte { return slices.Concat(head, p.bound) }
+// boundTo returns the additional data of a value that has this head and is at p.
+func (p Place) boundTo(head []byte) []byte { return slices.Concat(head, p.bound) }
 
 const sealVersion = 1
 
 // maxSealed bounds a sealed value, in bytes: the longest token, scope and the rest.
 const maxSealed = 24 << 10
 
-// seal returns the token, for nobody but holders of the ring, and good for
-// nothing but its place: version, length and id of the key, nonce, ciphertext.
-func (s *sealer) seal(p place, t upstream.Token) []byte {
+// seal returns the value to store for t: one byte of version, one byte with the
+// length of the key's id, that id, the nonce, and the ciphertext. Only holders of
+// the ring can open it, and only as the value of p.
+func (s *sealer) seal(p Place, t upstream.Token) []byte {
 	plain := binary.AppendVarint(nil, t.Issued().UnixNano())
 	plain = binary.AppendVarint(plain, t.Expiry().UnixNano())
 	plain = binary.AppendUvarint(plain, uint64(len(t.Scope())))
@@ -98,14 +99,14 @@ func (s *sealer) seal(p place, t upstream.Token) []byte {
 var errSealed = errors.New("the shared value does not open")
 
 // open is the inverse of seal. It fails for whatever seal did not make for p.
-func (s *sealer) open(p place, value []byte) (upstream.Token, error) {
+func (s *sealer) open(p Place, value []byte) (upstream.Token, error) {
 	if len(value) < 2 || len(value) > maxSealed || value[0] != sealVersion || len(value) < 2+int(value[1]) {
 		return upstream.Token{}, errSealed
 	}
 	head, body := value[:2+int(value[1])], value[2+int(value[1]):]
 	aead := s.opens[string(head[2:])]
 	if aead == nil {
-		return upstream.Token{}, errSealed // another ring's
+		return upstream.Token{}, errSealed // it was sealed with a key of another ring
 	}
 	plain, err := aead.Open(nil, nil, body, p.boundTo(head))
 	if err != nil {

@@ -1,0 +1,69 @@
+package shared
+
+import (
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"token-sidecar/cache/internal/redistest"
+	"token-sidecar/upstream"
+)
+
+// TestLeaseIsTakenOnce sends the script of one attempt twice, as the client of a
+// cluster may.
+func TestLeaseIsTakenOnce(t *testing.T) {
+	_, client := redistest.Start(t)
+	for n, want := range []struct {
+		owner string
+		taken int64
+	}{{"a", 1}, {"a", 1}, {"b", 0}, {"a", 1}} {
+		reply, err := acquireScript.Run(t.Context(), client, []string{"{x}value", "{x}lease"}, want.owner, LeaseTime.Milliseconds(), 100).Slice()
+		if err != nil || reply[0] != want.taken {
+			t.Errorf("attempt %d, by %s: %v, %v", n+1, want.owner, reply, err)
+		}
+	}
+}
+
+func mustAcquire(t *testing.T, s *Store, p Place) *Lease {
+	t.Helper()
+	a, err := s.Acquire(t.Context(), p)
+	if err != nil || a.Lease == nil {
+		t.Fatalf("no lease: %v", err)
+	}
+	return a.Lease
+}
+
+// TestLateHolderStoresNothing lets the lease run out during the token request.
+func TestLateHolderStoresNothing(t *testing.T) {
+	server := miniredis.RunT(t)
+	s := mustNew(t, Config{URL: upstream.NewSecret("redis://" + server.Addr()), Timeout: patient})
+	p := s.Place(upstream.Fingerprint{}, someKey)
+	a := mustAcquire(t, s, p)
+	server.FastForward(2 * LeaseTime)
+	mustAcquire(t, s, p).Store(t.Context(), someToken(t))
+	a.Store(t.Context(), someToken(t))
+	a.Release(t.Context())
+	got, err := s.Get(t.Context(), p)
+	if err != nil || got.Token.IsZero() {
+		t.Fatalf("nothing is shared: %v", err)
+	}
+	late, _ := upstream.NewToken("late", "", time.Now(), time.Now().Add(time.Hour))
+	a.Store(t.Context(), late)
+	if got, _ := s.Get(t.Context(), p); got.Token.AccessToken() != "canary-token" {
+		t.Errorf("the late holder's token was stored")
+	}
+}
+
+// TestTokenOfALostLeaseIsShared lets the lease run out, and nobody has fetched since.
+func TestTokenOfALostLeaseIsShared(t *testing.T) {
+	server := miniredis.RunT(t)
+	s := mustNew(t, Config{URL: upstream.NewSecret("redis://" + server.Addr()), Timeout: patient})
+	p := s.Place(upstream.Fingerprint{}, someKey)
+	a := mustAcquire(t, s, p)
+	server.FastForward(2 * LeaseTime)
+	a.Store(t.Context(), someToken(t))
+	if got, err := s.Get(t.Context(), p); err != nil || got.Token.AccessToken() != "canary-token" {
+		t.Errorf("it is not shared: %v", err)
+	}
+}

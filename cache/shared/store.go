@@ -1,0 +1,226 @@
+// Package shared keeps in Redis the tokens that all replicas share. Redis is
+// optional and not trusted: it sees only sealed values under names that tell
+// nothing, and whatever goes wrong there is a miss.
+//
+// Each file is met by a token on its way, in this order. store.go is what package
+// cache calls: a [Store], which gets and adds tokens. seal.go says in which
+// [Place] of Redis the token of a key belongs, seals it for that place, and opens
+// what was found there. breaker.go decides whether Redis is asked at all, since a
+// Redis that fails is left alone for a while. client.go is the connection to
+// Redis and what its errors are called. lease.go has the replicas agree on which
+// of them makes the token request, and stores what that one got.
+package shared
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
+
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
+)
+
+// Config configures a [Store]. New keeps a copy.
+type Config struct {
+	// URL is a Redis URL as go-redis parses it in Mode. It may hold a password.
+	URL upstream.Secret
+	// Mode is "standalone", "sentinel" or "cluster". Empty means standalone.
+	Mode string
+	// TLS is used for rediss:// URLs; nil means the roots of the system. It must
+	// not be changed after New.
+	TLS *tls.Config
+	// Ring holds the keys that seal the values: the first key seals, and all of
+	// them open. It must not be empty.
+	Ring []SealKey
+	// Metrics counts the operations. Required.
+	Metrics *metrics.Metrics
+	// Log is told when Redis fails and when it works again. The zero Logger
+	// writes nothing.
+	Log zerolog.Logger
+	// Timeout bounds one operation, the wait for a connection included. Zero
+	// means 240 ms, which leaves the rest of a quarter of a second to whatever
+	// else a request does that has to look for its token here.
+	Timeout time.Duration
+	// Dial makes the connections, in every mode. Nil means that go-redis makes
+	// them, which is right for everything but tests with a network of their own:
+	// a connection that Dial returns is used as it is, without TLS.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// defaultTimeout is the Timeout of a Config that names none.
+const defaultTimeout = 240 * time.Millisecond
+
+// Store is the tokens in Redis. All methods are safe for concurrent use. Those
+// that ask Redis take a context; they block until Redis has answered, the context
+// has ended or the timeout has passed, and while Redis is left alone after
+// failures they return at once.
+type Store struct {
+	timeout time.Duration
+	client  redis.UniversalClient
+	sealer  *sealer
+	breaker breaker
+	metrics *metrics.Metrics
+	log     zerolog.Logger
+	telling rate.Sometimes // limits the lines about operations that fail while the breaker is closed
+}
+
+// New returns a Store, which the caller must Close. It fails if the URL, the mode
+// or a key is not valid, and its errors quote neither the URL nor a key. It makes
+// no connection yet: the first operation does, because a Redis that is not there
+// is no reason not to start. New turns go-redis' own logging off, for the whole
+// process: it would write addresses and errors of servers to stderr.
+func New(c Config) (*Store, error) {
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	sealer, err := newSealer(c.Ring)
+	if err != nil {
+		return nil, err
+	}
+	client, err := newRedisClient(c)
+	if err != nil {
+		return nil, err
+	}
+	redis.SetLogger(silent{})
+	return &Store{timeout: c.Timeout, client: client, sealer: sealer, metrics: c.Metrics, log: c.Log,
+		telling: rate.Sometimes{Interval: time.Minute}}, nil
+}
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+// Close closes all connections to Redis. Operations that are under way fail.
+func (s *Store) Close() error { return s.client.Close() }
+
+// Timeout returns the longest time that one operation takes. A caller that makes
+// several in a row can bound all of them by it too.
+func (s *Store) Timeout() time.Duration { return s.timeout }
+
+// Available reports whether Redis would be asked now. It is false while Redis is
+// left alone after failures, and it does not block.
+func (s *Store) Available() bool { return s.breaker.mayAllow() }
+
+// Place returns where the token of key is shared among those who use credential,
+// the fingerprint of a client id, its secret and a token endpoint. It does not
+// ask Redis.
+func (s *Store) Place(credential upstream.Fingerprint, key upstream.Key) Place {
+	return s.sealer.place(credential, key)
+}
+
+var errSkipped = errors.New("redis is left alone for a while")
+
+// do makes one operation within the timeout and reports it to the breaker. A nil
+// reply is no failure, and a context that the caller cancelled is none either.
+func (s *Store) do(caller context.Context, operation string, f func(context.Context) error) error {
+	began, ok := s.breaker.allow()
+	if !ok {
+		s.metrics.RedisOperation(operation, "skipped")
+		return errSkipped
+	}
+	defer s.breaker.giveUp(began) // does nothing if report was called
+	ctx, cancel := context.WithTimeout(caller, s.timeout)
+	defer cancel()
+	err := f(ctx)
+	if err != nil && errors.Is(caller.Err(), context.Canceled) {
+		return err
+	}
+	failed := err != nil && !errors.Is(err, redis.Nil)
+	cause := redisCause(err)
+	switch changed := s.breaker.report(began, !failed, cause); {
+	case changed && failed:
+		s.log.Warn().Str("cause", cause).Msg("redis fails; tokens are not shared for now")
+	case changed:
+		s.log.Info().Msg("redis works again")
+	case failed: // alone among successes, as when Redis can be read but not written
+		s.telling.Do(func() {
+			s.log.Warn().Str("operation", operation).Str("cause", cause).Msg("a redis operation failed")
+		})
+	}
+	if failed {
+		s.metrics.RedisOperation(operation, "error")
+		s.relearn(ctx)
+		return err
+	}
+	return nil
+}
+
+// Found is what was found in a place. The zero Found is nothing: there was no
+// value, or one that has expired, or one that no holder of the ring stored there.
+type Found struct {
+	Token upstream.Token // zero if there is none; it expires when Left is over
+	Life  time.Duration  // from the token's issue to its sealed expiry
+	Left  time.Duration  // until the sealed expiry or the end in Redis, whichever comes first
+}
+
+// Get reads the token at p. It returns the zero Found and no error if there is
+// none, and an error if Redis failed or is left alone.
+func (s *Store) Get(ctx context.Context, p Place) (Found, error) {
+	var value *redis.StringCmd
+	var ttl *redis.DurationCmd
+	wrongType := false
+	err := s.do(ctx, "get", func(ctx context.Context) error {
+		pipe := s.client.Pipeline()
+		// GETRANGE, so that a huge value is never read whole.
+		value, ttl = pipe.GetRange(ctx, p.value, 0, maxSealed), pipe.PTTL(ctx, p.value)
+		_, err := pipe.Exec(ctx)
+		if wrongType = err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"); wrongType {
+			return nil // Redis works: somebody else put this there
+		}
+		return err
+	})
+	if err != nil {
+		return Found{}, err
+	}
+	if wrongType {
+		s.metrics.RedisOperation("get", "invalid") // the next token that is stored replaces it
+		return Found{}, nil
+	}
+	return s.read("get", p, value.Val(), ttl.Val()), nil
+}
+
+// read opens the value that was found at p, of which Redis says that it ends in
+// ttl. A value that does not open, or that has no end, is a miss: no replica
+// stored it.
+func (s *Store) read(operation string, p Place, value string, ttl time.Duration) Found {
+	if value == "" {
+		s.metrics.RedisOperation(operation, "miss")
+		return Found{}
+	}
+	token, err := s.sealer.open(p, []byte(value))
+	if err != nil || ttl <= 0 {
+		s.metrics.RedisOperation(operation, "invalid")
+		return Found{}
+	}
+	left := min(time.Until(token.Expiry()), ttl)
+	if left <= 0 {
+		s.metrics.RedisOperation(operation, "miss")
+		return Found{}
+	}
+	s.metrics.RedisOperation(operation, "ok")
+	life := token.Expiry().Sub(token.Issued())
+	return Found{token.EndingBy(time.Now().Add(left)), life, left}
+}
+
+// Add shares a token that was fetched without a lease, unless there is a value at
+// p already. The value ends in Redis when the token expires. What goes wrong is
+// logged and counted here, and there is nothing for the caller to do about it.
+func (s *Store) Add(ctx context.Context, p Place, t upstream.Token) {
+	left := time.Until(t.Expiry())
+	if left < time.Millisecond {
+		return
+	}
+	err := s.do(ctx, "add", func(ctx context.Context) error {
+		return s.client.SetNX(ctx, p.value, s.sealer.seal(p, t), left).Err()
+	})
+	if err == nil {
+		s.metrics.RedisOperation("add", "ok")
+	}
+}
