@@ -50,11 +50,38 @@ func (s *Server) SetAPIFault(f Fault) { s.faults.set(func(v *faults) { v.onAPI =
 // is issued before the delay, so its life is the shorter for the client.
 func (s *Server) SetTokenDelay(d time.Duration) { s.faults.set(func(v *faults) { v.tokenDelay = d }) }
 
+// Hold keeps the answer to a token request back until it returns. It gets the
+// request as the log has it, decided but not answered: its token, if it got one,
+// is issued, so that its life has begun. ctx ends when the client leaves or the
+// server is closed, and a Hold must return then. It is called from many goroutines
+// at once.
+type Hold func(ctx context.Context, r TokenRequest)
+
+// SetTokenHold makes every answer of the token endpoint wait for h, which may so
+// delay the answers of some subjects, or gather requests before it lets any go on.
+// Nil ends that. It comes before the delay of SetTokenDelay.
+func (s *Server) SetTokenHold(h Hold) { s.faults.set(func(v *faults) { v.onAnswer = h }) }
+
+// hold waits for the hook that SetTokenHold has set.
+func (s *Server) hold(ctx context.Context, r TokenRequest) {
+	s.faults.mu.Lock()
+	hook := s.faults.onAnswer
+	s.faults.mu.Unlock()
+	if hook == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.closed, cancel)()
+	hook(ctx, r)
+}
+
 // faults holds what a test has set.
 type faults struct {
 	mu         sync.Mutex // guards the fields below
 	onToken    Fault
 	onAPI      Fault
+	onAnswer   Hold
 	tokenDelay time.Duration
 }
 
@@ -143,7 +170,7 @@ func (s *Server) pause(ctx context.Context, d time.Duration) bool {
 	case <-end:
 		return true
 	case <-ctx.Done():
-	case <-s.done:
+	case <-s.closed.Done():
 	}
 	return false
 }

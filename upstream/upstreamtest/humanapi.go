@@ -62,19 +62,20 @@ func (h *humanAPI) exchange(c *call) *Answer {
 	if a != nil {
 		return a
 	}
+	known := h.opts.KnowsClient != nil && h.opts.KnowsClient(r.ClientID, r.ClientSecret)
 	switch {
-	case r.ClientID != h.id:
+	case !known && r.ClientID != h.id:
 		return humanError(http.StatusUnauthorized, "INVALID_CLIENT_ID", "Invalid client_id")
-	case r.ClientSecret != h.secret:
+	case !known && r.ClientSecret != h.secret:
 		return humanError(http.StatusUnauthorized, "INVALID_CLIENT_ID_OR_SECRET", "Invalid client_id or client_secret")
 	case r.Type != "access" && (r.Type != "client" || c.r.URL.Path != hipPath):
 		return humanError(http.StatusBadRequest, "INVALID_TOKEN_TYPE", "The specified token type parameter is invalid")
 	case r.Type == "client":
-		return h.clientToken()
+		return h.clientToken(r)
 	case c.r.URL.Path != h.tokenPaths[0]:
 		return humanError(http.StatusForbidden, "NOT_AUTHORIZED", "Not authorized to perform this action")
 	}
-	return h.accessToken(r.ClientUserID)
+	return h.accessToken(r)
 }
 
 // parse returns the request if its members are the documented ones. Those that
@@ -116,26 +117,29 @@ func (h *humanAPI) parse(c *call) (humanRequest, *Answer) {
 	return r, nil
 }
 
-func (h *humanAPI) clientToken() *Answer {
+func (h *humanAPI) clientToken(r humanRequest) *Answer {
 	if !h.opts.HIP || h.opts.NoClientTokens {
 		return humanError(http.StatusForbidden, "CLIENT_TOKEN_GENERATION_NOT_ALLOWED", "client_id is not allowed to generate client tokens")
 	}
 	token := jwtLooking()
-	g := h.tokens.issue(token, KindClient, "", "")
+	g := h.tokens.issue(token, Grant{Kind: KindClient, Client: r.ClientID, Secret: r.ClientSecret})
 	return jsonAnswer(http.StatusOK, map[string]any{"client_token": token, "expires_in": g.expiresIn()}).because(OutcomeIssued, "")
 }
 
-func (h *humanAPI) accessToken(user string) *Answer {
-	if !allows(h.opts.KnowsUser, user) {
+func (h *humanAPI) accessToken(r humanRequest) *Answer {
+	if !allows(h.opts.KnowsUser, r.ClientUserID) {
 		return humanError(http.StatusBadRequest, "UNKNOWN_CLIENT_USER_ID", "Unknown client_user_id")
 	}
-	if !allows(h.opts.ConnectedUser, user) {
+	if !allows(h.opts.ConnectedUser, r.ClientUserID) {
 		return humanError(http.StatusForbidden, "ACCESS_TOKEN_GENERATION_NOT_ALLOWED", "User is not allowed to generate access tokens")
 	}
-	token := "hapi-" + rand.Text() + rand.Text()
-	g := h.tokens.issue(token, KindAccess, user, "")
+	token, refresh := "hapi-"+rand.Text()+rand.Text(), "atrt-"+rand.Text()
+	if h.opts.NewToken != nil {
+		token, refresh = h.opts.NewToken(), h.opts.NewToken()
+	}
+	g := h.tokens.issue(token, Grant{Kind: KindAccess, Client: r.ClientID, Secret: r.ClientSecret, Subject: r.ClientUserID})
 	return jsonAnswer(http.StatusOK, map[string]any{
-		"access_token": token, "token_type": "Bearer", "expires_in": g.expiresIn(), "refresh_token": "atrt-" + rand.Text(),
+		"access_token": token, "token_type": "Bearer", "expires_in": g.expiresIn(), "refresh_token": refresh,
 	}).because(OutcomeIssued, "")
 }
 

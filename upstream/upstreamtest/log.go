@@ -15,7 +15,7 @@ const (
 )
 
 const (
-	maxLog      = 1024    // token requests that are kept
+	maxLog      = 1024    // token requests that are kept unless Options.LogSize says otherwise
 	maxSubjects = 1 << 20 // subjects that are counted one by one
 )
 
@@ -24,6 +24,8 @@ const (
 // except for Header, which must not be changed.
 type TokenRequest struct {
 	Time          time.Time // of arrival
+	Done          time.Time // when its answer was sent or broken off; zero: it is under way
+	Number        int       // of the token requests on behalf of Subject, from 1
 	Method        string
 	Host          string
 	Path          string // as sent, escaped
@@ -43,7 +45,8 @@ type record struct {
 	arrived   int
 	running   int
 	most      int
-	last      []TokenRequest // oldest first, at most maxLog
+	size      int             // of last, at most
+	last      []*TokenRequest // oldest first
 	bySubject map[string]int
 	api       int
 	byStatus  map[int]int
@@ -66,12 +69,16 @@ func (s *Server) TokenRequestsFor(subject string) int {
 	return s.log.bySubject[subject]
 }
 
-// TokenRequestLog returns the latest token requests, at most 1024, in the order
-// in which they were decided.
+// TokenRequestLog returns the latest token requests, at most Options.LogSize, in
+// the order in which they were decided.
 func (s *Server) TokenRequestLog() []TokenRequest {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	return slices.Clone(s.log.last)
+	all := make([]TokenRequest, len(s.log.last))
+	for i, r := range s.log.last {
+		all[i] = *r
+	}
+	return all
 }
 
 // MaxConcurrent returns the greatest number of token requests that were under
@@ -121,24 +128,31 @@ func (l *record) leave() {
 	l.running--
 }
 
-// add logs a token request that a was decided for.
-func (l *record) add(subject string, c *call, a *Answer) {
-	entry := TokenRequest{
+// add logs a token request that a was decided for, and returns what it logged.
+// The caller must tell done when the answer has been sent.
+func (l *record) add(subject string, c *call, a *Answer) (logged TokenRequest, done func()) {
+	entry := &TokenRequest{
 		Time: c.arrived, Method: c.r.Method, Host: c.r.Host, Path: c.r.URL.EscapedPath(), RawQuery: c.r.URL.RawQuery,
 		Header: c.r.Header.Clone(), ContentLength: c.r.ContentLength, Body: c.body,
 		Subject: subject, Status: a.status(), Outcome: a.outcome, Reason: a.reason,
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.last) == maxLog {
-		l.last = slices.Delete(l.last, 0, 1)
-	}
-	l.last = append(l.last, entry)
 	if l.bySubject == nil {
 		l.bySubject = map[string]int{}
 	}
 	if _, known := l.bySubject[subject]; known || len(l.bySubject) < maxSubjects {
 		l.bySubject[subject]++
+	}
+	entry.Number = l.bySubject[subject]
+	if len(l.last) >= l.size {
+		l.last = slices.Delete(l.last, 0, 1)
+	}
+	l.last = append(l.last, entry)
+	return *entry, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		entry.Done = time.Now()
 	}
 }
 

@@ -115,7 +115,7 @@ func (m *myDataHelps) participant(fields map[string]string) *Answer {
 
 // issue answers with the three documented members: the scope is not among them.
 func (m *myDataHelps) issue(token, kind, subject, scope string) *Answer {
-	g := m.tokens.issue(token, kind, subject, scope)
+	g := m.tokens.issue(token, Grant{Kind: kind, Client: m.id, Subject: subject, Scope: scope})
 	return jsonAnswer(http.StatusOK, map[string]any{
 		"access_token": token, "token_type": "Bearer", "expires_in": g.expiresIn(),
 	}).because(OutcomeIssued, "")

@@ -160,7 +160,7 @@ func oauthRefusal(status int, code, reason string) *Answer {
 // issueClient issues a token of the client itself and answers as RFC 6749
 // section 5.1 has it.
 func (s *Server) issueClient(tokenType, token, scope string) *Answer {
-	g := s.tokens.issue(token, KindClient, "", scope)
+	g := s.tokens.issue(token, Grant{Kind: KindClient, Client: s.id, Scope: scope})
 	return jsonAnswer(http.StatusOK, map[string]any{
 		"access_token": token, "token_type": tokenType, "expires_in": g.expiresIn(), "scope": scope,
 	}).because(OutcomeIssued, "")

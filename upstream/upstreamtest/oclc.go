@@ -160,7 +160,7 @@ func (s *Server) onKey(institution string) bool {
 // issueOCLC answers with the very members that the live service was seen to send.
 func (s *Server) issueOCLC(institution, scope string) *Answer {
 	token := "tk_" + rand.Text() + rand.Text()
-	g := s.tokens.issue(token, KindClient, institution, scope)
+	g := s.tokens.issue(token, Grant{Kind: KindClient, Client: s.id, Subject: institution, Scope: scope})
 	var expiresIn any = g.expiresIn()
 	if s.opts.ExpiresInString {
 		expiresIn = strconv.Itoa(g.expiresIn())

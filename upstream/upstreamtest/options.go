@@ -15,6 +15,11 @@ type Options struct {
 	// Scopes that the client may ask for. Nil: those of the provider's
 	// documentation.
 	Scopes []string
+	// KeepExpired makes the server remember tokens after their end, so that Issued
+	// tells an expired token from one that never was.
+	KeepExpired bool
+	// LogSize is how many token requests TokenRequestLog keeps. Zero: 1024.
+	LogSize int
 
 	// KnowsParticipant says whether MyDataHelps has the participant. Nil: all.
 	KnowsParticipant func(id string) bool
@@ -40,6 +45,12 @@ type Options struct {
 	HIP bool
 	// NoClientTokens makes Human API refuse HIP client tokens.
 	NoClientTokens bool
+	// KnowsClient says whether Human API takes this credential too, beside that of
+	// ClientID and ClientSecret. Nil: no other. Grant tells which one a token is for.
+	KnowsClient func(id, secret string) bool
+	// NewToken makes the access and refresh tokens of Human API's users, so that a
+	// test can recognize them. Nil: made up.
+	NewToken func() string
 	// KnowsUser says whether Human API has ever seen the client_user_id. Nil: all.
 	KnowsUser func(id string) bool
 	// ConnectedUser says whether a known user of Human API has connected a

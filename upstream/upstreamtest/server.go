@@ -10,6 +10,8 @@
 package upstreamtest
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -39,10 +41,14 @@ type Server struct {
 	nonces     seenOnce // of signed requests
 
 	servers []*http.Server
-	serving sync.WaitGroup // accept loops
-	running sync.WaitGroup // connections and handlers
-	done    chan struct{}  // closed by Close: ends delays and hangs
+	serving sync.WaitGroup  // accept loops
+	running sync.WaitGroup  // connections and handlers
+	closed  context.Context // ends with close: delays, holds and hangs do too
+	close   context.CancelFunc
 	closing sync.Once
+
+	connsMu sync.Mutex        // guards conns
+	conns   map[net.Conn]bool // that clients have made
 }
 
 // provider is what differs between the simulated providers.
@@ -65,7 +71,9 @@ func newServer(name, id, secret string, o Options) *Server {
 	if o.ClientSecret != "" {
 		secret = o.ClientSecret
 	}
-	s := &Server{name: name, opts: o, id: id, secret: secret, apiURLs: map[string]string{}, done: make(chan struct{})}
+	s := &Server{name: name, opts: o, id: id, secret: secret, apiURLs: map[string]string{}, conns: map[net.Conn]bool{}}
+	s.closed, s.close = context.WithCancel(context.Background())
+	s.tokens.keep, s.log.size = o.KeepExpired, cmp.Or(o.LogSize, maxLog)
 	s.SetLifetime(o.Lifetime)
 	return s
 }
@@ -103,14 +111,36 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		Handler:           h,
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
-		ConnState: func(_ net.Conn, state http.ConnState) {
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			s.connsMu.Lock()
+			defer s.connsMu.Unlock()
 			switch state {
 			case http.StateNew:
+				s.conns[conn] = true
 				s.running.Add(1)
 			case http.StateClosed, http.StateHijacked:
+				delete(s.conns, conn)
 				s.running.Done()
 			}
 		},
+	}
+}
+
+// Connections returns how many connections clients have now, to the token endpoint
+// and to the API hosts.
+func (s *Server) Connections() int {
+	s.connsMu.Lock()
+	defer s.connsMu.Unlock()
+	return len(s.conns)
+}
+
+// CloseClientConnections cuts all connections that clients have now, to the token
+// endpoint and to the API hosts. New ones are accepted.
+func (s *Server) CloseClientConnections() {
+	s.connsMu.Lock()
+	defer s.connsMu.Unlock()
+	for conn := range s.conns {
+		_ = conn.Close()
 	}
 }
 
@@ -119,7 +149,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 // the first. A fault hook that blocks keeps Close waiting.
 func (s *Server) Close() {
 	s.closing.Do(func() {
-		close(s.done)
+		s.close()
 		for _, srv := range s.servers {
 			_ = srv.Close()
 		}
@@ -172,8 +202,10 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	if a == nil {
 		a = s.answerToken(c, n)
 	}
-	s.log.add(s.provider.subject(c), c, a)
-	// The delay comes last: the life of a token runs while its answer is under way.
+	logged, done := s.log.add(s.provider.subject(c), c, a)
+	defer done()
+	// What delays comes last: the life of a token runs while its answer is under way.
+	s.hold(r.Context(), logged)
 	s.send(w, r, a, s.faults.delay())
 }
 

@@ -1,6 +1,7 @@
 package upstreamtest
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -20,7 +21,10 @@ const maxTokens = 1 << 20
 // Grant is what an issued token stands for.
 type Grant struct {
 	Serial  int    // 1 for the first token of the server
+	Number  int    // 1 for the first token of the subject
 	Kind    string // KindClient, …
+	Client  string // id of the client that asked for it
+	Secret  string // with which that client asked; empty unless Human API issued it
 	Subject string // as asked for; empty: the client itself
 	Scope   string // as granted, in the order asked for
 	Issued  time.Time
@@ -32,7 +36,9 @@ type Grant struct {
 type ledger struct {
 	mu       sync.Mutex // guards the fields below
 	lifetime time.Duration
+	keep     bool // Options.KeepExpired
 	serial   int
+	numbers  map[string]int // of the last token, by subject
 	grants   map[string]*Grant
 	order    []string // keys of grants, oldest first
 }
@@ -90,23 +96,33 @@ func (l *ledger) setLifetime(d time.Duration) {
 	l.lifetime = d
 }
 
-// issue enters token and returns its grant.
-func (l *ledger) issue(token, kind, subject, scope string) Grant {
+// issue enters token and returns its grant, which is g with its numbers and times.
+func (l *ledger) issue(token string, g Grant) Grant {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.order) > 0 && (len(l.order) >= maxTokens || !now.Before(l.grants[l.order[0]].Expiry)) {
+	for len(l.order) > 0 && (len(l.order) >= maxTokens || !l.keep && !now.Before(l.grants[l.order[0]].Expiry)) {
 		delete(l.grants, l.order[0])
 		l.order = l.order[1:]
 	}
 	if l.grants == nil {
-		l.grants = map[string]*Grant{}
+		l.grants, l.numbers = map[string]*Grant{}, map[string]int{}
 	}
 	l.serial++
-	g := &Grant{Serial: l.serial, Kind: kind, Subject: subject, Scope: scope, Issued: now, Expiry: now.Add(l.lifetime)}
-	l.grants[token] = g
+	if _, known := l.numbers[g.Subject]; known || len(l.numbers) < maxSubjects {
+		l.numbers[g.Subject]++
+	}
+	g.Serial, g.Number, g.Issued, g.Expiry = l.serial, l.numbers[g.Subject], now, now.Add(l.lifetime)
+	l.grants[token] = &g
 	l.order = append(l.order, token)
-	return *g
+	return g
+}
+
+// IssuedTokens returns all tokens that the server remembers, oldest first.
+func (s *Server) IssuedTokens() []string {
+	s.tokens.mu.Lock()
+	defer s.tokens.mu.Unlock()
+	return slices.Clone(s.tokens.order)
 }
 
 // valid returns the grant of token, nil if it is unknown, expired or revoked.
