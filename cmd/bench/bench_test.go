@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"token-sidecar/cmd/internal/testkit"
 )
 
 // The bench runs itself again for its child processes: under test that is the
@@ -19,7 +17,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(testkit.Main(m, false))
+	os.Exit(m.Run())
 }
 
 // One short round of everything, to keep the bench working.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -18,8 +17,6 @@ import (
 	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
-
-func TestMain(m *testing.M) { os.Exit(testkit.Main(m, false)) }
 
 func TestOnceFindsAllRowsRight(t *testing.T) {
 	var out, logged bytes.Buffer

@@ -34,7 +34,7 @@ func memoryKiB(t *testing.T, pid int, field string) int {
 }
 
 func TestFootprint(t *testing.T) {
-	info, err := os.Stat(testkit.Binary())
+	info, err := os.Stat(testkit.Binary(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func timeToFirstAnswer(t *testing.T, books *provider) time.Duration {
 	t.Helper()
 	data := freeAddress(t)
 	began := time.Now()
-	p := launch(t, &books.secrets, exec.Command(testkit.Binary()), books.environ("SIDECAR_LISTEN="+data, "SIDECAR_LOG_LEVEL=info")...)
+	p := launch(t, &books.secrets, exec.Command(testkit.Binary(t)), books.environ("SIDECAR_LISTEN="+data, "SIDECAR_LOG_LEVEL=info")...)
 	p.addrs["data"] = data
 	for time.Since(began) < testkit.Patience {
 		if a, err := p.get("/books/item"); err == nil {

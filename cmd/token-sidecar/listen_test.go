@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"testing"
 
-	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -58,7 +57,7 @@ func TestB14_UnixSocket(t *testing.T) {
 
 	p.addrs["admin"] = "" // the client no longer reaches it
 	p.signal(syscall.SIGTERM)
-	if code := p.AwaitExit(t, testkit.Patience); code != 0 {
+	if code := p.AwaitExit(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
@@ -92,7 +91,7 @@ func TestDedicatedListener(t *testing.T) {
 		}
 	}
 	p.signal(syscall.SIGTERM)
-	if code := p.AwaitExit(t, testkit.Patience); code != 0 {
+	if code := p.AwaitExit(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	refused(t, p.addrs["books"])

@@ -9,4 +9,4 @@ import (
 	"token-sidecar/cmd/internal/testkit"
 )
 
-func TestMain(m *testing.M) { os.Exit(testkit.Main(m, false)) }
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m, 8)) }

@@ -26,7 +26,7 @@ func TestJ8_StderrThatNobodyReads(t *testing.T) {
 	p, r := startOnPipe(t, books)
 	p.overflowLog()
 	p.signal(syscall.SIGTERM)
-	if code := p.AwaitExit(t, 5*time.Second); code != 0 {
+	if code := p.AwaitExit(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	_ = r.Close()
@@ -47,7 +47,7 @@ func TestStderrThatIsReadAgain(t *testing.T) {
 		return nil
 	})
 	p.signal(syscall.SIGTERM)
-	if code := p.AwaitExit(t, testkit.Patience); code != 0 {
+	if code := p.AwaitExit(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	reading.Wait()
@@ -65,7 +65,7 @@ func startOnPipe(t *testing.T, books *provider) (*process, *os.File) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
-	p := prepare(t, &books.secrets, exec.Command(testkit.Binary()), books.environ()...)
+	p := prepare(t, &books.secrets, exec.Command(testkit.Binary(t)), books.environ()...)
 	p.cmd.Stderr = w
 	p.run()
 	_ = w.Close()
@@ -109,7 +109,7 @@ func (p *process) overflowLog() {
 func TestJ4_FileDescriptorsRunOut(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
-	p := launch(t, &books.secrets, exec.Command("/bin/sh", "-c", "ulimit -n 256 && exec "+testkit.Binary()), books.environ()...)
+	p := launch(t, &books.secrets, exec.Command("/bin/sh", "-c", "ulimit -n 256 && exec "+testkit.Binary(t)), books.environ()...)
 	p.addrs = p.AwaitReady(t, p.stderr)
 	p.mustGet(200, "/books/first")
 	var clients []net.Conn

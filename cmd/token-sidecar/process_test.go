@@ -34,7 +34,7 @@ type process struct {
 // otherwise. secret may be nil.
 func start(t *testing.T, secret *secrets, environ ...string) *process {
 	t.Helper()
-	p := launch(t, secret, exec.Command(testkit.Binary()), environ...)
+	p := launch(t, secret, exec.Command(testkit.Binary(t)), environ...)
 	p.addrs = p.AwaitReady(t, p.stderr)
 	return p
 }
@@ -152,7 +152,7 @@ func (p *process) scrape() {
 // run runs the program to its end and returns what it wrote and its exit code.
 func run(t *testing.T, environ []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	cmd := exec.Command(testkit.Binary(), args...)
+	cmd := exec.Command(testkit.Binary(t), args...)
 	cmd.Env = append([]string{"PATH=/nowhere"}, environ...)
 	var out, faults bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &faults

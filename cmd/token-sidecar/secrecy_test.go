@@ -52,7 +52,7 @@ func TestI3_DumpHoldsNoSecret(t *testing.T) {
 		t.Fatalf("%d secrets are known, the token is not among them", n)
 	}
 	p.signal(syscall.SIGQUIT)
-	_ = p.AwaitExit(t, testkit.Patience)
+	_ = p.AwaitExit(t)
 	if dump := p.stderr.String(); strings.Count(dump, "goroutine ") < 5 || !strings.Contains(dump, "RoundTrip") {
 		t.Errorf("no dump of the goroutines came: %s", tail(dump, 500))
 	}
@@ -182,7 +182,7 @@ func TestB7_ProxyEnvironmentIsIgnored(t *testing.T) {
 func TestI10_Unprivileged(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
-	cmd := exec.Command(testkit.Binary())
+	cmd := exec.Command(testkit.Binary(t))
 	cmd.Dir = "/"
 	if os.Getuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
@@ -191,7 +191,7 @@ func TestI10_Unprivileged(t *testing.T) {
 	p.addrs = p.AwaitReady(t, p.stderr)
 	p.mustGet(200, "/books/item")
 	p.signal(syscall.SIGTERM)
-	if code := p.AwaitExit(t, testkit.Patience); code != 0 {
+	if code := p.AwaitExit(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }

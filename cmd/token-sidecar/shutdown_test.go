@@ -65,7 +65,7 @@ func TestH1_RequestsUnderWayFinish(t *testing.T) {
 			t.Errorf("a request under way: %v", err)
 		}
 	}
-	if code := p.AwaitExit(t, 5*time.Second); code != 0 {
+	if code := p.AwaitExit(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	refused(t, p.addrs["data"])
@@ -124,7 +124,7 @@ func TestH2_DrainTimeoutCutsWhatHangs(t *testing.T) {
 	if err := <-hung; err != nil {
 		t.Errorf("the hung request: %v", err)
 	}
-	if code := p.AwaitExit(t, 5*time.Second); code != 0 {
+	if code := p.AwaitExit(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if took := time.Since(began); took < 900*time.Millisecond || took > 3*time.Second {
@@ -156,7 +156,7 @@ func TestDrainDelayKeepsServing(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	if code := p.AwaitExit(t, 5*time.Second); code != 0 {
+	if code := p.AwaitExit(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if took := time.Since(began); took < 2*time.Second {
@@ -186,7 +186,7 @@ func TestH9_EndDuringTokenRequest(t *testing.T) {
 		if a := <-result; a.status != 200 || a.err != nil {
 			t.Errorf("status %d, error %v, body %s", a.status, a.err, a.body)
 		}
-		if code := p.AwaitExit(t, 5*time.Second); code != 0 {
+		if code := p.AwaitExit(t); code != 0 {
 			t.Errorf("exit code %d, want 0", code)
 		}
 	})
@@ -197,7 +197,7 @@ func TestH9_EndDuringTokenRequest(t *testing.T) {
 		p := start(t, &books.secrets, books.environ()...)
 		awaitTokenRequests(t, books, 1)
 		p.signal(syscall.SIGTERM)
-		if code := p.AwaitExit(t, 5*time.Second); code != 0 {
+		if code := p.AwaitExit(t); code != 0 {
 			t.Errorf("exit code %d, want 0", code)
 		}
 	})
@@ -228,7 +228,7 @@ func TestEndAfterClientsLeft(t *testing.T) {
 		t.Fatalf("error %v, want the end of the client's patience", err)
 	}
 	p.signal(syscall.SIGTERM)
-	if code := p.AwaitExit(t, 3*time.Second); code != 0 {
+	if code := p.AwaitExit(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 }

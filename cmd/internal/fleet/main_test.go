@@ -9,7 +9,7 @@ import (
 	"token-sidecar/cmd/internal/testkit"
 )
 
-func TestMain(m *testing.M) { os.Exit(testkit.Main(m, true)) }
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m, 8)) }
 
 // soak returns the second duration if the long tests are asked for.
 func soak(ordinary, long time.Duration) time.Duration {

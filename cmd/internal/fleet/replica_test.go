@@ -90,7 +90,7 @@ func (f *fleet) start(environ ...string) *replica {
 
 func (f *fleet) launch(environ ...string) *replica {
 	f.t.Helper()
-	cmd := exec.Command(testkit.Binary())
+	cmd := exec.Command(testkit.Binary(f.t))
 	// Of two settings of a variable, exec passes the last on.
 	cmd.Env = append(append([]string{}, f.environ...), environ...)
 	r := &replica{t: f.t, stderr: &testkit.Output{}}
@@ -130,7 +130,7 @@ func (r *replica) stop() {
 	if err := r.Signal(syscall.SIGTERM); err != nil {
 		r.t.Error(err)
 	}
-	r.AwaitExit(r.t, testkit.Patience)
+	r.AwaitExit(r.t)
 	r.callers.close()
 }
 

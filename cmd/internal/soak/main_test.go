@@ -7,4 +7,4 @@ import (
 	"token-sidecar/cmd/internal/testkit"
 )
 
-func TestMain(m *testing.M) { os.Exit(testkit.Main(m, true)) }
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m, 8)) }

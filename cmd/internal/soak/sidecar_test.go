@@ -29,7 +29,7 @@ type sidecar struct {
 // and waits until it listens.
 func start(t *testing.T, p *provider, environ ...string) *sidecar {
 	t.Helper()
-	cmd := exec.Command(testkit.Binary())
+	cmd := exec.Command(testkit.Binary(t))
 	// Of two settings of a variable, exec passes the last on.
 	cmd.Env = append([]string{
 		"SIDECAR_LISTEN=127.0.0.1:0", "SIDECAR_ADMIN_LISTEN=127.0.0.1:0",
@@ -132,5 +132,5 @@ func (s *sidecar) dump() {
 	if err := s.Signal(syscall.SIGQUIT); err != nil {
 		s.t.Error(err)
 	}
-	s.AwaitExit(s.t, testkit.Patience)
+	s.AwaitExit(s.t)
 }

@@ -1,19 +1,16 @@
-// Package testkit is what the tests and the bench of the built program share.
+// Package testkit is what the tests and the bench of the built program share:
+// how the program is built (program.go), and how it and a Redis server are
+// started, awaited and ended (process.go, redis.go).
 package testkit
 
 import (
-	"bytes"
 	"context"
-	"errors"
+	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"runtime/debug"
-	"slices"
-	"strings"
+	"strconv"
 	"testing"
 )
 
@@ -37,101 +34,55 @@ func Build(ctx context.Context, path, version string) error {
 // Version is what the program that Main builds says of itself.
 const Version = "9.8.7"
 
-// Dir returns the directory of the program that Main builds, which is removed
+// dir returns the directory of the program that Main builds, which is removed
 // at the end of the tests.
-func Dir() string {
-	if dir := os.Getenv(dirVariable); dir != "" {
-		return dir // of the process that runs this one
-	}
+func dir() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("token-sidecar-test-%d", os.Getpid()))
 }
 
-const dirVariable = "TOKEN_SIDECAR_TEST_DIR"
+// Binary returns the path of the program that Main has built. With -short it
+// skips the test instead: tests that start processes are left out then.
+func Binary(t testing.TB) string {
+	t.Helper()
+	skipIfShort(t)
+	return program()
+}
 
-// Binary returns the path of the program that Main builds.
-func Binary() string { return filepath.Join(Dir(), "token-sidecar") }
+// program is the path of the program that Main builds.
+func program() string { return filepath.Join(dir(), "token-sidecar") }
 
-// Main is a TestMain: it builds the program and runs the tests of m in a process
-// of their own. Tests that fail while the host takes the machine away get another
-// chance. The go command keeps no result of them, since it does not see what they
-// read; so none outlives a change of the program. If plain is set, that process is
-// without the race detector: it would see nothing of the sidecar, which is another
-// process, and slow down by several times what makes the requests and answers
-// them. Main returns the exit code.
-func Main(m *testing.M, plain bool) int {
-	if os.Getenv(dirVariable) != "" {
-		return m.Run() // in that process
+func skipIfShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it starts processes, which -short leaves out")
 	}
-	tests, err := os.Args[0], os.Mkdir(Dir(), 0o755)
-	if err != nil {
+}
+
+// Main is a TestMain of tests that start the program: it builds the program, runs
+// the tests of m and returns the exit code. Those tests spend their time waiting for
+// other processes, so as many parallel tests as given run at the same time unless
+// the flag -parallel says otherwise; by itself go test would run one per processor.
+func Main(m *testing.M, parallel int) int {
+	atOnce := flag.Lookup("test.parallel").DefValue // before Parse, what go test would do by itself
+	flag.Parse()
+	if flag.Lookup("test.parallel").Value.String() == atOnce {
+		_ = flag.Set("test.parallel", strconv.Itoa(parallel))
+	}
+	// Without the list of what the tests read, the go command keeps no result of
+	// them. It would not notice that the program has changed, since the tests do not
+	// import it.
+	_ = flag.Set("test.testlogfile", "")
+	if testing.Short() {
+		return m.Run()
+	}
+	if err := os.Mkdir(dir(), 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer func() { _ = os.RemoveAll(Dir()) }()
-	err = Build(context.Background(), Binary(), Version)
-	if err == nil && plain && raced() {
-		tests = filepath.Join(Dir(), "tests")
-		err = buildPlain(tests)
-	}
-	if err != nil {
+	defer func() { _ = os.RemoveAll(dir()) }()
+	if err := Build(context.Background(), program(), Version); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	all := fairness{watchTicks, awaitFair, func(only string) ([]string, int) { return runTests(tests, only) }}
-	if slices.Contains(os.Args, "-test.failfast=true") {
-		_, code := all.tests("") // those after the first failure have not run
-		return code
-	}
-	return all.run()
+	return m.Run()
 }
-
-// raced reports whether this program has the race detector.
-func raced() bool {
-	info, _ := debug.ReadBuildInfo()
-	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
-}
-
-// buildPlain builds the tests of the working directory without it.
-func buildPlain(path string) error {
-	build := exec.Command("go", "test", "-c", "-o", path, ".")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("build of the tests without the race detector: %w", err)
-	}
-	return nil
-}
-
-// runTests runs a program of tests in place of this one, with its flags, and only
-// those tests that match the pattern if it is not empty. It returns which failed,
-// and the exit code.
-func runTests(program, only string) (failed []string, code int) {
-	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool {
-		name, _, _ := strings.Cut(arg, "=")
-		return name == "-test.testlogfile" || name == "-test.coverprofile" || name == "-test.gocoverdir" // of the go command
-	})
-	if only != "" {
-		args = append(args, "-test.run="+only)
-	}
-	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), dirVariable+"="+Dir())
-	var printed bytes.Buffer
-	cmd.Stdout, cmd.Stderr = io.MultiWriter(os.Stdout, &printed), os.Stderr
-	err := cmd.Run()
-	for _, match := range failure.FindAllSubmatch(printed.Bytes(), -1) {
-		failed = append(failed, string(match[1]))
-	}
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return nil, 0
-	case errors.As(err, &exit) && exit.ExitCode() > 0:
-		return failed, exit.ExitCode()
-	}
-	fmt.Fprintln(os.Stderr, err) // not started, or killed
-	return failed, died
-}
-
-var failure = regexp.MustCompile(`(?m)^\x16?--- FAIL: (\w+) `) // \x16 is in front with -json
-
-// died is the exit code of a program of tests that panicked.
-const died = 2

@@ -27,9 +27,10 @@ type Redis struct {
 }
 
 // NewRedis makes a server and does not start it. args follow those that all
-// servers have. It ends with the test.
+// servers have. It ends with the test. With -short the test is skipped.
 func NewRedis(t testing.TB, args ...string) *Redis {
 	t.Helper()
+	skipIfShort(t)
 	port := FreePort(t)
 	s := &Redis{Port: port, Dir: t.TempDir(), Client: redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + port, MaxRetries: -1})}
 	s.Args = append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", s.Dir, "--save", "", "--appendonly", "no"}, args...)
