@@ -26,6 +26,8 @@ type OAuth2Options struct {
 	Auth string
 	// Lifetime of tokens, as in Options.
 	Lifetime time.Duration
+	// KeepExpired, as in Options.
+	KeepExpired bool
 	// ClientID and ClientSecret replace the made-up credential. Empty: made up.
 	ClientID, ClientSecret string
 	// Scopes that the client may ask for; all are granted if it asks for none.
@@ -53,7 +55,7 @@ func NewOAuth2(o OAuth2Options) *Server {
 		o.Scopes = []string{"read", "write"}
 	}
 	id, secret := "client:made up/"+rand.Text(), reservedSecret()
-	s := newServer(o.Name, id, secret, Options{Lifetime: o.Lifetime, ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes})
+	s := newServer(o.Name, id, secret, Options{Lifetime: o.Lifetime, KeepExpired: o.KeepExpired, ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes})
 	if o.Auth == AuthPrivateKeyJWT {
 		s.secret = ""
 	}

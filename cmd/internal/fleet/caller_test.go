@@ -21,7 +21,7 @@ type answer struct {
 	body   string
 	key    string // the rest is what the target said, if the status is 200
 	client string
-	serial int
+	serial int // of the key's tokens, from 1
 	sent   time.Time
 	took   time.Duration
 }
@@ -111,7 +111,7 @@ func (r *replica) get(path, subject string) answer {
 	head += sentHeader + ": " + strconv.FormatInt(a.sent.UnixNano(), 10) + "\r\n"
 	conn, err := r.callers.take()
 	if err == nil {
-		_ = conn.SetDeadline(time.Now().Add(2 * testkit.Patience))
+		_ = conn.SetDeadline(time.Now().Add(testkit.Patience))
 		if _, err = io.WriteString(conn, head+"\r\n"); err == nil {
 			err = a.read(conn.in)
 		}

@@ -11,9 +11,12 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testkit.Main(m, 8)) }
 
-// soak returns the second duration if the long tests are asked for.
-func soak(ordinary, long time.Duration) time.Duration {
-	if os.Getenv("SOAK") == "1" {
+// soaking reports whether the long tests are asked for.
+func soaking() bool { return os.Getenv("SOAK") == "1" }
+
+// soak returns the second value if the long tests are asked for.
+func soak[T any](ordinary, long T) T {
+	if soaking() {
 		return long
 	}
 	return ordinary

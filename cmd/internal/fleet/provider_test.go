@@ -1,159 +1,92 @@
 package fleet
 
 import (
-	"crypto/rand"
-	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
+	"cmp"
+	"context"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"token-sidecar/upstream/upstreamtest"
 )
 
-// provider is a token endpoint that knows every subject and counts, and the
-// target that takes its tokens. It speaks to the upstream humanapi, whose keys
-// are subjects, and to generic upstreams, whose key here is the scope.
+// provider is a simulated Human API that knows every subject, and the target that
+// takes its tokens, in place of the simulation's own, which costs more.
 type provider struct {
+	*upstreamtest.Server
 	life   time.Duration
-	tokens *httptest.Server
 	target *target
-
-	mu     sync.Mutex // guards all below
-	issued map[string]grant
-	asked  []exchange
-	count  map[string]int // token requests by key
-	// delay, if not nil, says how long the nth answer for a key takes.
-	delay func(key string, n int) time.Duration
+	others []*upstreamtest.Server // whose tokens the target takes too
 }
 
-// grant is what an issued token stands for.
-type grant struct {
-	key    string // the subject, or the scope where there is none
-	client string // id and secret that the token was asked for with
-	serial int    // of the key's tokens, from 1
-	asked  time.Time
-	expiry time.Time
-}
-
-// exchange is one token request.
-type exchange struct {
-	key          string
-	began, ended time.Time // when it arrived, and was answered or broken off
-}
+// staging are credentials of another environment, which the provider takes too.
+var staging = struct{ id, secret string }{"staging-client", "staging-secret"}
 
 func newProvider(t *testing.T, life time.Duration) *provider {
-	p := &provider{life: life, issued: map[string]grant{}, count: map[string]int{}}
-	p.tokens = httptest.NewServer(http.HandlerFunc(p.serveToken))
-	t.Cleanup(p.tokens.Close)
+	p := &provider{life: life, Server: upstreamtest.NewHumanAPI(upstreamtest.Options{
+		Lifetime: life, ClientID: clientID, ClientSecret: clientSecret, KeepExpired: true, LogSize: 1 << 20,
+		KnowsClient: func(id, secret string) bool {
+			return id == clientID && secret == staging.secret || id == staging.id && secret == clientSecret
+		},
+	})}
+	t.Cleanup(p.Close)
 	p.target = newTarget(t, min(life/10, 2*time.Second), p.lookUp)
 	return p
 }
 
-func (p *provider) setDelay(f func(key string, n int) time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.delay = f
+// addOther has the target take the tokens of s too. It must come before the first request.
+func (p *provider) addOther(t *testing.T, s *upstreamtest.Server) {
+	t.Cleanup(s.Close)
+	p.others = append(p.others, s)
+}
+
+// delayAnswers has each answer come as late as delay says.
+func (p *provider) delayAnswers(delay func() time.Duration) {
+	p.SetTokenHold(func(ctx context.Context, _ upstreamtest.TokenRequest) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(delay()):
+		}
+	})
 }
 
 // lookUp returns what token stands for.
-func (p *provider) lookUp(token string) (grant, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	g, ok := p.issued[token]
-	return g, ok
-}
-
-// requests returns how many token requests came for key; for "" all.
-func (p *provider) requests(key string) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if key == "" {
-		return len(p.asked)
+func (p *provider) lookUp(token string) (upstreamtest.Grant, bool) {
+	for _, s := range append([]*upstreamtest.Server{p.Server}, p.others...) {
+		if g, ok := s.Issued(token); ok {
+			return g, true
+		}
 	}
-	return p.count[key]
+	return upstreamtest.Grant{}, false
 }
 
-// requestsBut returns how many token requests came for all keys but those that
+// keyOf is what a target tells of a grant: the subject, or the scope where there
+// is none.
+func keyOf(g upstreamtest.Grant) string { return cmp.Or(g.Subject, g.Scope) }
+
+// requestsBut returns how many token requests came for all subjects but those that
 // begin with prefix.
 func (p *provider) requestsBut(prefix string) (n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for key, count := range p.count {
-		if !strings.HasPrefix(key, prefix) {
-			n += count
+	for _, r := range p.TokenRequestLog() {
+		if !strings.HasPrefix(r.Subject, prefix) {
+			n++
 		}
 	}
 	return n
 }
 
-// history returns all token requests so far, those that were answered or
-// broken off, in the order of their end.
-func (p *provider) history() []exchange {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]exchange(nil), p.asked...)
-}
-
 // secrets returns all tokens.
-func (p *provider) secrets() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var list []string
-	for token := range p.issued {
-		list = append(list, token)
+func (p *provider) secrets() (list []string) {
+	for _, s := range append([]*upstreamtest.Server{p.Server}, p.others...) {
+		list = append(list, s.IssuedTokens()...)
 	}
 	return list
 }
 
-func (p *provider) serveToken(w http.ResponseWriter, r *http.Request) {
-	began := time.Now()
-	key, client := askedFor(r)
-	p.mu.Lock()
-	p.count[key]++
-	n, wait := p.count[key], time.Duration(0)
-	if p.delay != nil {
-		wait = p.delay(key, n)
-	}
-	p.mu.Unlock()
-	if wait > 0 {
-		select {
-		case <-time.After(wait):
-		case <-r.Context().Done():
-		}
-	}
-	token := "tk." + rand.Text() + rand.Text()
-	p.mu.Lock()
-	p.asked = append(p.asked, exchange{key, began, time.Now()})
-	p.issued[token] = grant{key, client, n, began, began.Add(p.life)}
-	p.mu.Unlock()
-	if r.Context().Err() != nil {
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = fmt.Fprintf(w, `{"access_token":%q,"token_type":"Bearer","expires_in":%d}`, token, int(p.life.Seconds()))
-}
-
-// askedFor reads a token request of either upstream.
-func askedFor(r *http.Request) (key, client string) {
-	body, _ := io.ReadAll(r.Body)
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
-		var m map[string]string
-		_ = json.Unmarshal(body, &m)
-		return m["client_user_id"], m["client_id"] + "/" + m["client_secret"]
-	}
-	form, _ := url.ParseQuery(string(body))
-	id, secret, _ := r.BasicAuth()
-	return form.Get("scope"), id + "/" + secret
-}
-
-// historyByArrival returns all token requests in the order in which they came.
-func (p *provider) historyByArrival() []exchange {
-	all := p.history()
-	slices.SortFunc(all, func(a, b exchange) int { return a.began.Compare(b.began) })
+// byArrival returns all token requests in the order in which they came.
+func (p *provider) byArrival() []upstreamtest.TokenRequest {
+	all := p.TokenRequestLog()
+	slices.SortFunc(all, func(a, b upstreamtest.TokenRequest) int { return a.Time.Compare(b.Time) })
 	return all
 }

@@ -31,7 +31,7 @@ func newFleet(t *testing.T, p *provider, environ ...string) *fleet {
 		"SIDECAR_LISTEN=127.0.0.1:0", "SIDECAR_ADMIN_LISTEN=127.0.0.1:0",
 		"SIDECAR_LOG_LEVEL=info", "SIDECAR_TOKEN_RATE=1000",
 		"SIDECAR_HUMANAPI_CLIENT_ID=" + clientID, "SIDECAR_HUMANAPI_CLIENT_SECRET=" + clientSecret,
-		"SIDECAR_HUMANAPI_TARGET=" + p.target.url(), "SIDECAR_HUMANAPI_TOKEN_URL=" + p.tokens.URL,
+		"SIDECAR_HUMANAPI_TARGET=" + p.target.url(), "SIDECAR_HUMANAPI_TOKEN_URL=" + p.TokenURL(),
 		"SIDECAR_REDIS_KEYS=" + ring("a"),
 	}, environ...)}
 }

@@ -14,6 +14,7 @@ var rotation = [][]string{{"a"}, {"a", "b"}, {"b", "a"}, {"b"}}
 // TestD7_KeyRotation takes two replicas through a rotation in every order, one
 // replacement at a time, while both are in use.
 func TestD7_KeyRotation(t *testing.T) {
+	t.Parallel()
 	p := newProvider(t, time.Hour)
 	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())
 	for order := range 1 << (len(rotation) - 1) {
@@ -42,15 +43,17 @@ func rotate(t *testing.T, f *fleet, order int) {
 			slots[i].replace(start(i)).stop()
 			replicas := []*replica{slots[0].replica, slots[1].replica}
 			subject := fmt.Sprintf("order-%d-step-%d-replica-%d", order, step, i)
+			before := excuses(t, replicas)
 			burst(replicas, 1, subject)
+			excused := excuses(t, replicas) - before
 			// Names are made with the key whose id is the least of the ring: only
 			// while one ring has lost it do the replicas not find each other's.
 			want := 1
 			if steps[0] != steps[1] && step == len(rotation)-1 {
 				want = 2
 			}
-			if n := f.provider.requests(subject); n != want {
-				t.Errorf("order %03b, steps %v: %d token requests for one key, want %d", order, steps, n, want)
+			if n := f.provider.TokenRequestsFor(subject); n < want || n > want+excused {
+				t.Errorf("order %03b, steps %v: %d token requests for one key, want %d and at most %d that are excused", order, steps, n, want, excused)
 			}
 		}
 	}
@@ -87,7 +90,7 @@ func useUntil(t *testing.T, stop chan struct{}, slot *slot, name string) {
 		select {
 		case <-stop:
 			return
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(10 * time.Millisecond):
 		}
 		subject := fmt.Sprint(name, "-used-", n%10)
 		if err := slot.ask(subject).mine(subject); err != nil {

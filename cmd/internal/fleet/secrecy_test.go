@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"token-sidecar/upstream/upstreamtest"
 )
 
 // canaries are what must show up nowhere: the words, and their forms in other
@@ -116,14 +118,17 @@ func allCanaries(p *provider) canaries {
 func TestD9_I4_NothingLeaks(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, 3*time.Second)
+	generic := upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Lifetime: p.life, KeepExpired: true,
+		ClientID: "generic-client-id-canary", ClientSecret: "generic-secret-canary", Scopes: []string{scopeCanary}})
+	p.addOther(t, generic)
 	server := startRedis(t, "--slowlog-log-slower-than", "0", "--slowlog-max-len", "1000000",
 		"--rdbcompression", "no")
 	server.setUser(minimalACL...)
 	stop := server.monitor()
 	f := newFleet(t, p, "SIDECAR_REDIS_URL="+server.userURL(), "SIDECAR_LOG_LEVEL=trace",
-		"SIDECAR_OAUTH2_0_NAME=generic", "SIDECAR_OAUTH2_0_CLIENT_ID=generic-client-id-canary",
-		"SIDECAR_OAUTH2_0_CLIENT_SECRET=generic-secret-canary", "SIDECAR_OAUTH2_0_SCOPE="+scopeCanary,
-		"SIDECAR_OAUTH2_0_TARGET="+p.target.url(), "SIDECAR_OAUTH2_0_TOKEN_URL="+p.tokens.URL)
+		"SIDECAR_OAUTH2_0_NAME=generic", "SIDECAR_OAUTH2_0_CLIENT_ID="+generic.ClientID(),
+		"SIDECAR_OAUTH2_0_CLIENT_SECRET="+generic.ClientSecret(), "SIDECAR_OAUTH2_0_SCOPE="+scopeCanary,
+		"SIDECAR_OAUTH2_0_TARGET="+p.target.url(), "SIDECAR_OAUTH2_0_TOKEN_URL="+generic.TokenURL())
 	replicas := f.replicas(3)
 	use := func() {
 		for i := range 60 {

@@ -6,22 +6,18 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"token-sidecar/cmd/internal/testkit"
 )
 
-// What TestRefreshesAreShared puts the fleet to: every replica uses every
-// subject once per use, which is less than the time to a refresh.
+// What the fleet is put to: every replica uses every subject once per use, which is
+// less than the time to a refresh.
 const (
-	fleetSize    = 10
-	subjectCount = 500
-	shortLife    = 3 * time.Second
-	usePause     = 2 * time.Second
+	fleetSize = 10
+	shortLife = 5 * time.Second
+	usePause  = 2 * time.Second
 )
 
-// earliest is when the first replica may replace a token: the last fifth of
-// its life, varied by a fifth.
-func earliest(life time.Duration) time.Duration { return time.Duration(0.76 * float64(life)) }
+// subjectCount is how many there are.
+func subjectCount() int { return soak(100, 500) }
 
 // load keeps every replica of a fleet using every subject.
 type load struct {
@@ -31,13 +27,12 @@ type load struct {
 	stop     chan struct{}
 	working  sync.WaitGroup
 
-	answers, slow, failed atomic.Int64 // slow: over 100 ms, told but not judged
-	slowest               atomic.Int64
+	answers, failed atomic.Int64
 }
 
 func startLoad(t *testing.T, replicas []*replica) *load {
 	l := &load{t: t, slots: make([]atomic.Pointer[replica], len(replicas)), stop: make(chan struct{})}
-	for i := range subjectCount {
+	for i := range subjectCount() {
 		l.subjects = append(l.subjects, fmt.Sprintf("subject-%d", i))
 	}
 	for i, r := range replicas {
@@ -55,7 +50,7 @@ func startLoad(t *testing.T, replicas []*replica) *load {
 
 // work uses every workers-th subject at replica i, spread over usePause.
 func (l *load) work(i, w, workers int) {
-	tick := time.NewTicker(usePause * time.Duration(workers) / subjectCount)
+	tick := time.NewTicker(usePause * time.Duration(workers) / time.Duration(len(l.subjects)))
 	defer tick.Stop()
 	for n := w; ; n += workers {
 		select {
@@ -67,7 +62,7 @@ func (l *load) work(i, w, workers int) {
 		if r == nil {
 			continue // killed, and not back yet
 		}
-		subject := l.subjects[n%subjectCount]
+		subject := l.subjects[n%len(l.subjects)]
 		a := r.ask(subject)
 		if l.slots[i].Load() != r {
 			continue // killed meanwhile
@@ -76,12 +71,6 @@ func (l *load) work(i, w, workers int) {
 		if err := a.mine(subject); err != nil {
 			l.failed.Add(1)
 			l.t.Errorf("replica %d: %v", i, err)
-		}
-		if a.took > 100*time.Millisecond {
-			l.slow.Add(1)
-		}
-		if old := l.slowest.Load(); int64(a.took) > old {
-			l.slowest.CompareAndSwap(old, int64(a.took))
 		}
 	}
 }
@@ -99,7 +88,7 @@ func (l *load) end() {
 // tally is what the token requests from one moment to another came to.
 type tally struct {
 	requests  int
-	excess    int // made while the token before had much of its life left
+	excess    int // made when the token before had more than half of its life left
 	fewest    int // for one key
 	most      int
 	intervals time.Duration // mean time from one request for a key to the next
@@ -110,18 +99,18 @@ func (p *provider) tally(from, to time.Time, subjects []string) tally {
 	last, count := map[string]time.Time{}, map[string]int{}
 	var gaps int
 	var total time.Duration
-	for _, e := range p.historyByArrival() {
-		before, any := last[e.key]
-		last[e.key] = e.began
-		if e.began.Before(from) || e.began.After(to) {
+	for _, r := range p.byArrival() {
+		before, any := last[r.Subject]
+		last[r.Subject] = r.Time
+		if r.Time.Before(from) || r.Time.After(to) {
 			continue
 		}
 		s.requests++
-		count[e.key]++
+		count[r.Subject]++
 		if any {
-			gap := e.began.Sub(before)
+			gap := r.Time.Sub(before)
 			total, gaps = total+gap, gaps+1
-			if gap < p.life*7/10 {
+			if gap < p.life/2 {
 				s.excess++
 			}
 		}
@@ -134,61 +123,57 @@ func (p *provider) tally(from, to time.Time, subjects []string) tally {
 	return s
 }
 
-// checkNeeded compares the token requests with what the lives of the tokens
-// make necessary: one per key and interval, none while a token is fresh.
-func (s tally) checkNeeded(t *testing.T, took, life time.Duration, keys int, tolerance float64) {
+// check wants a key's token replaced once in its life and not twice, unless that is
+// excused. The first replica replaces it after three quarters of the life or more,
+// which is exact in the cache's own tests; a second one that does not know of it
+// follows at once.
+func (s tally) check(t *testing.T, took, life time.Duration, excused int) {
 	t.Helper()
-	most := float64(keys) * float64(took) / float64(earliest(life))
-	least := float64(keys) * float64(took) / float64(life)
-	t.Logf("%d token requests in %s, %.0f to %.0f are needed; %d (%.2f %%) excess; per key %d to %d, every %s",
-		s.requests, took.Round(time.Millisecond), least, most, s.excess,
-		100*float64(s.excess)/float64(s.requests), s.fewest, s.most, s.intervals.Round(time.Millisecond))
-	if float64(s.excess) > tolerance*float64(s.requests) {
-		t.Errorf("%d of %d token requests were excess, more than %.0f %%", s.excess, s.requests, 100*tolerance)
-	}
-	if n := float64(s.requests); n > (1+tolerance)*most || n < (1-tolerance)*least {
-		t.Errorf("%d token requests, want %.0f to %.0f", s.requests, least, most)
+	t.Logf("%d token requests in %s, %d excess, %d excused; per key %d to %d, every %s",
+		s.requests, took.Round(time.Millisecond), s.excess, excused, s.fewest, s.most, s.intervals.Round(time.Millisecond))
+	if s.excess > excused {
+		t.Errorf("%d of %d token requests were excess, want at most the %d that are excused", s.excess, s.requests, excused)
 	}
 	if s.fewest < int(took/life)-1 {
 		t.Errorf("a key had only %d token requests in %s", s.fewest, took)
 	}
 }
 
-// waits returns how many look-ups of all replicas had to wait, and how many of
-// them longer than 1 ms.
-func waits(t *testing.T, replicas []*replica) (waited, long float64) {
+// waits returns how many look-ups of all replicas there were, how many of them had to
+// wait, and how many of these longer than 1 ms.
+func waits(t *testing.T, replicas []*replica) (all, waited, long float64) {
 	t.Helper()
 	for _, r := range replicas {
 		s := r.scrape(t)
+		all += s.sum("token_lookups_total")
 		waited += s.sum("token_lookups_total", `result="waited"`)
 		long += s.sum("token_wait_seconds_count") - s.sum("token_wait_seconds_bucket", `le="0.001"`)
 	}
-	return waited, long
+	return all, waited, long
 }
 
-// stallLimit is how long this machine may stand still before it is no use to
-// ask whether requests waited: a token of 3 s is replaced 180 ms before its end.
-const stallLimit = 100 * time.Millisecond
-
+// TestRefreshesAreShared has tokens of a short life in use at all replicas: each is
+// replaced by one replica, and the others take what that one got.
 func TestRefreshesAreShared(t *testing.T) {
+	t.Parallel()
 	p := newProvider(t, shortLife)
 	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())
 	replicas := f.replicas(fleetSize)
 	l := startLoad(t, replicas)
-	time.Sleep(2 * shortLife) // the warm-up: every replica has met every subject
-	waitedBefore, longBefore := waits(t, replicas)
-	pulse := testkit.NewPulse(t)
+	time.Sleep(3 * shortLife / 2) // the warm-up: every replica has met every subject
+	excused := excuses(t, replicas)
+	all, waited, long := waits(t, replicas)
 	began := time.Now()
-	time.Sleep(soak(20*time.Second, 60*time.Second))
-	ended, stood := time.Now(), pulse.Worst()
-	waited, long := waits(t, replicas)
+	time.Sleep(soak(2*shortLife, time.Minute))
+	ended := time.Now()
+	allAfter, waitedAfter, longAfter := waits(t, replicas)
+	excused = excuses(t, replicas) - excused
 	l.end()
-	t.Logf("%d requests, slowest %s, %d over 100 ms; %.0f waited for a token, %.0f of them over 1 ms",
-		l.answers.Load(), time.Duration(l.slowest.Load()), l.slow.Load(), waited-waitedBefore, long-longBefore)
-	p.tally(began, ended, l.subjects).checkNeeded(t, ended.Sub(began), p.life, subjectCount, 0.02)
-	t.Logf("the machine stood still for %s at most", stood)
-	if long != longBefore && stood < stallLimit {
-		t.Errorf("%.0f requests waited more than 1 ms for a token", long-longBefore)
+	t.Logf("%d requests; of %.0f look-ups %.0f waited for a token, %.0f of them over 1 ms",
+		l.answers.Load(), allAfter-all, waitedAfter-waited, longAfter-long)
+	p.tally(began, ended, l.subjects).check(t, ended.Sub(began), p.life, excused)
+	if soaking() && longAfter-long > (allAfter-all)/100 {
+		t.Errorf("more than one in a hundred waited longer than 1 ms for a token that should have been replaced ahead")
 	}
 	checkTarget(t, p)
 }
@@ -207,28 +192,32 @@ func checkTarget(t *testing.T, p *provider) {
 	}
 }
 
-// TestKilledReplicasCostLittle kills one replica every 5 s and starts it again.
+// TestKilledReplicasCostLittle kills one replica every few seconds and starts it again.
 func TestKilledReplicasCostLittle(t *testing.T) {
+	t.Parallel()
 	p := newProvider(t, shortLife)
 	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())
 	replicas := f.replicas(fleetSize)
 	l := startLoad(t, replicas)
-	time.Sleep(2 * shortLife)
+	time.Sleep(3 * shortLife / 2)
+	excused := -excuses(t, replicas) // those of the warm-up do not count
 	began := time.Now()
-	deadline := began.Add(soak(20*time.Second, 60*time.Second))
-	for i := 0; time.Until(deadline) > 5*time.Second; i = (i + 1) % fleetSize {
-		time.Sleep(4500 * time.Millisecond)
+	deadline := began.Add(soak(2*shortLife, time.Minute))
+	for i := 0; time.Now().Before(deadline); i = (i + 1) % fleetSize {
+		time.Sleep(2 * time.Second)
 		l.slots[i].Store(nil)
+		excused += excuses(t, replicas[i:i+1])
 		replicas[i].kill()
 		time.Sleep(500 * time.Millisecond)
 		replicas[i] = f.start()
 		l.slots[i].Store(replicas[i])
 	}
-	time.Sleep(time.Until(deadline))
 	ended := time.Now()
 	l.end()
-	t.Logf("%d requests, slowest %s, %d over 100 ms", l.answers.Load(),
-		time.Duration(l.slowest.Load()), l.slow.Load())
-	p.tally(began, ended, l.subjects).checkNeeded(t, ended.Sub(began), p.life, subjectCount, 0.10)
+	excused += excuses(t, replicas)
+	s := p.tally(began, ended, l.subjects)
+	// What a replica was about to share when it was killed has to be asked for anew.
+	s.check(t, ended.Sub(began), p.life, excused+s.requests/10)
+	t.Logf("%d requests", l.answers.Load())
 	checkTarget(t, p)
 }

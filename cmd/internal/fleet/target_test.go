@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"token-sidecar/upstream/upstreamtest"
 )
 
 // target is the API behind the sidecars. It answers whose token came. It is no
@@ -17,7 +19,7 @@ import (
 // replicas under test.
 type target struct {
 	listener net.Listener
-	lookUp   func(token string) (grant, bool)
+	lookUp   func(token string) (upstreamtest.Grant, bool)
 	skew     time.Duration // before its end from when on a token is not to be used
 	unknown  atomic.Int64  // requests with a token that was never issued, or none
 	expired  atomic.Int64  // requests that were sent with an expired token
@@ -30,7 +32,7 @@ type target struct {
 // sentHeader carries when the app sent a request, in Unix nanoseconds.
 const sentHeader = "X-Sent"
 
-func newTarget(t *testing.T, skew time.Duration, lookUp func(string) (grant, bool)) *target {
+func newTarget(t *testing.T, skew time.Duration, lookUp func(string) (upstreamtest.Grant, bool)) *target {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -95,8 +97,9 @@ func (s *target) serve(conn net.Conn) {
 	}
 }
 
-// judge answers with key, client and serial of the token. A request that took
-// less than the skew and has an expired token had it from the start.
+// judge answers with key, client and number of the token. A request that took less
+// than the skew and has an expired token had it when it should not have: the sidecar
+// gives no token out in that last part of its life.
 func (s *target) judge(token string, sent time.Time) (status, body string) {
 	now := time.Now()
 	g, known := s.lookUp(token)
@@ -104,7 +107,7 @@ func (s *target) judge(token string, sent time.Time) (status, body string) {
 	case !known:
 		s.unknown.Add(1)
 		return "401 Unauthorized", "unknown"
-	case !now.Before(g.expiry):
+	case !now.Before(g.Expiry):
 		if now.Sub(sent) < s.skew {
 			s.expired.Add(1)
 		} else {
@@ -112,5 +115,5 @@ func (s *target) judge(token string, sent time.Time) (status, body string) {
 		}
 		return "401 Unauthorized", "expired"
 	}
-	return "200 OK", fmt.Sprintf("%s %s %d", g.key, g.client, g.serial)
+	return "200 OK", fmt.Sprintf("%s %s/%s %d", keyOf(g), g.Client, g.Secret, g.Number)
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -84,21 +86,26 @@ var (
 	portsTaken = map[string]bool{}
 )
 
-// FreePort returns a loopback port that is free now and that no other caller got.
+// FreePort returns a loopback port that is free now and that no other caller got. It
+// is below those that the kernel gives to outgoing connections and to listeners
+// without a port of their own, so that nothing takes it before it is used.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	portsMu.Lock()
 	defer portsMu.Unlock()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		port := strconv.Itoa(10000 + rand.IntN(20000))
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		_, port, _ := net.SplitHostPort(l.Addr().String())
 		_ = l.Close()
-		if !portsTaken[port] {
-			portsTaken[port] = true
-			return port
+		if portsTaken[port] {
+			continue
 		}
+		portsTaken[port] = true
+		return port
 	}
+	t.Fatal("no port is free")
+	return ""
 }
