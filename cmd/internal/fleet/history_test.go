@@ -99,7 +99,7 @@ func (h *history) use(slot int) {
 		select {
 		case <-h.stop:
 			return
-		case <-time.After(rand.N(40 * time.Millisecond)):
+		case <-time.After(rand.N(80 * time.Millisecond)):
 		}
 		r := h.slots[slot].Load()
 		if r == nil {
@@ -210,7 +210,7 @@ func (h *history) watch(slot int) {
 		select {
 		case <-h.stop:
 			return
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(400 * time.Millisecond):
 		}
 		r, now := h.slots[slot].Load(), time.Now()
 		if r == nil {

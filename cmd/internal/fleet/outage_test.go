@@ -149,7 +149,7 @@ func (s *scene) checkCause(cause string) {
 
 // useWarm uses ten subjects in turn.
 func (s *scene) useWarm(r *replica) {
-	for n := 0; s.pause(20 * time.Millisecond); n++ {
+	for n := 0; s.pause(50 * time.Millisecond); n++ {
 		subject := fmt.Sprint("warm-", n%10)
 		s.note(r.ask(subject), subject, &s.r.warm)
 	}
@@ -157,7 +157,7 @@ func (s *scene) useWarm(r *replica) {
 
 // useCold uses a new subject each time, the same at every replica.
 func (s *scene) useCold(r *replica, name string, took *[]time.Duration) {
-	for n := 0; s.pause(60 * time.Millisecond); n++ {
+	for n := 0; s.pause(100 * time.Millisecond); n++ {
 		subject := fmt.Sprint(name, n)
 		s.note(r.ask(subject), subject, took)
 	}

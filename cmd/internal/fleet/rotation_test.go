@@ -90,7 +90,7 @@ func useUntil(t *testing.T, stop chan struct{}, slot *slot, name string) {
 		select {
 		case <-stop:
 			return
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond):
 		}
 		subject := fmt.Sprint(name, "-used-", n%10)
 		if err := slot.ask(subject).mine(subject); err != nil {

@@ -37,11 +37,21 @@ func (c canaries) add(what, word string) {
 	}
 }
 
-// in returns what of the canaries is in text.
+// in returns what of the canaries is in text. It looks at every place of the text
+// for a form that begins so, since there are thousands of forms.
 func (c canaries) in(text string) (found []string) {
-	for form, what := range c {
-		if strings.Contains(text, form) {
-			found = append(found, what+": "+form)
+	const least = 8 // bytes of the shortest form
+	byStart := map[string][]string{}
+	for form := range c {
+		byStart[form[:least]] = append(byStart[form[:least]], form)
+	}
+	seen := map[string]bool{}
+	for i := range len(text) - least + 1 {
+		for _, form := range byStart[text[i:i+least]] {
+			if !seen[form] && strings.HasPrefix(text[i:], form) {
+				seen[form] = true
+				found = append(found, c[form]+": "+form)
+			}
 		}
 	}
 	return found

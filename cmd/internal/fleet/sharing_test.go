@@ -17,7 +17,7 @@ const (
 )
 
 // subjectCount is how many there are.
-func subjectCount() int { return soak(100, 500) }
+func subjectCount() int { return soak(60, 500) }
 
 // load keeps every replica of a fleet using every subject.
 type load struct {

@@ -21,7 +21,9 @@ const Patience = 90 * time.Second
 // Eventually calls check until it returns nil.
 func Eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(Patience); ; {
+	const longestPause = 100 * time.Millisecond
+	pause := 5 * time.Millisecond
+	for deadline := time.Now().Add(Patience); ; pause = min(pause*3/2, longestPause) {
 		err := check()
 		if err == nil {
 			return
@@ -29,7 +31,7 @@ func Eventually(t testing.TB, what string, check func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within %s: %v", what, Patience, err)
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(pause)
 	}
 }
 
