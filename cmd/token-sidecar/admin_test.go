@@ -176,9 +176,8 @@ func TestJ10_SlowAdminClients(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sent, faults := p.load(200, 2*time.Second, "/books/item")
-	if len(faults) > 0 || sent < 100 {
-		t.Errorf("%d requests, faults %q", sent, faults)
+	if faults := p.load(200, 200, "/books/item"); len(faults) > 0 {
+		t.Errorf("faults %q", faults)
 	}
 	if a, err := p.admin("/livez"); err != nil || a.status != 200 {
 		t.Errorf("livez: %v, %v", a, err)

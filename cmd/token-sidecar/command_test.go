@@ -90,7 +90,7 @@ func TestHealthcheck(t *testing.T) {
 func TestHealthcheckWhileDraining(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
-	environ := books.environ("SIDECAR_ADMIN_LISTEN="+freeAddress(t), "SIDECAR_DRAIN_DELAY=2s")
+	environ := books.environ("SIDECAR_ADMIN_LISTEN="+freeAddress(t), "SIDECAR_DRAIN_DELAY=10m")
 	p := start(t, &books.secrets, environ...)
 	p.signal(syscall.SIGINT)
 	testkit.Eventually(t, "not ready", func() error {

@@ -150,7 +150,8 @@ func TestF8_H7_RotatedSecretHeals(t *testing.T) {
 		}
 		return nil
 	})
-	if took := time.Since(began); took > 5*time.Second {
+	// Without a word from the kernel the file would be looked at every 30 s.
+	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("it took %s", took)
 	}
 	if n := p.metric("token_sidecar_secret_reloads_total", `outcome="ok"`); n == 0 {
