@@ -83,8 +83,8 @@ func TestStartsFast(t *testing.T) {
 	slices.Sort(took)
 	slices.Sort(bare)
 	t.Logf("start to first answer: %s; to print the version: %s", took, bare)
-	if median, limit := took[len(took)/2], 10*bare[len(bare)/2]; median >= limit {
-		t.Errorf("first request served after %s, want less than %s, ten times a run that prints the version", median, limit)
+	if median, limit := took[len(took)/2], 6*bare[len(bare)/2]; median >= limit {
+		t.Errorf("first request served after %s, want less than %s, six times a run that prints the version", median, limit)
 	}
 }
 

@@ -19,8 +19,7 @@ const (
 	canarySecret  = "c4nS3cret/+%" // client secret
 	canaryCaller  = "c4nCallerTok" // caller token
 	canaryRing    = "c4nRingKey+/" // the key that seals, as configured
-	canaryRefresh = "c4nRefreshTk" // refresh token
-	canaryHead    = "c4nTokenHead" // access token
+	canaryHead    = "c4nTokenHead" // access and refresh tokens
 	canaryTail    = "c4nTokenTail" // the same
 	canarySubject = "c4nSubjectId" // subject
 	canaryPath    = "c4nHealthPat" // health data: in a path,
@@ -32,7 +31,7 @@ const (
 )
 
 func canaries() []string {
-	return []string{canarySecret, canaryCaller, canaryRing, canaryRefresh, canaryHead, canaryTail, canarySubject,
+	return []string{canarySecret, canaryCaller, canaryRing, canaryHead, canaryTail, canarySubject,
 		canaryPath, canaryQuery, canaryField, canaryBody, canaryAnswer, canaryForeign}
 }
 

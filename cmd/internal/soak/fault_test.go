@@ -2,7 +2,6 @@ package soak
 
 import (
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -10,8 +9,6 @@ import (
 	"time"
 
 	"token-sidecar/upstream/upstreamtest"
-
-	"token-sidecar/cmd/internal/testkit"
 )
 
 // fault is what a server does in place of its work. The nil fault is none.
@@ -41,24 +38,27 @@ func (f *fault) failTarget(w http.ResponseWriter, r *http.Request) (answered boo
 	return true
 }
 
-// failToken answers in place of the token endpoint. token must not be used.
-func (f *fault) failToken(w http.ResponseWriter, r *http.Request, whose, token string) {
-	quote := fmt.Sprintf("%s: %s of %s", canaryForeign, clientSecret, whose)
+// tokenAnswer is what the token endpoint says in place of the token of whose. A token
+// in it was not issued and must not be used.
+func (f *fault) tokenAnswer(whose string) *upstreamtest.Answer {
+	quote, token := fmt.Sprintf("%s: %s of %s", canaryForeign, clientSecret, whose), "bad-"+newToken()
+	a := &upstreamtest.Answer{Header: http.Header{"Content-Type": {"application/json"}}}
 	switch f.mode {
 	case "500":
-		w.WriteHeader(http.StatusInternalServerError)
-		_, _ = fmt.Fprintf(w, `{"error":%q,"error_description":%q}`, canaryForeign, quote)
+		a.Status = http.StatusInternalServerError
+		a.Body = fmt.Sprintf(`{"error":%q,"error_description":%q}`, canaryForeign, quote)
 	case "hang":
-		pause(r, testkit.Patience)
+		a.Hang = true
 	case "wrong type":
-		_, _ = fmt.Fprintf(w, `{"access_token":"bad-%s","token_type":"mac","expires_in":1}`, token)
+		a.Body = fmt.Sprintf(`{"access_token":%q,"token_type":"mac","expires_in":1}`, token)
 	case "garbage":
-		good := fmt.Sprintf(`{"access_token":"bad-%s","token_type":"Bearer","expires_in":1}`, token)
+		good := fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","expires_in":1}`, token)
 		garbage := []string{"<html>" + quote, good[:len(good)/2], good + good, `["` + quote + `"]`, "",
-			fmt.Sprintf(`{"access_token":"bad-%s\r\nX: y","token_type":"Bearer","expires_in":1}`, token),
-			fmt.Sprintf(`{"access_token":"bad-%s","token_type":"Bearer","expires_in":"%s"}`, token, canaryForeign)}
-		_, _ = io.WriteString(w, garbage[rand.IntN(len(garbage))])
+			fmt.Sprintf(`{"access_token":"%s\r\nX: y","token_type":"Bearer","expires_in":1}`, token),
+			fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","expires_in":"%s"}`, token, canaryForeign)}
+		a.Body = garbage[rand.IntN(len(garbage))]
 	}
+	return a
 }
 
 func pause(r *http.Request, d time.Duration) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,9 +20,8 @@ import (
 // load is apps that use a sidecar on behalf of many subjects.
 type load struct {
 	t        *testing.T
-	base     string // of what is asked
-	direct   bool   // that is the target itself
 	sidecar  *sidecar
+	provider *provider
 	client   *http.Client
 	subjects int
 	hot      int      // subjects that make up half of the requests
@@ -40,14 +40,19 @@ type result struct {
 	faults       []string // the first few answers that must not be
 }
 
-// workers is how many requests are under way at most. All use one connection
-// each, so it bounds everything that grows with load.
-const workers = 256
+const (
+	// workers is how many requests are under way at most. All use one connection
+	// each, so it bounds everything that grows with load.
+	workers = 256
+	// atOnce is how many are under way at most in a load at a rate, so that a slow
+	// machine sends fewer of them instead of letting all wait for seconds.
+	atOnce = 48
+)
 
-func newLoad(t *testing.T, s *sidecar, subjects, hot int) *load {
+func newLoad(t *testing.T, s *sidecar, p *provider, subjects, hot int) *load {
 	transport := &http.Transport{MaxIdleConnsPerHost: workers, MaxConnsPerHost: workers, DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &load{t: t, base: "http://" + s.data, sidecar: s, subjects: subjects, hot: hot, answers: newScanner("answers to the app"),
+	return &load{t: t, sidecar: s, provider: p, subjects: subjects, hot: hot, answers: newScanner("answers to the app"),
 		client: &http.Client{Timeout: testkit.Patience, Transport: transport}}
 }
 
@@ -60,7 +65,7 @@ func (l *load) run(rate int, stop <-chan struct{}) result {
 	began, gap := time.Now(), time.Second/time.Duration(rate)
 	var turn, missed atomic.Int64
 	var all sync.WaitGroup
-	for range workers {
+	for range atOnce {
 		all.Go(func() {
 			for {
 				at := began.Add(time.Duration(turn.Add(1)) * gap)
@@ -85,9 +90,26 @@ func (l *load) run(rate int, stop <-chan struct{}) result {
 
 // runFor is run for a time.
 func (l *load) runFor(rate int, d time.Duration) result {
+	return l.during(rate, func() { time.Sleep(d) })
+}
+
+// runUntil is run until so many requests have been sent.
+func (l *load) runUntil(rate, least int) result {
+	begun := l.number.Load()
+	return l.during(rate, func() {
+		for l.number.Load() < begun+int64(least) {
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+}
+
+// during sends requests while f runs.
+func (l *load) during(rate int, f func()) result {
 	stop := make(chan struct{})
-	timer := time.AfterFunc(d, func() { close(stop) })
-	defer timer.Stop()
+	go func() {
+		defer close(stop)
+		f()
+	}()
 	return l.run(rate, stop)
 }
 
@@ -112,13 +134,14 @@ func (l *load) one() {
 
 // send sends a request and judges its answer.
 func (l *load) send(method, path, whose string, n int64, body string) {
-	req, err := http.NewRequest(method, l.base+path, strings.NewReader(body))
+	req, err := http.NewRequest(method, "http://"+l.sidecar.data+path, strings.NewReader(body))
 	if err != nil {
 		l.t.Error(err)
 		return
 	}
 	l.setHeader(req, whose)
 	began := time.Now()
+	req.Header.Set(sentHeader, strconv.FormatInt(began.UnixNano(), 10))
 	res, err := l.client.Do(req)
 	if err != nil {
 		l.note(0, time.Since(began), fmt.Errorf("no answer: %w", err))
@@ -128,17 +151,13 @@ func (l *load) send(method, path, whose string, n int64, body string) {
 	text, err := io.ReadAll(res.Body)
 	took := time.Since(began)
 	if err == nil {
-		err = l.judge(res, string(text), path, whose, n, len(body))
+		err = l.judge(res, string(text), path, whose, n, len(body), began)
 	}
 	l.note(res.StatusCode, took, err)
 }
 
 func (l *load) setHeader(req *http.Request, whose string) {
 	req.Header.Set("X-Health", canaryField)
-	if l.direct {
-		req.Header.Set("Authorization", "Bearer "+newToken(whose, time.Now().Add(time.Hour)))
-		return
-	}
 	req.Header.Set("X-Sidecar-Token", callerToken)
 	if !strings.Contains(req.URL.Path, "/~") {
 		req.Header.Set("X-Token-Subject", whose)
@@ -146,7 +165,7 @@ func (l *load) setHeader(req *http.Request, whose string) {
 }
 
 // judge returns an error for an answer that this request must not get.
-func (l *load) judge(res *http.Response, text, path, whose string, n int64, size int) error {
+func (l *load) judge(res *http.Response, text, path, whose string, n int64, size int, sent time.Time) error {
 	_, _ = fmt.Fprintf(l.answers, "%v %v\n", res.Header, res.Trailer)
 	isProblem := res.Header.Get("Content-Type") == "application/problem+json"
 	switch {
@@ -159,8 +178,7 @@ func (l *load) judge(res *http.Response, text, path, whose string, n int64, size
 	case path == "/token/humanapi":
 		_, after, _ := strings.Cut(text, `"access_token":"`)
 		token, _, _ := strings.Cut(after, `"`)
-		got, expiry, err := readToken(token)
-		if err == nil && got == whose && expiry.After(time.Now().Add(-time.Second)) {
+		if g, ok := l.provider.Issued(token); ok && g.Subject == whose && g.Expiry.After(sent) {
 			return nil
 		}
 	case res.StatusCode == 200:

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"token-sidecar/cmd/internal/testkit"
+	"token-sidecar/upstream/upstreamtest"
 )
 
 const (
@@ -23,36 +23,41 @@ const (
 	callerToken  = canaryCaller + "-and-the-rest"
 )
 
-// provider is a token endpoint in the form of Human API that knows every
-// subject, and the target that takes its tokens. A token says by itself whose
-// it is and when it ends, so that neither has to remember any.
+// provider is a simulated Human API that knows every subject, and the target that
+// takes its tokens.
 type provider struct {
+	*upstreamtest.Server
 	life   time.Duration
-	tokens *httptest.Server
 	target *httptest.Server
 
 	tokenFault  atomic.Pointer[fault] // nil: none
 	targetFault atomic.Pointer[fault]
 	house       atomic.Pointer[barrier] // nil: nobody waits
-	issued      atomic.Int64
-	pulse       *testkit.Pulse
 
-	mu      sync.Mutex // guards wrong and late
-	wrong   []string   // what a request to the target should never be
-	late    int        // requests with an expired token
-	excused int        // of them those that the machine held up
+	mu    sync.Mutex // guards wrong and late
+	wrong []string   // what a request to the target should never be
+	late  int        // requests whose token expired on the way
 }
 
 func newProvider(t *testing.T, life time.Duration) *provider {
-	p := &provider{life: life, pulse: testkit.NewPulse(t)}
-	p.tokens = httptest.NewServer(http.HandlerFunc(p.serveToken))
+	p := &provider{life: life, Server: upstreamtest.NewHumanAPI(upstreamtest.Options{Lifetime: life,
+		ClientID: clientID, ClientSecret: clientSecret, NewToken: newToken, KeepExpired: true})}
+	p.SetTokenFault(func(r *http.Request, _ int) *upstreamtest.Answer {
+		f := p.tokenFault.Load()
+		if !f.strikes() {
+			return nil
+		}
+		var asked struct {
+			Subject string `json:"client_user_id"`
+		}
+		_ = json.NewDecoder(r.Body).Decode(&asked)
+		return f.tokenAnswer(asked.Subject)
+	})
 	p.target = httptest.NewServer(http.HandlerFunc(p.serveTarget))
 	t.Cleanup(func() {
-		p.tokenFault.Store(nil) // those that hang go on
-		p.tokens.CloseClientConnections()
 		p.target.CloseClientConnections()
-		p.tokens.Close()
 		p.target.Close()
+		p.Close()
 	})
 	return p
 }
@@ -60,37 +65,9 @@ func newProvider(t *testing.T, life time.Duration) *provider {
 // subject returns the name of the nth subject.
 func subject(n int) string { return fmt.Sprintf("%s@%06d", canarySubject, n) }
 
-// newToken returns a token of subject that ends at expiry.
-func newToken(subject string, expiry time.Time) string {
-	return strings.Join([]string{canaryHead, strings.TrimPrefix(subject, canarySubject+"@"),
-		strconv.FormatInt(expiry.UnixNano(), 36), rand.Text(), canaryTail}, ".")
-}
-
-// readToken returns whose token it is and its end.
-func readToken(token string) (whose string, expiry time.Time, err error) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 5 || parts[0] != canaryHead || parts[4] != canaryTail {
-		return "", time.Time{}, fmt.Errorf("not a token of ours")
-	}
-	nano, err := strconv.ParseInt(parts[2], 36, 64)
-	return canarySubject + "@" + parts[1], time.Unix(0, nano), err
-}
-
-func (p *provider) serveToken(w http.ResponseWriter, r *http.Request) {
-	began := time.Now()
-	var asked map[string]string
-	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || asked["client_secret"] != clientSecret {
-		p.note("a token request without the client's secret")
-	}
-	p.issued.Add(1)
-	token := newToken(asked["client_user_id"], began.Add(p.life))
-	w.Header().Set("Content-Type", "application/json")
-	if f := p.tokenFault.Load(); f.strikes() {
-		f.failToken(w, r, asked["client_user_id"], token)
-		return
-	}
-	_, _ = fmt.Fprintf(w, `{"access_token":%q,"token_type":"Bearer","expires_in":%d,"refresh_token":"%s-%s"}`,
-		token, int(p.life.Seconds()), canaryRefresh, rand.Text())
+// newToken returns a token that begins and ends with a canary.
+func newToken() string {
+	return strings.Join([]string{canaryHead, rand.Text(), rand.Text(), canaryTail}, ".")
 }
 
 // serveTarget answers whose token came with which request.
@@ -120,27 +97,31 @@ func (p *provider) judge(r *http.Request, now time.Time) string {
 		return ""
 	}
 	token, isBearer := strings.CutPrefix(fields[0], "Bearer ")
-	whose, expiry, err := readToken(token)
+	g, known := p.Issued(token)
 	switch {
-	case !isBearer || err != nil:
+	case !isBearer || !known:
 		p.note("the target got a token that was never issued in a good answer")
-	case !now.Before(expiry):
-		p.noteLate(now.Sub(expiry))
+	case !now.Before(g.Expiry):
+		p.noteLate(r, now)
 	}
-	return whose
+	return g.Subject
 }
 
-// noteLate counts a request whose token had ended before. The sidecar cannot
-// know how long the machine lets a request lie that it has written, so one that
-// is late by no more than what the machine has just lost elsewhere is excused.
-func (p *provider) noteLate(by time.Duration) {
-	stalled := p.pulse.Lost(time.Second)
+// sentHeader carries when the app sent a request, in Unix nanoseconds.
+const sentHeader = "X-Sent"
+
+// noteLate judges a request whose token has ended. In the last tenth of a token's life
+// the sidecar does not give it out. So one that came within less than that after the
+// app sent it got its token too late; another may have been on its way for so long.
+func (p *provider) noteLate(r *http.Request, now time.Time) {
+	sent, _ := strconv.ParseInt(r.Header.Get(sentHeader), 10, 64)
+	if now.Sub(time.Unix(0, sent)) < p.life/10 {
+		p.note("the target got an expired token")
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.late++
-	if stalled >= by {
-		p.excused++
-	}
 }
 
 func (p *provider) note(what string) {
@@ -151,7 +132,7 @@ func (p *provider) note(what string) {
 	}
 }
 
-// check fails the test for what came to the target and should not have.
+// check fails the test for what came to the provider and should not have.
 func (p *provider) check(t *testing.T) {
 	t.Helper()
 	p.mu.Lock()
@@ -159,8 +140,10 @@ func (p *provider) check(t *testing.T) {
 	for _, what := range p.wrong {
 		t.Error(what)
 	}
-	t.Logf("%d requests came to the target with an expired token; the machine held up %d of them", p.late, p.excused)
-	if p.late > p.excused {
-		t.Error("the target got an expired token")
+	for _, r := range p.TokenRequestLog() {
+		if r.Outcome != upstreamtest.OutcomeIssued && r.Outcome != upstreamtest.OutcomeFault {
+			t.Errorf("a token request was refused: %s, %s", r.Outcome, r.Reason)
+		}
 	}
+	t.Logf("the tokens of %d requests expired on the way to the target", p.late)
 }

@@ -35,11 +35,11 @@ func TestI4_RedisErrorTexts(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.quote) {
 				t.Fatalf("the server says %v", err)
 			}
-			p := newProvider(t, time.Second)
+			p := newProvider(t, 10*time.Second)
 			s := start(t, p, append(redis.environ(), "SIDECAR_LOG_LEVEL=trace")...)
-			l := newLoad(t, s, 100, 10)
-			r := l.runFor(100, 2*time.Second)
-			if r.statuses[200] != r.sent || r.sent < 100 {
+			l := newLoad(t, s, p, 100, 10)
+			r := l.runUntil(50, 150)
+			if r.statuses[200] != r.sent {
 				t.Errorf("%s", r)
 			}
 			for _, fault := range r.faults {

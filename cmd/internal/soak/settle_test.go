@@ -27,7 +27,7 @@ func (b *barrier) wait() {
 	b.mu.Unlock()
 	select {
 	case <-b.opened:
-	case <-time.After(5 * time.Second): // some did not get through
+	case <-time.After(10 * time.Second): // some did not get through; the caller tries again
 	}
 }
 
@@ -47,7 +47,7 @@ func (l *load) settle(p *provider) usage {
 	l.t.Helper()
 	testkit.Eventually(l.t, "requests succeed and redis is used", func() error {
 		before := l.sidecar.metric("token_sidecar_redis_operations_total", `operation="store",outcome="ok"`)
-		if r := l.runFor(500, 300*time.Millisecond); r.statuses[200] < r.sent {
+		if r := l.runUntil(soakRate(), 100); r.statuses[200] < r.sent {
 			return fmt.Errorf("%s", r)
 		}
 		if l.sidecar.metric("token_sidecar_redis_operations_total", `operation="store",outcome="ok"`) == before {
@@ -68,11 +68,11 @@ func (l *load) settle(p *provider) usage {
 func (l *load) least(p *provider) usage {
 	l.t.Helper()
 	var u usage
-	issued, since := int64(-1), 0 // since: collections when the last token was issued
+	issued, since := -1, 0 // since: collections when the last token was issued
 	testkit.Eventually(l.t, "the sidecar is still", func() error {
-		p.tokens.CloseClientConnections() // tokens just used are replaced once more
+		p.CloseClientConnections() // tokens just used are replaced once more
 		now := l.sidecar.usage()
-		if n := p.issued.Load(); issued != n {
+		if n := p.TokenRequests(); issued != n {
 			issued, since, u = n, now.collections, now
 		}
 		now.goroutines, now.files = min(now.goroutines, u.goroutines), min(now.files, u.files)

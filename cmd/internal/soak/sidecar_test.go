@@ -35,7 +35,7 @@ func start(t *testing.T, p *provider, environ ...string) *sidecar {
 		"SIDECAR_LISTEN=127.0.0.1:0", "SIDECAR_ADMIN_LISTEN=127.0.0.1:0",
 		"SIDECAR_CALLER_TOKEN=" + callerToken, "SIDECAR_VEND=humanapi", "SIDECAR_TOKEN_RATE=10000",
 		"SIDECAR_HUMANAPI_CLIENT_ID=" + clientID, "SIDECAR_HUMANAPI_CLIENT_SECRET=" + clientSecret,
-		"SIDECAR_HUMANAPI_TARGET=" + p.target.URL, "SIDECAR_HUMANAPI_TOKEN_URL=" + p.tokens.URL,
+		"SIDECAR_HUMANAPI_TARGET=" + p.target.URL, "SIDECAR_HUMANAPI_TOKEN_URL=" + p.TokenURL(),
 	}, environ...)
 	s := &sidecar{t: t, stdout: newScanner("stdout"), stderr: newScanner("stderr"),
 		pages:  newScanner("the admin listener"),
