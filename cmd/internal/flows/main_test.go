@@ -9,13 +9,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/sidecar"
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream/upstreamtest"
 )
@@ -43,7 +43,7 @@ func start(t *testing.T, settings ...string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{s, &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}}
+	r := &rig{s, &http.Client{Timeout: testkit.Patience, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}}
 	t.Cleanup(func() {
 		r.client.CloseIdleConnections()
 		s.Stop()

@@ -16,7 +16,6 @@ import (
 const (
 	participants = 1000
 	atOnce       = 64
-	patience     = 30 * time.Second
 )
 
 // participantFlow is a thousand participants of whom no token is known yet.
@@ -73,15 +72,11 @@ func (f *participantFlow) run(t *testing.T, between func(n int32)) {
 			}
 		})
 	}
-	began := time.Now()
 	for i := range participants {
 		work <- participant(i)
 	}
 	close(work)
 	apps.Wait()
-	if took := time.Since(began); took > patience {
-		t.Errorf("%d participants took %s", participants, took)
-	}
 }
 
 func participant(i int) string { return fmt.Sprintf("participant-%04d", i) }
