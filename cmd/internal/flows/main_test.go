@@ -31,11 +31,8 @@ type rig struct {
 // start runs a sidecar with the given settings, each without its prefix.
 func start(t *testing.T, settings ...string) *rig {
 	t.Helper()
-	environ := []string{"SIDECAR_LISTEN=127.0.0.1:0", "SIDECAR_ADMIN_LISTEN=127.0.0.1:0"}
-	for _, s := range settings {
-		environ = append(environ, "SIDECAR_"+s)
-	}
-	parsed, err := config.Parse(environ)
+	settings = append(settings, "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
+	parsed, err := config.Parse(testkit.Environ(settings...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,42 +115,10 @@ func (r *rig) total(t *testing.T, name, label string) float64 {
 	return sum
 }
 
-func closing(t *testing.T, s *upstreamtest.Server) *upstreamtest.Server {
-	t.Cleanup(s.Close)
-	return s
+// humanAPI returns the settings for a simulated Human API under the contract HIP.
+func humanAPI(s *upstreamtest.Server, more ...string) []string {
+	return testkit.HumanAPI(s, append(more, "HUMANAPI_HIP=true", "HUMANAPI_TARGETS=admin="+s.HostURL("admin"))...)
 }
 
-func myDataHelps(s *upstreamtest.Server) []string {
-	return []string{
-		"MYDATAHELPS_SERVICE_ACCOUNT=" + s.ClientID(), "MYDATAHELPS_PRIVATE_KEY=" + s.PrivateKey(),
-		"MYDATAHELPS_TOKEN_URL=" + s.TokenURL(), "MYDATAHELPS_TARGET=" + s.APIURL(),
-	}
-}
-
-func pdx(s *upstreamtest.Server) []string {
-	return []string{
-		"PDX_CLIENT_ID=" + s.ClientID(), "PDX_CLIENT_SECRET=" + s.ClientSecret(),
-		"PDX_TOKEN_URL=" + s.TokenURL(), "PDX_TARGET=" + s.APIURL(),
-	}
-}
-
-func oclc(s *upstreamtest.Server) []string {
-	return []string{
-		"OCLC_WSKEY=" + s.ClientID(), "OCLC_SECRET=" + s.ClientSecret(),
-		"OCLC_TOKEN_URL=" + s.TokenURL(), "OCLC_TARGET=" + s.APIURL(),
-	}
-}
-
-func humanAPI(s *upstreamtest.Server) []string {
-	return []string{
-		"HUMANAPI_CLIENT_ID=" + s.ClientID(), "HUMANAPI_CLIENT_SECRET=" + s.ClientSecret(), "HUMANAPI_HIP=true",
-		"HUMANAPI_TOKEN_URL=" + s.TokenURL(), "HUMANAPI_TARGET=" + s.APIURL(), "HUMANAPI_TARGETS=admin=" + s.HostURL("admin"),
-	}
-}
-
-func generic(s *upstreamtest.Server) []string {
-	return []string{
-		"OAUTH2_0_NAME=shop", "OAUTH2_0_CLIENT_ID=" + s.ClientID(), "OAUTH2_0_CLIENT_SECRET=" + s.ClientSecret(),
-		"OAUTH2_0_TOKEN_URL=" + s.TokenURL(), "OAUTH2_0_TARGET=" + s.APIURL(),
-	}
-}
+// shop returns the settings for a generic upstream of that name.
+func shop(s *upstreamtest.Server) []string { return testkit.OAuth2(s, "OAUTH2_0_NAME=shop") }

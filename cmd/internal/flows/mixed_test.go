@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -68,9 +69,9 @@ func (l *ledger) count() counts {
 func mixedRig(t *testing.T, l *ledger, subjects int, life time.Duration) (*rig, []use) {
 	t.Helper()
 	o := upstreamtest.Options{Lifetime: life, HIP: true}
-	m, p := closing(t, upstreamtest.NewMyDataHelps(o)), closing(t, upstreamtest.NewPDX(o))
-	c, h := closing(t, upstreamtest.NewOCLC(o)), closing(t, upstreamtest.NewHumanAPI(o))
-	g := closing(t, upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Lifetime: life}))
+	m, p := testkit.Closing(t, upstreamtest.NewMyDataHelps(o)), testkit.Closing(t, upstreamtest.NewPDX(o))
+	c, h := testkit.Closing(t, upstreamtest.NewOCLC(o)), testkit.Closing(t, upstreamtest.NewHumanAPI(o))
+	g := testkit.Closing(t, upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Lifetime: life}))
 	for name, s := range map[string]*upstreamtest.Server{"mydatahelps": m, "pdx": p, "oclc": c, "humanapi": h, "shop": g} {
 		l.watch(name, s)
 	}
@@ -83,7 +84,7 @@ func mixedRig(t *testing.T, l *ledger, subjects int, life time.Duration) (*rig, 
 		}
 		uses = append(uses, user)
 	}
-	settings := slices.Concat(myDataHelps(m), pdx(p), oclc(c), humanAPI(h), generic(g), []string{"TOKEN_RATE=10000"})
+	settings := slices.Concat(testkit.MyDataHelps(m), testkit.PDX(p), testkit.OCLC(c), humanAPI(h), shop(g), []string{"TOKEN_RATE=10000"})
 	return start(t, settings...), uses
 }
 

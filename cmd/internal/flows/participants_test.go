@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -31,7 +32,7 @@ type participantFlow struct {
 // many participants wait for it.
 func newParticipantFlow(t *testing.T) *participantFlow {
 	t.Helper()
-	f := &participantFlow{provider: closing(t, upstreamtest.NewMyDataHelps(upstreamtest.Options{Lifetime: time.Hour}))}
+	f := &participantFlow{provider: testkit.Closing(t, upstreamtest.NewMyDataHelps(upstreamtest.Options{Lifetime: time.Hour}))}
 	ready := make(chan struct{})
 	f.release = sync.OnceFunc(func() { close(ready) })
 	t.Cleanup(f.release)
@@ -42,7 +43,7 @@ func newParticipantFlow(t *testing.T) *participantFlow {
 		}
 		return nil
 	})
-	f.rig = start(t, append(myDataHelps(f.provider), "TOKEN_RATE=10000")...)
+	f.rig = start(t, append(testkit.MyDataHelps(f.provider), "TOKEN_RATE=10000")...)
 	return f
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
 
@@ -38,19 +39,19 @@ func bad(status int, body string, header ...string) upstreamtest.Answer {
 const page = "<!DOCTYPE html><html>canary</html>"
 
 func refusedRoutes() []refusedRoute {
-	with := func(make func(upstreamtest.Options) *upstreamtest.Server, settings func(*upstreamtest.Server) []string) func(*testing.T) (*upstreamtest.Server, []string) {
+	with := func(make func(upstreamtest.Options) *upstreamtest.Server, settings func(*upstreamtest.Server, ...string) []string) func(*testing.T) (*upstreamtest.Server, []string) {
 		return func(t *testing.T) (*upstreamtest.Server, []string) {
-			s := closing(t, make(upstreamtest.Options{HIP: true}))
+			s := testkit.Closing(t, make(upstreamtest.Options{HIP: true}))
 			return s, settings(s)
 		}
 	}
-	mdh := with(upstreamtest.NewMyDataHelps, myDataHelps)
+	mdh := with(upstreamtest.NewMyDataHelps, testkit.MyDataHelps)
 	human := with(upstreamtest.NewHumanAPI, humanAPI)
 	return []refusedRoute{
 		{"mydatahelps", "", "", "", "client_assertion=", mdh, serviceRows()},
 		{"mydatahelps.participant", "bad", "good", "mydatahelps", "participant_id=bad", mdh, participantRows()},
-		{"pdx", "", "", "", "", with(upstreamtest.NewPDX, pdx), pdxRows()},
-		{"oclc", "5", "7", "oclc", "context%3A5", with(upstreamtest.NewOCLC, oclc), oclcRows()},
+		{"pdx", "", "", "", "", with(upstreamtest.NewPDX, testkit.PDX), pdxRows()},
+		{"oclc", "5", "7", "oclc", "context%3A5", with(upstreamtest.NewOCLC, testkit.OCLC), oclcRows()},
 		{"humanapi", "bad", "good", "humanapi.admin", `"client_user_id":"bad"`, human, userRows()},
 		{"humanapi.admin", "", "", "", `"type":"client"`, human, []refusedRow{
 			{"not enabled", bad(403, `{"errorCode":"CLIENT_TOKEN_GENERATION_NOT_ALLOWED"}`), 403, "scope_not_allowed", false},
