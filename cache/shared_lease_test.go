@@ -1,12 +1,14 @@
 package cache
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"token-sidecar/cache/internal/redistest"
@@ -14,90 +16,155 @@ import (
 	"token-sidecar/upstream"
 )
 
+// TestE4_DeadHolderIsReplaced has a replica wait until the lease of one that died
+// runs out, and not much longer than until its next look at it.
 func TestE4_DeadHolderIsReplaced(t *testing.T) {
-	url, client := redistest.Start(t)
-	i := &issuer{life: time.Hour}
-	c, _ := i.join(t, url)
-	p := namesOf(t, client, c.config.Shared, "alice")
-	client.Set(t.Context(), p.lease, "somebody who died", shared.LeaseTime)
-	began := time.Now()
-	mustGet(t, c, "alice")
-	if took := time.Since(began); took < shared.LeaseTime/2 || took > shared.LeaseTime+500*time.Millisecond {
-		t.Errorf("took over after %s, want the time of the lease", took)
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		c, _ := (&issuer{life: time.Hour}).joinOn(t, network)
+		setLease(t, network, c, "alice", "somebody who died", shared.LeaseTime)
+		if took := spentBy(t, c, "alice"); took < shared.LeaseTime || took > shared.LeaseTime+maxPoll*3/2 {
+			t.Errorf("took over after %s, want the time of the lease", took)
+		}
+	})
+}
+
+// setLease stores a lease for the token of a subject and returns its name. It ends
+// after ttl, or never if that is zero.
+func setLease(t *testing.T, n *redistest.Network, c *Cache, name, owner string, ttl time.Duration) string {
+	t.Helper()
+	p := namesOn(t, n, c.config.Shared, name)
+	if err := n.Redis.Set(p.lease, owner); err != nil {
+		t.Fatal(err)
+	}
+	if ttl != 0 {
+		n.Redis.SetTTL(p.lease, ttl)
+	}
+	return p.lease
+}
+
+// TestEndlessLeaseIsIgnored has somebody else than a replica take the lease.
+func TestEndlessLeaseIsIgnored(t *testing.T) {
+	for _, ttl := range []time.Duration{0, shared.LeaseTime + time.Millisecond, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			network := redistest.NewNetwork(t)
+			c, _ := (&issuer{life: time.Hour}).joinOn(t, network)
+			setLease(t, network, c, "alice", "an attacker", ttl)
+			if took := spentBy(t, c, "alice"); took != 0 {
+				t.Errorf("a lease with an end of %s held the request up for %s", ttl, took)
+			}
+		})
 	}
 }
 
-func TestEndlessLeaseIsIgnored(t *testing.T) {
-	url, client := redistest.Start(t)
-	for name, ttl := range map[string]time.Duration{"none": 0, "an-hour": time.Hour} {
-		i := &issuer{life: time.Hour}
-		c, _ := i.join(t, url)
-		p := namesOf(t, client, c.config.Shared, name)
-		client.Set(t.Context(), p.lease, "an attacker", ttl)
-		began := time.Now()
-		mustGet(t, c, name)
-		if took := time.Since(began); took > 500*time.Millisecond {
-			t.Errorf("a lease with an end of %s held the request up for %s", name, took)
+// TestLeaseThatIsKeptUpIsGivenUpOn has a lease renewed for ever, and no token come of it.
+func TestLeaseThatIsKeptUpIsGivenUpOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		c, _ := (&issuer{life: time.Hour}).joinOn(t, network)
+		lease := setLease(t, network, c, "alice", "an attacker", shared.LeaseTime)
+		done := make(chan struct{})
+		defer close(done)
+		go func() {
+			tick := time.NewTicker(time.Second)
+			defer tick.Stop()
+			for {
+				select {
+				case <-tick.C:
+					network.Redis.SetTTL(lease, shared.LeaseTime)
+				case <-done:
+					return
+				}
+			}
+		}()
+		most := shared.LeaseTime + c.config.TokenTimeout
+		if took := spentBy(t, c, "alice"); took < most || took > most+maxPoll*3/2 {
+			t.Errorf("waited for %s, want %s", took, most)
 		}
-	}
+	})
 }
 
 // TestLeaseWhoseAnswerIsLostIsUsed has Redis give a replica the lease and say so
 // too late: the token that it fetches alone must be shared all the same, and the
 // lease given back.
 func TestLeaseWhoseAnswerIsLostIsUsed(t *testing.T) {
-	url, client := redistest.Start(t)
-	i := &issuer{life: time.Hour}
-	var late atomic.Bool
-	relay, held := answerLate(t, url, acquires, &late)
-	slow, _ := i.joinBy(t, shared.Config{URL: upstream.NewSecret(relay), Timeout: shared.LeaseTime / 2})
-	other, _ := i.join(t, url)
-	p := namesOf(t, client, slow.config.Shared, "alice")
-	for _, c := range []*Cache{other, slow} {
-		if got := mustGet(t, c, "alice"); got != "alice-1" {
-			t.Fatalf("got %s", got)
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		i := &issuer{life: time.Hour}
+		slow, _ := i.joinOn(t, network)
+		other, _ := i.joinBy(t, shared.Config{URL: upstream.NewSecret("redis://redis.test"),
+			Dial: func(context.Context, string, string) (net.Conn, error) { return network.Redis.Dial() }})
+		p := namesOn(t, network, slow.config.Shared, "alice")
+		for _, c := range []*Cache{other, slow} {
+			if got := mustGet(t, c, "alice"); got != "alice-1" {
+				t.Fatalf("got %s", got)
+			}
+			synctest.Wait()
+			if !network.Redis.Exists(p.value) || network.Redis.Exists(p.lease) {
+				t.Errorf("what stands in Redis after a token request: %v", network.Redis.Keys())
+			}
 		}
-		eventually(t, "the token is shared and no lease stands", func() bool {
-			return client.Exists(t.Context(), p.value).Val() == 1 && client.Exists(t.Context(), p.lease).Val() == 0
-		})
-	}
-	reject := func(c *Cache) {
-		t.Helper()
-		bad, _ := c.Token(t.Context(), subject("alice"))
-		c.Reject(t.Context(), subject("alice"), bad)
-		if got := mustGet(t, c, "alice"); got != "alice-2" {
-			t.Errorf("got %s after the rejection", got)
+		reject := func(c *Cache) {
+			t.Helper()
+			bad, _ := c.Token(t.Context(), subject("alice"))
+			c.Reject(t.Context(), subject("alice"), bad)
+			if got := mustGet(t, c, "alice"); got != "alice-2" {
+				t.Errorf("got %s after the rejection", got)
+			}
 		}
-	}
-	late.Store(true)
-	reject(slow)
-	late.Store(false)
-	if held.Load() == 0 {
-		t.Error("Redis gave no lease too late")
-	}
-	reject(other)
-	if n := i.calls.Load(); n != 2 {
-		t.Errorf("%d token requests, want the first and one replacement", n)
-	}
+		late, held := holding(shared.LeaseTime * 3 / 4)
+		network.Play(late.On(acquires))
+		reject(slow)
+		synctest.Wait()
+		if network.Redis.Exists(p.lease) {
+			t.Error("the lease still stands when the token has been stored")
+		}
+		network.Play(redistest.Fault{})
+		if held.Load() == 0 {
+			t.Error("Redis gave no lease too late")
+		}
+		reject(other)
+		if n := i.calls.Load(); n != 2 {
+			t.Errorf("%d token requests, want the first and one replacement", n)
+		}
+	})
 }
 
 // TestHungRenewalDelaysNobody has Redis answer the renewal of a lease only after
 // the token has come.
 func TestHungRenewalDelaysNobody(t *testing.T) {
-	url, _ := redistest.Start(t)
-	i := &issuer{life: time.Hour, delay: shared.LeaseTime/4 + 100*time.Millisecond}
-	var late atomic.Bool
-	late.Store(true)
-	relay, held := answerLate(t, url, renews, &late)
-	c, _ := i.join(t, relay)
-	began := time.Now()
-	mustGet(t, c, "alice")
-	if took := time.Since(began); took > i.delay+shared.LeaseTime/4 {
-		t.Errorf("a token request of %s took %s", i.delay, took)
-	}
-	if held.Load() == 0 {
-		t.Error("Redis answered no renewal late")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		late, held := holding(shared.LeaseTime * 3 / 4)
+		network.Play(late.On(renews))
+		i := &issuer{life: time.Hour, delay: shared.LeaseTime/4 + 100*time.Millisecond}
+		c, _ := i.joinOn(t, network)
+		if took := spentBy(t, c, "alice"); took != i.delay {
+			t.Errorf("a token request of %s took %s", i.delay, took)
+		}
+		if held.Load() == 0 {
+			t.Error("Redis answered no renewal late")
+		}
+	})
+}
+
+// TestLeaseIsRenewed has a token request take much longer than a lease stands. Others
+// wait for it all the while.
+func TestLeaseIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		i := &issuer{life: time.Hour, delay: 4 * shared.LeaseTime}
+		holder, _ := i.joinOn(t, network)
+		other, _ := i.joinOn(t, network)
+		go func() { _, _ = holder.Token(t.Context(), subject("alice")) }()
+		synctest.Wait()
+		if took := spentBy(t, other, "alice"); took < i.delay || took > i.delay+maxPoll*3/2 {
+			t.Errorf("the other one had the token after %s, want %s", took, i.delay)
+		}
+		if n := i.calls.Load(); n != 1 {
+			t.Errorf("%d token requests, want 1", n)
+		}
+	})
 }
 
 // setsLease reports whether a command to Redis runs a script that is told the time
@@ -115,62 +182,12 @@ func renews(command string) bool {
 	return setsLease(command) && !strings.Contains(command, ":token\r\n")
 }
 
-// answerLate relays to the Redis at url. While late is set, what follows a command
-// that matches is answered after three quarters of the time of a lease; held counts
-// those answers.
-func answerLate(t *testing.T, url string, matches func(command string) bool, late *atomic.Bool) (relayed string, held *atomic.Int32) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	held = &atomic.Int32{}
-	var all sync.WaitGroup
-	relay := func(client net.Conn) {
-		server, err := net.Dial("tcp", strings.TrimPrefix(url, "redis://"))
-		if err != nil {
-			_ = client.Close()
-			return
-		}
-		var hold atomic.Bool
-		pass := func(to, from net.Conn, before func([]byte)) func() {
-			return func() {
-				defer to.Close()
-				defer from.Close()
-				buffer := make([]byte, 64<<10)
-				for {
-					n, err := from.Read(buffer)
-					before(buffer[:n])
-					if _, writeErr := to.Write(buffer[:n]); err != nil || writeErr != nil {
-						return
-					}
-				}
-			}
-		}
-		all.Go(pass(server, client, func(command []byte) {
-			if late.Load() && matches(string(command)) {
-				hold.Store(true)
-			}
-		}))
-		all.Go(pass(client, server, func([]byte) {
-			if hold.Swap(false) {
-				held.Add(1)
-				time.Sleep(shared.LeaseTime * 3 / 4)
-			}
-		}))
-	}
-	all.Go(func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			relay(client)
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		all.Wait()
-	})
-	return "redis://" + l.Addr().String(), held
+// holding returns a Fault that holds replies back for so long, and how many it held.
+func holding(d time.Duration) (redistest.Fault, *atomic.Int32) {
+	held := &atomic.Int32{}
+	slow := redistest.Slow(d)
+	return redistest.Fault{Reply: func(client io.Writer, command string, reply []byte) error {
+		held.Add(1)
+		return slow.Reply(client, command, reply)
+	}}, held
 }

@@ -1,87 +1,200 @@
 package cache
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"token-sidecar/cache/internal/redistest"
-	"token-sidecar/cache/shared"
-	"token-sidecar/upstream"
 )
 
-// TestE9_CutOffFromTheIssuer has one replica live on what others share.
-func TestE9_CutOffFromTheIssuer(t *testing.T) {
-	url, _ := redistest.Start(t)
-	i := &issuer{life: time.Hour}
-	lucky, _ := i.join(t, url)
-	cut, r := i.join(t, url)
-	r.cutOff.Store(true)
-	for n := range 20 {
-		_, _ = cut.Token(t.Context(), subject(fmt.Sprint("nobody-has-", n)))
-	}
-	want := mustGet(t, lucky, "alice")
-	eventually(t, "the one that is cut off has the shared token", func() bool {
-		token, err := cut.Token(t.Context(), subject("alice"))
-		return err == nil && token.AccessToken() == want
-	})
+// budget is the most that Redis costs a request, however it fails.
+const budget = 240 * time.Millisecond
+
+// faults are the ways in which a network or a Redis can fail, and how much time each
+// of the first loads spends on it: over connections that are yet to be made, and over
+// one that worked before.
+var faults = map[string]struct {
+	fault     redistest.Fault
+	new, kept time.Duration
+}{
+	"refuses":                  {redistest.Refused(), 0, 0},
+	"takes no connections":     {redistest.Blackhole(), budget, 0},
+	"hangs":                    {redistest.Hung(), budget, budget},
+	"takes 200 ms for a reply": {redistest.Slow(200 * time.Millisecond), budget, budget},
+	"takes 2 s for a reply":    {redistest.Slow(2 * time.Second), budget, budget},
+	"takes 30 ms for a byte":   {redistest.Dripping(30 * time.Millisecond), budget, budget},
+	"takes 100 ms for a byte":  {redistest.Dripping(100 * time.Millisecond), budget, budget},
+	"resets":                   {redistest.Reset(), 0, 0},
+	"cuts replies short":       {redistest.Cut(), 0, 0},
+	"speaks something else":    {redistest.Says("HTTP/1.1 400 Bad Request\r\n\r\n"), 0, 0},
+	"is full":                  {redistest.Fault{Error: "OOM command not allowed when used memory > 'maxmemory'."}, 0, 0},
+	"forbids it":               {redistest.Fault{Error: "NOPERM this user has no permissions"}, 0, 0},
+	"wants a password":         {redistest.Fault{Error: "NOAUTH Authentication required."}, 0, 0},
+	"is busy":                  {redistest.Fault{Error: "BUSY Redis is busy running a script."}, 0, 0},
+	"cannot be written":        {redistest.Fault{Error: "READONLY You can't write against a read only replica."}, 0, 0},
+	"is loading":               {redistest.Fault{Error: "LOADING Redis is loading the dataset in memory"}, 0, 0},
 }
 
-// TestQuietReplicaAsksRedisAgain has a replica whose token endpoint asks for
-// quiet, so that only shared tokens help it, while Redis fails for a moment.
-func TestQuietReplicaAsksRedisAgain(t *testing.T) {
-	url, client := redistest.Start(t)
-	lucky, _ := (&issuer{life: time.Hour}).join(t, url)
-	i := &issuer{life: time.Hour}
-	i.fail.Store(&upstream.Error{Upstream: "up", Class: upstream.ClassThrottled, RetryAfter: 5 * time.Minute})
-	quiet, _ := i.join(t, url)
-	_, _ = quiet.Token(t.Context(), subject("alice")) // it is told to be quiet
-	forbid := client.Do(t.Context(), "ACL", "SETUSER", "default", "-getrange")
-	store := quiet.config.Shared
-	for n := 0; store.Status().Since.IsZero() && n < 10; n++ {
-		_, _ = store.Get(t.Context(), placeOf(store, "alice"))
-	}
-	allow := client.Do(t.Context(), "ACL", "SETUSER", "default", "+getrange")
-	if forbid.Err() != nil || allow.Err() != nil || store.Status().Since.IsZero() {
-		t.Fatalf("Redis did not fail for a moment: %v %v", forbid.Err(), allow.Err())
-	}
-	want := mustGet(t, lucky, "alice")
-	eventually(t, "the quiet one has the shared token", func() bool {
-		token, err := quiet.Token(t.Context(), subject("alice"))
-		return err == nil && token.AccessToken() == want
-	})
-	if n := i.calls.Load(); n != 1 {
-		t.Errorf("%d token requests, want 1", n)
+// TestE2_FailingRedisCostsNoMoreThanItsBudget has Redis fail in every way for which
+// there is a name. The first three loads find that out and then make the token request
+// alone, the next do not ask Redis at all, and those that try it again later spend no
+// more. A token that is held costs nothing all the while.
+func TestE2_FailingRedisCostsNoMoreThanItsBudget(t *testing.T) {
+	for name, c := range faults {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { failsFor(t, c.fault, c.new, false) })
+			synctest.Test(t, func(t *testing.T) { failsFor(t, c.fault, c.kept, true) })
+		})
 	}
 }
 
-// TestE2_HungRedisIsLeftAlone has a server that takes connections and commands
-// and never answers.
-func TestE2_HungRedisIsLeftAlone(t *testing.T) {
+// failsFor has Redis fail, before the first connection to it or after, and checks how
+// much of their time the loads spend on it: first, for each of the first three.
+func failsFor(t *testing.T, fault redistest.Fault, first time.Duration, connected bool) {
+	network := redistest.NewNetwork(t)
+	i := &issuer{life: time.Hour, delay: 100 * time.Millisecond}
+	r, _ := i.joinOn(t, network)
+	if connected {
+		mustGet(t, r, "warm")
+		synctest.Wait()
+		if n := len(network.Redis.Keys()); n != 1 {
+			t.Fatalf("%d tokens are shared before the fault", n)
+		}
+	}
+	network.Play(fault)
+	for n := range 50 {
+		name := fmt.Sprint("cold-", n)
+		spent := spentBy(t, r, name) - i.delay
+		synctest.Wait() // what is done afterwards needs a connection too
+		switch {
+		case n < 3 && spent != first:
+			t.Errorf("connected %v: load %d spent %s on Redis, want %s", connected, n, spent, first)
+		case 3 <= n && n < 6 && spent != 0:
+			t.Errorf("connected %v: load %d spent %s on Redis, which has failed three times", connected, n, spent)
+		case spent < 0 || spent > budget:
+			t.Errorf("connected %v: load %d spent %s on Redis, more than %s", connected, n, spent, budget)
+		}
+		if spent := spentBy(t, r, name); spent != 0 {
+			t.Errorf("connected %v: a token that is held took %s", connected, spent)
+		}
+	}
+	if i.calls.Load() < 50 {
+		t.Errorf("%d token requests for 50 subjects", i.calls.Load())
+	}
+}
+
+// spentBy returns how long r takes to give a token of name, which must be a good one.
+func spentBy(t *testing.T, r *Cache, name string) time.Duration {
+	t.Helper()
+	began := time.Now()
+	if got := mustGet(t, r, name); !strings.HasPrefix(got, name+"-") {
+		t.Errorf("%s got %s", name, got)
+	}
+	return time.Since(began)
+}
+
+// TestE2_LookAndLeaseShareTheBudget has Redis work and be slow, and fail for the lease
+// alone: the look for a token and the attempt to take the lease are two operations,
+// and together they spend no more than one may.
+func TestE2_LookAndLeaseShareTheBudget(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault redistest.Fault
+		want  time.Duration
+	}{
+		"50 ms for a reply":        {redistest.Slow(50 * time.Millisecond), 150 * time.Millisecond}, // the look has two
+		"79 ms for a reply":        {redistest.Slow(79 * time.Millisecond), 237 * time.Millisecond},
+		"81 ms for a reply":        {redistest.Slow(81 * time.Millisecond), budget},
+		"no lease, no answer":      {redistest.Hung().On(acquires), budget},
+		"no lease, full":           {redistest.Says("-OOM command not allowed\r\n").On(acquires), 0},
+		"no lease, reset":          {redistest.Reset().On(acquires), 0},
+		"no lease, cut short":      {redistest.Cut().On(acquires), 0},
+		"no lease, another answer": {redistest.Says("*1\r\n:1\r\n").On(acquires), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				network := redistest.NewNetwork(t)
+				i := &issuer{life: time.Hour, delay: time.Second}
+				r, _ := i.joinOn(t, network)
+				mustGet(t, r, "warm") // Redis knows the scripts from now on
+				synctest.Wait()
+				network.Play(c.fault)
+				for n := range 5 {
+					if spent := spentBy(t, r, fmt.Sprint("cold-", n)) - i.delay; spent != c.want {
+						t.Errorf("load %d spent %s on Redis, want %s", n, spent, c.want)
+					}
+					time.Sleep(10 * time.Second) // whatever is done afterwards is over, and Redis is tried again
+				}
+			})
+		})
+	}
+}
+
+// TestE2_FailureWhileWaitingForALease has Redis work until a load waits for the lease
+// of another replica, and hang then. The wait ends within the budget of the operation
+// that is under way.
+func TestE2_FailureWhileWaitingForALease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dial := func(context.Context, string, string) (net.Conn, error) {
-			ours, theirs := net.Pipe()
-			go func() { _, _ = io.Copy(io.Discard, theirs) }()
-			return ours, nil
-		}
-		c, _ := (&issuer{life: time.Hour}).joinBy(t, shared.Config{URL: upstream.NewSecret("redis://localhost"), Dial: dial})
-		var slow int
-		for n := range 50 {
-			began := time.Now()
-			mustGet(t, c, fmt.Sprint("s", n))
-			switch took := time.Since(began); {
-			case took > 250*time.Millisecond:
-				t.Errorf("request %d took %s", n, took)
-			case took > 0:
-				slow++
-			}
-		}
-		if slow != 3 {
-			t.Errorf("%d requests waited for it, want the 3 after which it is left alone", slow)
+		network := redistest.NewNetwork(t)
+		slow := &issuer{life: time.Hour, delay: 5 * time.Second}
+		holder, _ := slow.joinOn(t, network)
+		go func() { _, _ = holder.Token(t.Context(), subject("alice")) }()
+		synctest.Wait()
+		quick := &issuer{life: time.Hour}
+		waiter, _ := quick.joinOn(t, network)
+		time.AfterFunc(time.Second, func() { network.Play(redistest.Hung()) })
+		// It asks for the lease at least every 150 ms.
+		if took := spentBy(t, waiter, "alice"); took < time.Second+budget-150*time.Millisecond || took > time.Second+budget+150*time.Millisecond {
+			t.Errorf("it waited for %s, want until %s after Redis hung", took, budget)
 		}
 	})
+}
+
+// TestE2_HealedRedisIsUsedAgain has Redis fail for a minute while tokens are asked for.
+// A token is shared again after the longest pause, of three seconds varied by a fifth,
+// and the operation that was under way when Redis was healed. Where connections could
+// not be made, go-redis adds to that: after 16 failures it tries by itself, a second
+// after the attempt before, and until one succeeds it fails each operation at once.
+func TestE2_HealedRedisIsUsedAgain(t *testing.T) {
+	redial := map[string]time.Duration{"refuses": time.Second, "takes no connections": 2 * time.Second}
+	for name, c := range faults {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				network := redistest.NewNetwork(t)
+				i := &issuer{life: time.Hour}
+				r, _ := i.joinOn(t, network)
+				store := r.config.Shared
+				network.Play(c.fault)
+				n := 0
+				const pause = 10 * time.Millisecond
+				ask := func() {
+					mustGet(t, r, fmt.Sprint(n))
+					n++
+					time.Sleep(pause)
+				}
+				for began := time.Now(); time.Since(began) < time.Minute; {
+					ask()
+					time.Sleep(9 * pause)
+				}
+				if store.Status().Since.IsZero() {
+					t.Fatal("Redis is not left alone")
+				}
+				network.Play(redistest.Fault{})
+				network.Redis.FlushAll()
+				healed := time.Now()
+				for len(network.Redis.Keys()) == 0 && time.Since(healed) < time.Minute {
+					ask()
+				}
+				most := 3*time.Second*6/5 + budget + redial[name] + 2*pause
+				if took := time.Since(healed); took > most {
+					t.Errorf("no token was shared for %s after Redis was healed, want at most %s", took, most)
+				}
+				if !store.Status().Since.IsZero() {
+					t.Errorf("Redis is still left alone: %+v", store.Status())
+				}
+			})
+		})
+	}
 }

@@ -3,10 +3,8 @@ package cache
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
 
 	"token-sidecar/cache/internal/redistest"
 	"token-sidecar/cache/shared"
@@ -14,64 +12,90 @@ import (
 	"token-sidecar/upstream"
 )
 
-// clientOf returns a client of the test's own.
-func clientOf(t *testing.T, server *miniredis.Miniredis) *redis.Client {
-	t.Helper()
-	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
-	t.Cleanup(func() { _ = client.Close() })
-	return client
-}
-
 // TestD6_ReplaysAreNotAdopted restores old values with a long time to live.
 func TestD6_ReplaysAreNotAdopted(t *testing.T) {
-	server := miniredis.RunT(t)
-	i := &issuer{life: 4 * time.Second}
-	url := "redis://" + server.Addr()
-	c, _ := i.join(t, url)
-	p := namesOf(t, clientOf(t, server), c.config.Shared, "alice")
-	first := mustGet(t, c, "alice")
-	eventually(t, "the first token is stored", func() bool { return server.Exists(p.value) })
-	old, _ := server.Get(p.value)
-	restore := func() {
-		_ = server.Set(p.value, old)
-		server.SetTTL(p.value, 24*time.Hour)
-	}
-	token, _ := c.Token(t.Context(), subject("alice"))
-	restore()
-	c.Reject(t.Context(), subject("alice"), token)
-	if second := mustGet(t, c, "alice"); second == first {
-		t.Error("the rejected token came back from Redis")
-	}
-	restore()
-	fresh, _ := i.join(t, url)
-	time.Sleep(time.Until(token.Expiry())) // the life of the token is what is waited for
-	if got := mustGet(t, fresh, "alice"); got == first {
-		t.Error("an expired token came back from Redis")
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		i := &issuer{life: 4 * time.Second}
+		c, _ := i.joinOn(t, network)
+		p := namesOn(t, network, c.config.Shared, "alice")
+		first := mustGet(t, c, "alice")
+		synctest.Wait()
+		old, err := network.Redis.Get(p.value)
+		if err != nil {
+			t.Fatalf("the first token is not stored: %v", err)
+		}
+		restore := func() {
+			_ = network.Redis.Set(p.value, old)
+			network.Redis.SetTTL(p.value, 24*time.Hour)
+		}
+		time.Sleep(time.Second)
+		token, _ := c.Token(t.Context(), subject("alice"))
+		restore()
+		c.Reject(t.Context(), subject("alice"), token)
+		if second := mustGet(t, c, "alice"); second == first {
+			t.Error("the rejected token came back from Redis")
+		}
+		restore()
+		fresh, _ := i.joinOn(t, network)
+		time.Sleep(time.Until(token.Expiry()))
+		if got := mustGet(t, fresh, "alice"); got == first {
+			t.Error("an expired token came back from Redis")
+		}
+	})
+}
+
+// TestOlderTokensAreNotAdopted has a replica refresh a token, and Redis hold one that
+// is still usable and older, or one that is newer.
+func TestOlderTokensAreNotAdopted(t *testing.T) {
+	for age, adopted := range map[time.Duration]bool{-time.Second: true, 0: false, time.Second: false} {
+		synctest.Test(t, func(t *testing.T) {
+			network := redistest.NewNetwork(t)
+			i := &issuer{life: time.Minute}
+			time.Sleep(time.Second)
+			c, _ := i.joinOn(t, network)
+			store := c.config.Shared
+			p := namesOn(t, network, store, "alice")
+			mustGet(t, c, "alice")
+			synctest.Wait()
+			network.Redis.Del(p.value)
+			issued := time.Now().Add(-age)
+			other, _ := upstream.NewToken("of-another", "", issued, issued.Add(time.Hour))
+			time.Sleep(59 * time.Second / 2)
+			store.Add(t.Context(), placeOf(store, "alice"), other)
+			mustGet(t, c, "alice") // a key in use is refreshed
+			time.Sleep(25 * time.Second)
+			got, err := c.Token(t.Context(), subject("alice"))
+			if err != nil || (got.AccessToken() == "of-another") != adopted {
+				t.Errorf("a shared token that is %s older than ours is adopted: %v (%v)", age, !adopted, err)
+			}
+		})
 	}
 }
 
 // TestLifeIsBoundedByRedis has a replica whose clock is behind the writer's:
 // the sealed expiry lies further ahead than it is.
 func TestLifeIsBoundedByRedis(t *testing.T) {
-	server := miniredis.RunT(t)
-	i := &issuer{life: time.Hour}
-	c, _ := i.join(t, "redis://"+server.Addr())
-	store := c.config.Shared
-	p := namesOf(t, clientOf(t, server), store, "alice")
-	ahead := time.Now().Add(10 * time.Minute)
-	token, _ := upstream.NewToken("of-a-fast-clock", "", ahead, ahead.Add(5*time.Minute))
-	store.Add(t.Context(), placeOf(store, "alice"), token)
-	if !server.Exists(p.value) {
-		t.Fatal("the token is not shared")
-	}
-	server.SetTTL(p.value, time.Minute)
-	got, err := c.Token(t.Context(), subject("alice"))
-	if err != nil || got.AccessToken() != "of-a-fast-clock" {
-		t.Fatalf("got %v %v", got.AccessToken(), err)
-	}
-	if left := time.Until(got.Expiry()); left > time.Minute {
-		t.Errorf("%s are left of a token that Redis keeps for a minute", left)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		c, _ := (&issuer{life: time.Hour}).joinOn(t, network)
+		store := c.config.Shared
+		p := namesOn(t, network, store, "alice")
+		ahead := time.Now().Add(10 * time.Minute)
+		token, _ := upstream.NewToken("of-a-fast-clock", "", ahead, ahead.Add(5*time.Minute))
+		store.Add(t.Context(), placeOf(store, "alice"), token)
+		if !network.Redis.Exists(p.value) {
+			t.Fatal("the token is not shared")
+		}
+		network.Redis.SetTTL(p.value, time.Minute)
+		got, err := c.Token(t.Context(), subject("alice"))
+		if err != nil || got.AccessToken() != "of-a-fast-clock" {
+			t.Fatalf("got %v %v", got.AccessToken(), err)
+		}
+		if left := time.Until(got.Expiry()); left != time.Minute {
+			t.Errorf("%s are left of a token that Redis keeps for a minute", left)
+		}
+	})
 }
 
 func TestValuesNobodyStoredAreMisses(t *testing.T) {

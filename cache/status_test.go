@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"token-sidecar/cache"
+	"token-sidecar/cache/internal/redistest"
 	"token-sidecar/cache/shared"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
@@ -97,26 +98,30 @@ func TestStatusTellsFailures(t *testing.T) {
 
 // TestStatusOfSharedTokens leaves a Redis alone that is not there.
 func TestStatusOfSharedTokens(t *testing.T) {
-	began := time.Now()
-	s := &stub{name: "up", life: time.Hour}
-	store := sharedAt(t, "redis://127.0.0.1:1")
-	if got := store.Status(); got != (shared.Status{}) {
-		t.Errorf("at first: %+v", got)
-	}
-	c := newCache(t, s, cache.Config{Shared: store})
-	for _, name := range strings.Fields("a b c") {
-		mustToken(t, c, key(s, name))
-	}
-	_ = c.Close()
-	if got := store.Status(); !got.Asked || got.Since.Before(began) || got.Cause != "connection_refused" {
-		t.Errorf("without Redis: %+v", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		network.Play(redistest.Refused())
+		s := &stub{name: "up", life: time.Hour}
+		store := sharedOn(t, network)
+		if got := store.Status(); got != (shared.Status{}) {
+			t.Errorf("at first: %+v", got)
+		}
+		c := newCache(t, s, cache.Config{Shared: store})
+		for _, name := range strings.Fields("a b c") {
+			mustToken(t, c, key(s, name))
+		}
+		began := time.Now()
+		_ = c.Close()
+		if got := store.Status(); got != (shared.Status{Asked: true, Since: began, Cause: "connection_refused"}) {
+			t.Errorf("without Redis: %+v", got)
+		}
+	})
 }
 
-// sharedAt returns the shared tokens of the Redis at url.
-func sharedAt(t *testing.T, url string) *shared.Store {
+// sharedOn returns the shared tokens of the Redis on a network.
+func sharedOn(t *testing.T, n *redistest.Network) *shared.Store {
 	t.Helper()
-	store, err := shared.New(shared.Config{URL: upstream.NewSecret(url), Metrics: metrics.New("test"),
+	store, err := shared.New(shared.Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial, Metrics: metrics.New("test"),
 		Ring: []shared.SealKey{{ID: "k1", Key: upstream.NewSecret(strings.Repeat("k", 32))}}})
 	if err != nil {
 		t.Fatal(err)
