@@ -6,11 +6,8 @@ import (
 	"context"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -110,12 +107,7 @@ func answerAll(c net.Conn) {
 // newSideFor returns the address of a sidecar that forwards alpha to target,
 // with its access log on and thrown away.
 func newSideFor(t testing.TB, target string) string {
-	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, tokenAnswer(1, 3600))
-	}))
-	t.Cleanup(issuer.Close)
-	u := upstream.NewOAuth2(upstream.OAuth2Config{Name: "alpha", ClientID: "id", ClientSecret: upstream.NewSecret("secret"),
-		Config: upstream.Config{TokenURL: mustURL(issuer.URL), Target: mustURL(target), DefaultLifetime: time.Hour}})
+	u := (&side{idp: &issuer{}}).oauth2("alpha", target)
 	m := metrics.New("test")
 	c := cache.New(cache.Config{Upstreams: []upstream.Upstream{u}, Metrics: m})
 	t.Cleanup(func() { _ = c.Close() })
@@ -131,7 +123,7 @@ func newSideFor(t testing.TB, target string) string {
 	server := NewServer(p.Handler())
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() {
-		done, cancel := context.WithTimeout(context.Background(), time.Second)
+		done, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		_ = server.Shutdown(done)
 		p.CloseIdleConnections()

@@ -95,7 +95,7 @@ func TestCachesAreToldWhoseAnswerItIs(t *testing.T) {
 }
 
 func TestB6_RedirectsPass(t *testing.T) {
-	s, evil := newSide(t, setup{}), newUp(t)
+	s, evil := newSide(t, setup{}), newUp(t, listen(t))
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		for _, to := range []string{evil.url() + "/x", s.up.url() + "/y", "/z", "http://" + s.addr + "/alpha/y", "//evil.example/"} {
 			s.up.say(fmt.Sprintf("HTTP/1.1 %d X\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n", status, to))

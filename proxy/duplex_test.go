@@ -3,6 +3,8 @@ package proxy
 import (
 	"net/http"
 	"testing"
+
+	"token-sidecar/upstream"
 )
 
 const fiveBytes = "POST /alpha/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
@@ -13,7 +15,7 @@ const fiveBytes = "POST /alpha/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 
 // POST.
 func TestUnreadBodyEndsTheConnection(t *testing.T) {
 	s := newSide(t, setup{})
-	s.idp.answer = func(int64) (int, string) { return http.StatusInternalServerError, "" }
+	s.idp.answer = func(int64) (upstream.Token, error) { return unavailable() }
 	for _, body := range []string{"hello", ""} { // or waits for the answer first
 		conn := dialRaw(t, s.addr)
 		conn.write(fiveBytes + body)

@@ -29,8 +29,25 @@ func dialRaw(t *testing.T, addr string) *rawClient {
 		t.Fatal(err)
 	}
 	_ = c.SetDeadline(time.Now().Add(2 * patience))
+	return rawOn(t, c)
+}
+
+func rawOn(t *testing.T, c net.Conn) *rawClient {
 	t.Cleanup(func() { _ = c.Close() })
 	return &rawClient{c, t, bufio.NewReader(c)}
+}
+
+// dial connects to addr on the side's network.
+func (s *side) dial(addr string) *rawClient {
+	s.t.Helper()
+	if s.pipes == nil {
+		return dialRaw(s.t, addr)
+	}
+	c, err := s.pipes.DialContext(s.t.Context(), "tcp", addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return rawOn(s.t, c)
 }
 
 func (c *rawClient) write(s string) { _, _ = io.WriteString(c, s) } // a refused connection shows when reading
@@ -111,11 +128,7 @@ type upRequest struct {
 	bodyOK bool // came to its proper end
 }
 
-func newUp(t *testing.T) *up {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+func newUp(t *testing.T, l net.Listener) *up {
 	u := &up{t: t, l: l, conns: map[net.Conn]bool{}}
 	u.wg.Go(u.accept)
 	t.Cleanup(u.close)

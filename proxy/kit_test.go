@@ -10,11 +10,9 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,39 +42,9 @@ func protocol() string {
 	return "HTTP/1.1"
 }
 
-// patience is how long a test waits for what must come.
-const patience = 10 * time.Second
-
-// idp is a scripted token endpoint.
-type idp struct {
-	*httptest.Server
-	count  atomic.Int64
-	answer func(n int64) (status int, body string) // nil: a token for an hour
-}
-
-func newIDP(t *testing.T) *idp {
-	i := &idp{}
-	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n := i.count.Add(1)
-		_, _ = io.Copy(io.Discard, r.Body)
-		status, body := http.StatusOK, tokenAnswer(n, 3600)
-		if i.answer != nil {
-			status, body = i.answer(n)
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, body)
-	}))
-	t.Cleanup(i.Close)
-	return i
-}
-
-// tokenOf is the n-th token of an idp.
-func tokenOf(n int64) string { return fmt.Sprintf("canary-%d-AbCdEf+/0123456789==", n) }
-
-func tokenAnswer(n int64, seconds int) string {
-	return fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","expires_in":%d}`, tokenOf(n), seconds)
-}
+// patience is how long a test waits for what must come. It is long, since it only bounds
+// how long a test hangs that fails: no test passes or fails by how fast the machine is.
+const patience = time.Minute
 
 // syncBuffer is a bytes.Buffer for many goroutines.
 type syncBuffer struct {
@@ -97,11 +65,12 @@ func (s *syncBuffer) String() string {
 }
 
 // side is a sidecar between a raw client and a raw target, with a real cache
-// and a scripted token endpoint.
+// and an issuer of tokens.
 type side struct {
 	t     *testing.T
 	up    *up
-	idp   *idp
+	idp   *issuer
+	pipes *pipes // the network, unless it is loopback
 	proxy *Proxy
 	cache *cache.Cache
 	log   *syncBuffer
@@ -114,12 +83,14 @@ type setup struct {
 	upstreams func(s *side) []upstream.Upstream
 	config    func(*Config)
 	fixed     string // a dedicated listener for this route
+	pipes     *pipes // the network instead of loopback, for synctest
 }
 
 // newSide starts a sidecar with the route alpha, unless o says otherwise.
 func newSide(t *testing.T, o setup) *side {
 	t.Helper()
-	s := &side{t: t, up: newUp(t), idp: newIDP(t), log: &syncBuffer{}}
+	s := &side{t: t, pipes: o.pipes, idp: &issuer{}, log: &syncBuffer{}}
+	s.up = newUp(t, s.listen())
 	list := []upstream.Upstream{s.oauth2("alpha", s.up.url()+o.base)}
 	if o.upstreams != nil {
 		list = o.upstreams(s)
@@ -137,23 +108,44 @@ func newSide(t *testing.T, o setup) *side {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.proxy.CloseIdleConnections)
+	if s.pipes != nil {
+		s.useDialer(s.pipes.DialContext)
+	}
 	h := s.proxy.Handler()
 	if o.fixed != "" {
 		if h, err = s.proxy.RouteHandler(o.fixed); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.addr, _ = serve(t, h)
+	s.addr, _ = s.serve(h)
 	return s
 }
 
-// serve serves h by a Server until the test ends.
-func serve(t *testing.T, h http.Handler) (string, *Server) {
+// listen returns a listener on the side's network.
+func (s *side) listen() net.Listener {
+	s.t.Helper()
+	if s.pipes != nil {
+		return s.pipes.listen()
+	}
+	return listen(s.t)
+}
+
+func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+// serve serves h on the side's network, by a Server, until the test ends.
+func (s *side) serve(h http.Handler) (string, *Server) { return serveOn(s.t, s.listen(), h) }
+
+// serve serves h on loopback, by a Server, until the test ends.
+func serve(t *testing.T, h http.Handler) (string, *Server) { return serveOn(t, listen(t), h) }
+
+func serveOn(t *testing.T, l net.Listener, h http.Handler) (string, *Server) {
 	server := NewServer(h)
 	done := make(chan struct{})
 	go func() {
@@ -167,12 +159,6 @@ func serve(t *testing.T, h http.Handler) (string, *Server) {
 		<-done
 	})
 	return l.Addr().String(), server
-}
-
-// oauth2 is an upstream whose tokens come from the side's idp.
-func (s *side) oauth2(name, target string) upstream.Upstream {
-	return upstream.NewOAuth2(upstream.OAuth2Config{Name: name, ClientID: "id", ClientSecret: upstream.NewSecret("shh"),
-		Config: upstream.Config{TokenURL: mustURL(s.idp.URL + "/token"), Target: mustURL(target), Scope: "read", AllowedScopes: "write"}})
 }
 
 // myDataHelps is an upstream with a route that needs a subject, with tokens of a
@@ -210,6 +196,15 @@ func client(t *testing.T) *http.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
+// client is an HTTP client on the side's network.
+func (s *side) client() *http.Client {
+	c := client(s.t)
+	if s.pipes != nil {
+		c.Transport.(*http.Transport).DialContext = s.pipes.DialContext
+	}
+	return c
+}
+
 // get sends a GET with the given header lines and returns the answer.
 func (s *side) get(path string, lines ...string) answer { return s.send("GET", path, "", lines...) }
 
@@ -223,7 +218,7 @@ func (s *side) send(method, path, body string, lines ...string) answer {
 	if body != "" {
 		head += fmt.Sprintf("Content-Length: %d\r\n", len(body))
 	}
-	c := dialRaw(s.t, s.addr)
+	c := s.dial(s.addr)
 	defer c.Close()
 	c.write(head + joinLines(lines) + "\r\n" + body)
 	return c.read(method)

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -21,6 +22,10 @@ type tlsTarget struct {
 
 // newTLSTarget starts one that speaks no later version of TLS than maxVersion; 0 is any.
 func newTLSTarget(t *testing.T, maxVersion uint16) *tlsTarget {
+	return newTLSTargetOn(t, listen(t), maxVersion)
+}
+
+func newTLSTargetOn(t *testing.T, l net.Listener, maxVersion uint16) *tlsTarget {
 	target := &tlsTarget{}
 	target.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		target.served.Add(1)
@@ -30,6 +35,8 @@ func newTLSTarget(t *testing.T, maxVersion uint16) *tlsTarget {
 		}
 		_, _ = io.WriteString(w, "over TLS")
 	}))
+	_ = target.Listener.Close()
+	target.Listener = l
 	target.EnableHTTP2 = true
 	target.Config.ErrorLog = quiet
 	target.TLS = &tls.Config{NextProtos: []string{"h2", "http/1.1"}, MaxVersion: maxVersion, MinVersion: min(maxVersion, tls.VersionTLS12)}

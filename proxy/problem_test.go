@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"token-sidecar/upstream"
+	"token-sidecar/upstream/upstreamtest"
 )
 
 func TestI6_TokenProblems(t *testing.T) {
@@ -26,8 +27,16 @@ func TestI6_TokenProblems(t *testing.T) {
 		{400, `{"error":"invalid_scope","error_description":"` + foreign + `"}`, 403, "scope_not_allowed"},
 		{302, foreign, 503, "token_unavailable"},
 	} {
-		s := newSide(t, setup{})
-		s.idp.answer = func(int64) (int, string) { return c.status, c.body }
+		provider := upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{})
+		t.Cleanup(provider.Close)
+		provider.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer {
+			return &upstreamtest.Answer{Status: c.status, Body: c.body}
+		})
+		s := newSide(t, setup{upstreams: func(s *side) []upstream.Upstream {
+			return []upstream.Upstream{upstream.NewOAuth2(upstream.OAuth2Config{Name: "alpha", ClientID: provider.ClientID(),
+				ClientSecret: upstream.NewSecret(provider.ClientSecret()),
+				Config:       upstream.Config{TokenURL: mustURL(provider.TokenURL()), Target: mustURL(s.up.url()), Scope: "read"}})}
+		}})
 		for range 3 {
 			a := s.get("/alpha/x")
 			a.problem(t, c.want, c.code)

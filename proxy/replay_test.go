@@ -8,7 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"token-sidecar/upstream"
 )
 
 const unauthorized = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer error=\"invalid_token\"\r\nContent-Length: 4\r\n\r\nnope"
@@ -113,13 +116,13 @@ func Test401Again(t *testing.T) {
 }
 
 func Test401NoOtherToken(t *testing.T) {
-	for _, answer := range []func(int64) (int, string){
-		func(n int64) (int, string) { return 200, tokenAnswer(1, 3600) }, // the same again
-		func(n int64) (int, string) {
+	for _, answer := range []func(int64) (upstream.Token, error){
+		func(int64) (upstream.Token, error) { return newToken(1, "", time.Hour) }, // the same again
+		func(n int64) (upstream.Token, error) {
 			if n == 1 {
-				return 200, tokenAnswer(1, 3600)
+				return newToken(1, "", time.Hour)
 			}
-			return 503, "down"
+			return unavailable()
 		},
 	} {
 		s := newSide(t, setup{})
@@ -152,40 +155,54 @@ func Test401EndlessBody(t *testing.T) {
 	}
 }
 
+// Test401ToAll has a target refuse whatever it is sent, 200 times a second. That costs a
+// token request at the first 401, and then one when half a minute has passed.
 func Test401ToAll(t *testing.T) {
-	s := newSide(t, setup{})
-	s.warm()
-	s.up.refuseFirst(1 << 30)
-	c := client(t)
-	var wrong atomic.Int64
-	var wg sync.WaitGroup
-	ticker := time.NewTicker(5 * time.Millisecond) // 200 a second
-	defer ticker.Stop()
-	const requests = 600
-	for i := range requests {
-		<-ticker.C
-		wg.Go(func() {
-			method := []string{"GET", "POST", "PUT"}[i%3]
-			req, _ := http.NewRequest(method, "http://"+s.addr+"/alpha/x", nil)
-			res, err := c.Do(req)
-			if err != nil {
-				wrong.Add(1)
-				return
+	synctest.Test(t, func(t *testing.T) {
+		s := newSide(t, setup{pipes: &pipes{}})
+		s.warm()
+		s.up.refuseFirst(1 << 30)
+		c := s.client()
+		var wrong atomic.Int64
+		refused := func(n int) {
+			var wg sync.WaitGroup
+			for i := range n {
+				time.Sleep(5 * time.Millisecond)
+				wg.Go(func() {
+					method := []string{"GET", "POST", "PUT"}[i%3]
+					req, _ := http.NewRequest(method, "http://"+s.addr+"/alpha/x", nil)
+					res, err := c.Do(req)
+					if err != nil {
+						wrong.Add(1)
+						return
+					}
+					b, _ := io.ReadAll(res.Body)
+					_ = res.Body.Close()
+					if res.StatusCode != 401 || string(b) != "nope" {
+						wrong.Add(1)
+					}
+				})
 			}
-			b, _ := io.ReadAll(res.Body)
-			_ = res.Body.Close()
-			if res.StatusCode != 401 || string(b) != "nope" {
-				wrong.Add(1)
+			wg.Wait()
+		}
+		const perSecond = 200
+		for _, c := range []struct {
+			requests int
+			tokens   int64
+		}{{3 * perSecond, 2}, {0, 2}, {perSecond, 3}} {
+			if c.requests == 0 {
+				time.Sleep(27 * time.Second) // 30 s after the first 401
+				continue
 			}
-		})
-	}
-	wg.Wait()
-	if n := wrong.Load(); n != 0 {
-		t.Errorf("%d of %d did not get the target's 401", n, requests)
-	}
-	if n := s.idp.count.Load(); n != 2 {
-		t.Errorf("%d token requests, want the first and one in the cool-down", n)
-	}
+			refused(c.requests)
+			if n := s.idp.count.Load(); n != c.tokens {
+				t.Errorf("%d token requests, want %d", n, c.tokens)
+			}
+		}
+		if n := wrong.Load(); n != 0 {
+			t.Errorf("%d requests did not get the target's 401", n)
+		}
+	})
 }
 
 func TestOtherStatusesMakeNoTokenRequest(t *testing.T) {
@@ -205,17 +222,29 @@ func TestOtherStatusesMakeNoTokenRequest(t *testing.T) {
 }
 
 func TestTimeoutNotReplayed(t *testing.T) {
-	s := newSide(t, setup{config: func(c *Config) { c.TargetTimeout = 100 * time.Millisecond }})
-	s.warm()
-	s.up.play(func(r *upRequest) bool {
-		_, _ = r.Read(make([]byte, 1))
-		return false
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 7 * time.Second
+		s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = limit }})
+		s.warm()
+		s.up.play(func(r *upRequest) bool {
+			r.readBody()
+			_, _ = r.br.ReadByte()
+			return false
+		})
+		for _, method := range []string{"GET", "PUT"} {
+			began, body := time.Now(), ""
+			if method == "PUT" {
+				body = "body"
+			}
+			s.send(method, "/alpha/x", body).problem(t, 504, "target_timeout")
+			if took := time.Since(began); took != limit {
+				t.Errorf("%s: given up after %v, want %v", method, took, limit)
+			}
+		}
+		if n := len(s.up.requests()); n != 2 {
+			t.Errorf("%d requests, want two", n)
+		}
 	})
-	s.get("/alpha/x").problem(t, 504, "target_timeout")
-	s.send("PUT", "/alpha/x", "body").problem(t, 504, "target_timeout")
-	if n := len(s.up.requests()); n != 2 {
-		t.Errorf("%d requests, want two", n)
-	}
 }
 
 // G7: an idle connection that dies just as a request goes out.

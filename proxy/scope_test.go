@@ -1,6 +1,11 @@
 package proxy
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"token-sidecar/upstream"
+)
 
 // TestNarrowScopeIsTold has the token endpoint grant less than was asked for.
 func TestNarrowScopeIsTold(t *testing.T) {
@@ -13,10 +18,7 @@ func TestNarrowScopeIsTold(t *testing.T) {
 		"more":            "more",
 	} {
 		s := newSide(t, setup{})
-		s.idp.answer = func(n int64) (int, string) {
-			answer := tokenAnswer(n, 3600)
-			return 200, answer[:len(answer)-1] + `,"scope":"` + granted + `"}`
-		}
+		s.idp.answer = func(n int64) (upstream.Token, error) { return newToken(n, granted, time.Hour) }
 		s.up.say("HTTP/1.1 200 OK\r\nX-Token-Scope: forged\r\nContent-Length: 0\r\n\r\n")
 		a := s.get("/alpha/x", "X-Token-Scope: read write")
 		if got := a.header.Get("X-Token-Scope"); a.status != 200 || got != told {

@@ -157,7 +157,7 @@ func TestCutAtAStaleConnection(t *testing.T) {
 // TestLapsedIsNotStale: a request whose token has lapsed is sent on no other connection.
 func TestLapsedIsNotStale(t *testing.T) {
 	dial := targetconn.NewTransport(targetconn.NewDialer(nil), 0).DialContext
-	c, err := dial(t.Context(), "tcp", newUp(t).l.Addr().String())
+	c, err := dial(t.Context(), "tcp", newUp(t, listen(t)).l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
