@@ -34,6 +34,14 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// eitherWay skips a test on the second way that says nothing about the ways to a target.
+func eitherWay(t *testing.T) {
+	t.Helper()
+	if *general {
+		t.Skip("has nothing to do with the way to a target")
+	}
+}
+
 // protocol is what an ordinary request to a TLS target goes by.
 func protocol() string {
 	if *general {

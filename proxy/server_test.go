@@ -8,54 +8,53 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
+// TestJ3_SlowClients has clients that drip and clients that say nothing more: others are
+// served beside them, and each is let go in its time.
 func TestJ3_SlowClients(t *testing.T) {
-	s := newSide(t, setup{})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := NewServer(s.proxy.Handler())
-	if server.http.ReadHeaderTimeout > 10*time.Second || server.http.ReadHeaderTimeout <= 0 ||
-		server.http.IdleTimeout > 2*time.Minute || server.http.IdleTimeout <= 0 {
-		t.Errorf("header timeout %v, idle timeout %v", server.http.ReadHeaderTimeout, server.http.IdleTimeout)
-	}
-	server.http.ReadHeaderTimeout, server.http.IdleTimeout = time.Second, time.Second // so that the test is short
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
-	const slow = 300
-	conns := make([]*rawClient, 2*slow)
-	for i := range slow {
-		conns[i] = dialRaw(t, l.Addr().String())
-		conns[i].write("GET /alpha/x HT")
-		conns[slow+i] = dialRaw(t, l.Addr().String())
-		conns[slow+i].write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	}
-	for i := range slow {
-		if a := conns[slow+i].read("GET"); a.status != 200 {
-			t.Fatalf("beside slow clients: %d %v", a.status, a.err)
+	eitherWay(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newSide(t, setup{pipes: &pipes{}})
+		addr, server := s.serve(s.proxy.Handler())
+		began := time.Now()
+		const badRequest = "HTTP/1.1 400 Bad Request\r\n" // net/http says so to half a head
+		ends := func(what string, c *rawClient, after time.Duration, says string) {
+			if got, _, _ := strings.Cut(c.untilEOF(), "Content-Type"); got != says || time.Since(began) != after {
+				t.Errorf("%s: let go after %v with %q, want after %v", what, time.Since(began), got, after)
+			}
 		}
-	}
-	for i, c := range conns { // those that drip, and those that are idle
-		if i < slow {
-			c.write("T")
+		var all sync.WaitGroup
+		for range 300 {
+			all.Go(func() {
+				c := s.dial(addr)
+				for _, drip := range []string{"GET /al", "pha/x", " HT"} {
+					c.write(drip)
+					time.Sleep(3 * time.Second)
+				}
+				ends("a head that drips", c, 10*time.Second, badRequest)
+			})
+			all.Go(func() {
+				c := s.dial(addr)
+				c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+				if a := c.read("GET"); a.status != 200 || time.Since(began) != 0 {
+					t.Errorf("beside slow clients: %d %v after %v", a.status, a.err, time.Since(began))
+				}
+				ends("an idle client", c, 2*time.Minute, "")
+			})
 		}
-	}
-	for i, c := range conns {
-		if got := c.rest(patience); i < slow && strings.Contains(got, " 200 ") || i >= slow && got != "" {
-			t.Fatalf("connection %d: %q", i, got)
+		all.Wait()
+		synctest.Wait()
+		if n := server.open.Load(); n != 0 {
+			t.Errorf("%d connections are not let go", n)
 		}
-	}
-	eventually(t, "all connections are let go", func() bool { return server.open.Load() == 0 })
-	_ = server.Shutdown(context.Background())
-	if err := <-done; err != http.ErrServerClosed {
-		t.Errorf("Serve returned %v", err)
-	}
+	})
 }
 
 func TestJ3_ConnectionCap(t *testing.T) {
+	eitherWay(t)
 	s := newSide(t, setup{})
 	addr, server := serve(t, s.proxy.Handler())
 	eventually(t, "quiet", func() bool { return server.open.Load() == 0 })
@@ -127,6 +126,7 @@ func TestH1_ShutdownDrains(t *testing.T) {
 
 // TestShutdownAmongRequests ends servers at whose deadline requests begin.
 func TestShutdownAmongRequests(t *testing.T) {
+	eitherWay(t)
 	for i := range 50 {
 		var running atomic.Int64
 		addr, server := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -148,28 +148,37 @@ func TestShutdownAmongRequests(t *testing.T) {
 	}
 }
 
-// TestShutdownCutsAtItsDeadline waits for the handlers it cuts, and closes the
-// connections on which no request came.
+// TestShutdownCutsAtItsDeadline waits for the handlers it cuts, though no longer than a
+// second for one that does not heed it, and closes the connections on which no request
+// came.
 func TestShutdownCutsAtItsDeadline(t *testing.T) {
-	var ended atomic.Bool
-	began := make(chan bool)
-	addr, server := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		close(began)
-		<-r.Context().Done()
-		time.Sleep(50 * time.Millisecond)
-		ended.Store(true)
-	}))
-	silent, c := dialRaw(t, addr), dialRaw(t, addr)
-	c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	<-began
-	eventually(t, "both connections", func() bool { return server.open.Load() == 2 })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	if err := server.Shutdown(ctx); err != context.DeadlineExceeded || !ended.Load() {
-		t.Errorf("%v, the handler has ended: %t", err, ended.Load())
-	}
-	_ = silent.SetReadDeadline(time.Now().Add(server.http.ReadHeaderTimeout / 2))
-	if _, err := silent.Read(make([]byte, 1)); timedOut(err) {
-		t.Error("a connection without a request is left open")
+	eitherWay(t)
+	const deadline = 3 * time.Second
+	for lingers, ends := range map[time.Duration]time.Duration{0: 0, 500 * time.Millisecond: 500 * time.Millisecond, 10 * time.Second: time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSide(t, setup{pipes: &pipes{}})
+			began := make(chan bool)
+			addr, server := s.serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				close(began)
+				<-r.Context().Done()
+				time.Sleep(lingers)
+			}))
+			silent, c := s.dial(addr), s.dial(addr)
+			c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			<-began
+			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			defer cancel()
+			before := time.Now()
+			err := server.Shutdown(ctx)
+			// It looks for the end of the handlers every 5 ms.
+			if late := time.Since(before) - deadline - ends; err != context.DeadlineExceeded || late < 0 || late > 5*time.Millisecond {
+				t.Errorf("a handler lingers for %v: %v after %v", lingers, err, time.Since(before))
+			}
+			before = time.Now()
+			if got := silent.untilEOF(); got != "" || time.Since(before) != 0 {
+				t.Errorf("a connection without a request is left open for %v, %q", time.Since(before), got)
+			}
+			time.Sleep(lingers) // so that the handler ends before the test
+		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestA6_MethodsAndTargets(t *testing.T) {
@@ -146,7 +145,7 @@ func TestA10_RequestTrailers(t *testing.T) {
 }
 
 func TestA12_ExpectContinue(t *testing.T) {
-	s := newSide(t, setup{config: func(c *Config) { c.TargetTimeout = time.Second }})
+	s := newSide(t, setup{})
 	s.warm()
 	head := "POST /alpha/x HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
 	for _, status := range []string{"417 Expectation Failed", "401 Unauthorized", "200 OK", "413 X"} { // at once

@@ -8,65 +8,73 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
+// TestG3_ServerSentEvents: each event reaches the app in the moment in which the target
+// sends it, and the target learns at once that the app has left.
 func TestG3_ServerSentEvents(t *testing.T) {
-	s := newSide(t, setup{})
-	sent, left := make(chan time.Time, 64), make(chan time.Time, 1)
-	next := make(chan bool)
-	s.up.play(func(r *upRequest) bool {
-		r.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-		go func() {
-			_, _ = r.br.ReadByte() // until the sidecar leaves
-			left <- time.Now()
-		}()
-		for range next {
-			sent <- time.Now()
-			r.say("d\r\ndata: event\n\n\r\n")
+	synctest.Test(t, func(t *testing.T) {
+		s := newSide(t, setup{pipes: &pipes{}})
+		left := make(chan time.Time, 1)
+		s.up.play(func(r *upRequest) bool {
+			r.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+			go func() {
+				_, _ = r.br.ReadByte() // until the sidecar leaves
+				left <- time.Now()
+			}()
+			for range 5 {
+				time.Sleep(time.Hour)
+				r.say("d\r\ndata: event\n\n\r\n")
+			}
+			return false
+		})
+		c := s.client()
+		c.Timeout = 0
+		began := time.Now()
+		res, err := c.Get("http://" + s.addr + "/alpha/events") // the head comes before any event
+		if err != nil || time.Since(began) != 0 {
+			t.Fatalf("%v after %v", err, time.Since(began))
 		}
-		return false
+		br := bufio.NewReader(res.Body)
+		for i := range 5 {
+			line, err := br.ReadString('\n')
+			if at := time.Since(began); err != nil || line != "data: event\n" || at != time.Duration(i+1)*time.Hour {
+				t.Errorf("%q after %v, %v", line, at, err)
+			}
+			_, _ = br.ReadString('\n')
+		}
+		before := time.Now()
+		_ = res.Body.Close()
+		if late := (<-left).Sub(before); late != 0 {
+			t.Errorf("the target's request ended after %v", late)
+		}
 	})
-	defer close(next)
-	res, err := client(t).Get("http://" + s.addr + "/alpha/events") // the head comes before any event
-	if err != nil {
-		t.Fatal(err)
-	}
-	br := bufio.NewReader(res.Body)
-	for range 5 {
-		next <- true
-		line, err := br.ReadString('\n')
-		if took := time.Since(<-sent); err != nil || line != "data: event\n" || took > 50*time.Millisecond {
-			t.Errorf("%q after %v, %v", line, took, err)
-		}
-		_, _ = br.ReadString('\n')
-	}
-	began := time.Now()
-	_ = res.Body.Close()
-	if took := (<-left).Sub(began); took > time.Second {
-		t.Errorf("the target's request ended after %v", took)
-	}
 }
 
 func TestClientLeavesBeforeTheAnswer(t *testing.T) {
-	s := newSide(t, setup{})
-	came, left := make(chan bool), make(chan bool)
-	s.up.play(func(r *upRequest) bool {
-		close(came)
-		_, _ = r.br.ReadByte()
-		close(left)
-		return false
+	synctest.Test(t, func(t *testing.T) {
+		s := newSide(t, setup{pipes: &pipes{}})
+		came, left := make(chan bool), make(chan bool)
+		s.up.play(func(r *upRequest) bool {
+			close(came)
+			_, _ = r.br.ReadByte()
+			close(left)
+			return false
+		})
+		c := s.dial(s.addr)
+		c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		<-came
+		time.Sleep(time.Second)
+		before := time.Now()
+		_ = c.Close()
+		<-left
+		synctest.Wait()
+		if late := time.Since(before); late != 0 || !strings.Contains(s.log.String(), `"status":499`) {
+			t.Errorf("the target's request ended %v after the app had left; the log says %s", late, s.log)
+		}
 	})
-	c := dialRaw(t, s.addr)
-	c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	<-came
-	_ = c.Close()
-	select {
-	case <-left:
-	case <-time.After(time.Second):
-		t.Error("the target's request lives on")
-	}
-	eventually(t, "a line in the log", func() bool { return strings.Contains(s.log.String(), `"status":499`) })
 }
 
 // Answer and body may flow at the same time.
@@ -174,13 +182,20 @@ func TestG1_TargetFaults(t *testing.T) {
 
 func TestG1_HangsBeforeAndInTheHead(t *testing.T) {
 	for _, says := range []string{"", "HTTP/1.1 200 OK\r\nX-A: "} {
-		s := newSide(t, setup{config: func(c *Config) { c.TargetTimeout = 100 * time.Millisecond }})
-		s.up.play(func(r *upRequest) bool {
-			r.say(says)
-			_, _ = r.br.ReadByte()
-			return false
+		synctest.Test(t, func(t *testing.T) {
+			const limit = 7 * time.Second
+			s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = limit }})
+			s.up.play(func(r *upRequest) bool {
+				r.say(says)
+				_, _ = r.br.ReadByte()
+				return false
+			})
+			began := time.Now()
+			s.get("/alpha/x").problem(t, 504, "target_timeout")
+			if took := time.Since(began); took != limit {
+				t.Errorf("after %q: given up after %v, want %v", says, took, limit)
+			}
 		})
-		s.get("/alpha/x").problem(t, 504, "target_timeout")
 	}
 }
 

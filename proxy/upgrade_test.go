@@ -7,10 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -18,11 +18,13 @@ import (
 	"token-sidecar/upstream"
 )
 
-// echoing is a sidecar before a WebSocket server that echoes, with the token it
-// was asked with and a channel that tells when a connection ended.
+// echoing is a sidecar before a WebSocket server that echoes, both on a network of pipes,
+// with the token it was asked with and a channel that tells when a connection ended.
 func echoing(t *testing.T) (s *side, seen *atomic.Value, ended chan error) {
 	seen, ended = &atomic.Value{}, make(chan error, 8)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	network := &pipes{}
+	l := network.listen()
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen.Store(r.Header.Get("Authorization"))
 		c, err := websocket.Accept(w, r, nil)
 		if err != nil {
@@ -43,122 +45,135 @@ func echoing(t *testing.T) (s *side, seen *atomic.Value, ended chan error) {
 				return
 			}
 		}
-	}))
-	t.Cleanup(server.Close)
-	s = newSide(t, setup{upstreams: func(s *side) []upstream.Upstream {
-		return []upstream.Upstream{s.oauth2("alpha", server.URL)}
+	})}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
+	s = newSide(t, setup{pipes: network, upstreams: func(s *side) []upstream.Upstream {
+		return []upstream.Upstream{s.oauth2("alpha", "http://"+l.Addr().String())}
 	}})
 	return s, seen, ended
 }
 
-func dialWebSocket(t *testing.T, addr string) *websocket.Conn {
-	t.Helper()
+func (s *side) dialWebSocket(addr string) *websocket.Conn {
+	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	c, _, err := websocket.Dial(ctx, "ws://"+addr+"/alpha/socket", &websocket.DialOptions{HTTPClient: client(t)})
+	c, _, err := websocket.Dial(ctx, "ws://"+addr+"/alpha/socket", &websocket.DialOptions{HTTPClient: s.client()})
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	c.SetReadLimit(4 << 20)
-	t.Cleanup(func() { _ = c.CloseNow() })
+	s.t.Cleanup(func() { _ = c.CloseNow() })
 	return c
 }
 
 func TestG6_WebSocket(t *testing.T) {
-	s, seen, ended := echoing(t)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	c := dialWebSocket(t, s.addr)
-	if seen.Load() != "Bearer "+tokenOf(1) {
-		t.Errorf("Authorization was %q", seen.Load())
-	}
-	for _, message := range [][]byte{[]byte("hello"), bytes.Repeat([]byte("x"), 1<<20)} {
-		if err := c.Write(ctx, websocket.MessageBinary, message); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		s, seen, ended := echoing(t)
+		ctx := t.Context()
+		c := s.dialWebSocket(s.addr)
+		if seen.Load() != "Bearer "+tokenOf(1) {
+			t.Errorf("Authorization was %q", seen.Load())
 		}
-		if _, got, err := c.Read(ctx); err != nil || !bytes.Equal(got, message) {
-			t.Fatalf("%d bytes came back, %v", len(got), err)
+		for _, message := range [][]byte{[]byte("hello"), bytes.Repeat([]byte("x"), 1<<20)} {
+			if err := c.Write(ctx, websocket.MessageBinary, message); err != nil {
+				t.Fatal(err)
+			}
+			if _, got, err := c.Read(ctx); err != nil || !bytes.Equal(got, message) {
+				t.Fatalf("%d bytes came back, %v", len(got), err)
+			}
+			time.Sleep(24 * time.Hour) // nobody minds a long silence
 		}
-	}
-	began := time.Now()
-	_ = c.CloseNow() // the client drops
-	<-ended
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("the target's side ended after %v", took)
-	}
-	eventually(t, "a line in the log", func() bool { return strings.Contains(s.log.String(), `"status":101`) })
+		began := time.Now()
+		_ = c.CloseNow() // the client drops
+		<-ended
+		synctest.Wait()
+		if took := time.Since(began); took != 0 || !strings.Contains(s.log.String(), `"status":101`) {
+			t.Errorf("the target's side ended after %v; the log says %s", took, s.log)
+		}
+		c = s.dialWebSocket(s.addr)
+		began = time.Now()
+		_ = c.Write(ctx, websocket.MessageText, []byte("drop")) // the target drops
+		if _, _, err := c.Read(ctx); err == nil || time.Since(began) != 0 {
+			t.Errorf("the client's side ended after %v with %v", time.Since(began), err)
+		}
+	})
+}
 
-	c = dialWebSocket(t, s.addr)
-	began = time.Now()
-	_ = c.Write(ctx, websocket.MessageText, []byte("drop")) // the target drops
-	if _, _, err := c.Read(ctx); err == nil || time.Since(began) > time.Second {
-		t.Errorf("the client's side ended after %v with %v", time.Since(began), err)
+// mustCut fails the test unless server cuts what is under way when the deadline of
+// Shutdown passes, neither before nor later. It looks for that every 5 ms.
+func mustCut(t *testing.T, server *Server) {
+	t.Helper()
+	const deadline = 3 * time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	began := time.Now()
+	err := server.Shutdown(ctx)
+	if late := time.Since(began) - deadline; err != context.DeadlineExceeded || late < 0 || late > 5*time.Millisecond {
+		t.Errorf("Shutdown returned %v after %v", err, time.Since(began))
 	}
 }
 
 func TestH2_ShutdownCutsUpgraded(t *testing.T) {
-	s, _, ended := echoing(t)
-	addr, server := serve(t, s.proxy.Handler())
-	c := dialWebSocket(t, addr)
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-	defer cancel()
-	began := time.Now()
-	err := server.Shutdown(ctx)
-	if took := time.Since(began); err != context.DeadlineExceeded || took < 200*time.Millisecond || took > 2*time.Second {
-		t.Errorf("Shutdown returned %v after %v", err, took)
-	}
-	<-ended
-	if _, _, err := c.Read(context.Background()); err == nil {
-		t.Error("the client's side lives on")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s, _, ended := echoing(t)
+		addr, server := s.serve(s.proxy.Handler())
+		c := s.dialWebSocket(addr)
+		mustCut(t, server)
+		<-ended
+		if _, _, err := c.Read(t.Context()); err == nil {
+			t.Error("the client's side lives on")
+		}
+	})
 }
 
 func TestH2_ShutdownWaitsForUpgraded(t *testing.T) {
-	s, _, _ := echoing(t)
-	addr, server := serve(t, s.proxy.Handler())
-	c := dialWebSocket(t, addr)
-	done := make(chan error, 1)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	go func() { done <- server.Shutdown(ctx) }()
-	if err := c.Write(ctx, websocket.MessageText, []byte("hello")); err != nil {
-		t.Error(err)
-	}
-	if _, _, err := c.Read(ctx); err != nil {
-		t.Error(err)
-	}
-	_ = c.CloseNow()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _ := echoing(t)
+		addr, server := s.serve(s.proxy.Handler())
+		c := s.dialWebSocket(addr)
+		done := make(chan error, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		began := time.Now()
+		go func() { done <- server.Shutdown(ctx) }()
+		time.Sleep(patience / 2)
+		if err := c.Write(ctx, websocket.MessageText, []byte("hello")); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := c.Read(ctx); err != nil {
+			t.Error(err)
+		}
+		_ = c.CloseNow()
+		err := <-done
+		if late := time.Since(began) - patience/2; err != nil || late < 0 || late > 5*time.Millisecond {
+			t.Errorf("Shutdown returned %v after %v", err, time.Since(began))
+		}
+	})
 }
 
 func TestH2_ShutdownCutsStreams(t *testing.T) {
-	s := newSide(t, setup{})
-	addr, server := serve(t, s.proxy.Handler())
-	came, left := make(chan bool), make(chan bool)
-	s.up.play(func(r *upRequest) bool {
-		r.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
-		close(came)
-		_, _ = r.br.ReadByte()
-		close(left)
-		return false
+	synctest.Test(t, func(t *testing.T) {
+		s := newSide(t, setup{pipes: &pipes{}})
+		addr, server := s.serve(s.proxy.Handler())
+		left := make(chan bool)
+		s.up.play(func(r *upRequest) bool {
+			r.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+			_, _ = r.br.ReadByte()
+			close(left)
+			return false
+		})
+		res, err := s.client().Get("http://" + addr + "/alpha/x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustCut(t, server)
+		<-left
+		if _, err := io.ReadAll(res.Body); err == nil {
+			t.Error("a cut stream looks whole")
+		}
+		_ = res.Body.Close()
 	})
-	res, err := client(t).Get("http://" + addr + "/alpha/x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-came
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	if err := server.Shutdown(ctx); err != context.DeadlineExceeded {
-		t.Errorf("Shutdown: %v", err)
-	}
-	<-left
-	if _, err := io.ReadAll(res.Body); err == nil {
-		t.Error("a cut stream looks whole")
-	}
-	_ = res.Body.Close()
 }
 
 // A WebSocket needs HTTP/1, also to a target that speaks HTTP/2.
@@ -175,7 +190,7 @@ func TestWebSocketOverTLS(t *testing.T) {
 	s := newSide(t, setup{config: func(c *Config) { c.Roots = target.roots["trusted"] }, upstreams: func(s *side) []upstream.Upstream {
 		return []upstream.Upstream{s.oauth2("alpha", target.url)}
 	}})
-	_, got, err := dialWebSocket(t, s.addr).Read(context.Background())
+	_, got, err := s.dialWebSocket(s.addr).Read(context.Background())
 	if err != nil || string(got) != "HTTP/1.1" {
 		t.Errorf("%q, %v", got, err)
 	}
