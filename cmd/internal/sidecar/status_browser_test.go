@@ -15,18 +15,17 @@ import (
 	"time"
 )
 
-// browser is a headless Chromium with one tab, driven by the DevTools protocol
-// over a pipe.
+// browser is a headless Chromium, driven by the DevTools protocol over a pipe.
 type browser struct {
 	t       *testing.T
 	out     *os.File
-	session string // of the tab
+	session string // of the tab that is driven now
 
 	mu      sync.Mutex // guards all below, and writes to out
 	calls   int
 	answers map[int]chan cdpMessage
-	loads   int      // of the page, so far
-	faults  []string // what the browser complained of
+	loads   map[string]int // of pages, so far, by the session of their tab
+	faults  []string       // what the browser complained of
 }
 
 type cdpMessage struct {
@@ -68,13 +67,13 @@ func startBrowser(t *testing.T) *browser {
 		t.Fatalf("chromium: %v; make test installs it", err)
 	}
 	_, _ = theirIn.Close(), theirOut.Close()
-	b := &browser{t: t, out: ourOut, answers: map[int]chan cdpMessage{}}
+	b := &browser{t: t, out: ourOut, answers: map[int]chan cdpMessage{}, loads: map[string]int{}}
 	var reading sync.WaitGroup
 	reading.Go(func() { b.read(ourIn) })
 	t.Cleanup(func() {
 		b.session = ""
 		_, _ = b.try("Browser.close", nil)
-		force := time.AfterFunc(10*time.Second, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+		force := time.AfterFunc(browserPatience, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 		_ = cmd.Wait()
 		force.Stop()
 		_, _ = ourOut.Close(), ourIn.Close()
@@ -84,10 +83,12 @@ func startBrowser(t *testing.T) *browser {
 	return b
 }
 
-// openTab attaches to a new tab and listens for all that can go wrong in it.
+// openTab attaches to a new tab, which is driven from now on, and listens for all that
+// can go wrong in it.
 func (b *browser) openTab() {
 	b.t.Helper()
 	var target struct{ TargetID, SessionID string }
+	b.session = "" // of the browser itself
 	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
 	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &target)
 	b.session = target.SessionID
@@ -114,7 +115,7 @@ func (b *browser) read(in *os.File) {
 		}
 		switch m.Method {
 		case "Page.loadEventFired":
-			b.loads++
+			b.loads[m.SessionID]++
 		case "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Audits.issueAdded", "Network.loadingFailed":
 			b.faults = append(b.faults, m.Method+" "+string(m.Params))
 		}
@@ -170,9 +171,7 @@ func (b *browser) call(method string, params map[string]any, result any) {
 // open loads url and waits until all of it is there.
 func (b *browser) open(url string) {
 	b.t.Helper()
-	b.mu.Lock()
-	before := b.loads
-	b.mu.Unlock()
+	before := b.loaded()
 	var nav struct{ ErrorText string }
 	b.call("Page.navigate", map[string]any{"url": url}, &nav)
 	if nav.ErrorText != "" {
@@ -181,18 +180,19 @@ func (b *browser) open(url string) {
 	b.awaitLoad(before)
 }
 
+// loaded returns how many pages the tab has loaded.
+func (b *browser) loaded() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.loads[b.session]
+}
+
 // awaitLoad waits for a load after the first n.
 func (b *browser) awaitLoad(n int) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), browserPatience)
 	defer cancel()
-	for {
-		b.mu.Lock()
-		loads := b.loads
-		b.mu.Unlock()
-		if loads > n {
-			return
-		}
+	for b.loaded() <= n {
 		select {
 		case <-time.After(5 * time.Millisecond):
 		case <-ctx.Done():
