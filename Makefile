@@ -1,20 +1,18 @@
-# make test   installs what the tests need and runs them all
-# make demo   the sidecar with simulated providers; nothing to set up
-# make bench  measures against a bare reverse proxy
-# make profile  tells the compiler where the time goes
-.PHONY: test tools demo bench profile lint generate fuzz soak build
+# make test        installs what the tests need and runs them all
+# make test-short  runs those that need no other process, in a minute or so
+# make demo        the sidecar with simulated providers; nothing to set up
+# make bench       measures against a bare reverse proxy
+# make profile     tells the compiler where the time goes
+# make soak        the long runs
+.PHONY: test test-short tools demo bench profile lint generate fuzz soak build
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 test: tools
-	go vet ./...
-	# One package at a time: many of them start fleets of processes, and time counts.
-	# The profile for the compiler is for the program that is built, not for tests of it.
-	@rm -f bin/chances
-	TOKEN_SIDECAR_CHANCES=$(CURDIR)/bin/chances go test -race -p 1 -pgo off -timeout 40m ./...
-	go test -race -short ./proxy -general
-	cd charts/tests && go vet ./... && CI=1 go test -timeout 20m ./...
-	@test ! -f bin/chances || cat bin/chances # tests that ran again
+	./.ci/test
+
+test-short:
+	./.ci/test short
 
 # Debian packages, only when the program is missing.
 tools:
@@ -46,5 +44,7 @@ generate:
 fuzz:
 	./.ci/fuzz 30s
 
+# The sidecar under load is another process, in which the race detector of the tests
+# sees nothing; without it they make the load that the long runs are about.
 soak: tools
-	SOAK=1 go test -race -p 1 -timeout 60m ./cmd/internal/soak ./cmd/internal/fleet ./cmd/internal/flows
+	SOAK=1 go test -p 1 -v -timeout 60m ./cmd/internal/soak ./cmd/internal/fleet ./cmd/internal/flows

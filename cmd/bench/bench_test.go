@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 
 // One short round of everything, to keep the bench working.
 func TestBenchRuns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts processes, which -short leaves out")
+	}
 	t.Setenv("GORACE", "atexit_sleep_ms=0") // or each child would take a second to end
 	b, err := newBench(t.Context())
 	if err != nil {
@@ -45,7 +48,7 @@ func TestBenchRuns(t *testing.T) {
 		if len(medians) < 2 {
 			t.Errorf("%+v: only %d proxies were measured", s, len(medians))
 		}
-		if n := medians["sidecar"].perSecond; s.rate > 0 && (n < 300 || n > 600) {
+		if n := medians["sidecar"].perSecond; s.rate > 0 && n > 1.2*float64(s.rate) { // a busy machine may make fewer
 			t.Errorf("%.0f requests per second at a rate of %d", n, s.rate)
 		}
 		printScenario(&out, s, all, medians)

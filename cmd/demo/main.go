@@ -61,7 +61,7 @@ func logger(w io.Writer, verbose bool, quiet zerolog.Level) zerolog.Logger {
 }
 
 // onceLimit makes a hang a failure.
-const onceLimit = time.Minute
+const onceLimit = 2 * time.Minute
 
 func runOnce(ctx context.Context, stdout io.Writer, log zerolog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, onceLimit)

@@ -93,6 +93,9 @@ func mixedRig(t *testing.T, l *ledger, subjects int, life time.Duration) (*rig, 
 // the life before are over. How many requests had to wait is told, and judged in the
 // long run alone.
 func TestSoakMixedSubjects(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes the lives of many tokens")
+	}
 	length, subjects, life := 8*time.Second, 50, 4*time.Second
 	if os.Getenv("SOAK") == "1" {
 		length, subjects = 30*time.Second, 200

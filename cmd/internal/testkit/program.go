@@ -58,22 +58,27 @@ func skipIfShort(t testing.TB) {
 	}
 }
 
-// Main is a TestMain of tests that start the program: it builds the program, runs
-// the tests of m and returns the exit code. Those tests spend their time waiting for
-// other processes, so as many parallel tests as given run at the same time unless
-// the flag -parallel says otherwise; by itself go test would run one per processor.
-func Main(m *testing.M, parallel int) int {
-	atOnce := flag.Lookup("test.parallel").DefValue // before Parse, what go test would do by itself
+// Run is a TestMain of tests that spend their time waiting: it runs the tests of m,
+// as many of the parallel ones as given at the same time unless the flag -parallel
+// says otherwise, and returns the exit code. By itself go test would run one per
+// processor.
+func Run(m *testing.M, parallel int) int {
 	flag.Parse()
-	if flag.Lookup("test.parallel").Value.String() == atOnce {
-		_ = flag.Set("test.parallel", strconv.Itoa(parallel))
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set(strconv.Itoa(parallel))
 	}
+	return m.Run()
+}
+
+// Main is Run for tests that start the program, which it builds first.
+func Main(m *testing.M, parallel int) int {
+	flag.Parse()
 	// Without the list of what the tests read, the go command keeps no result of
 	// them. It would not notice that the program has changed, since the tests do not
 	// import it.
 	_ = flag.Set("test.testlogfile", "")
 	if testing.Short() {
-		return m.Run()
+		return Run(m, parallel)
 	}
 	if err := os.Mkdir(dir(), 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -84,5 +89,5 @@ func Main(m *testing.M, parallel int) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	return Run(m, parallel)
 }
