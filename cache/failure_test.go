@@ -228,7 +228,7 @@ func TestD11_OneFailingKeyDoesNotCloseTheGate(t *testing.T) {
 	})
 }
 
-// TestJ1_RefusedKeysAreForgotten lets failures of a million subjects pass by.
+// TestJ1_RefusedKeysAreForgotten lets failures of many subjects pass by.
 func TestJ1_RefusedKeysAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, answer: func(int, upstream.Key) error {
@@ -296,7 +296,7 @@ func TestF11_OneUpstreamHangs(t *testing.T) {
 		for i := range 300 {
 			go func() { _, _ = c.Token(t.Context(), key(hung, fmt.Sprint(i))) }()
 		}
-		for i := range 100 {
+		for i := range 30 { // in which the hung requests time out and are made again
 			before := time.Now()
 			mustToken(t, c, key(well, fmt.Sprint(i)))
 			if took := time.Since(before); took != time.Second {
@@ -307,15 +307,16 @@ func TestF11_OneUpstreamHangs(t *testing.T) {
 }
 
 // TestJ1_FlightsAreBounded asks for more new subjects than the endpoint, which
-// hangs, can be asked for.
+// hangs, can be asked for. The entries of the loads under way stay, whatever the
+// bound on entries; those of the refused do not.
 func TestJ1_FlightsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, delay: time.Hour}
 		m := metrics.New("test")
-		c := cache.New(cache.Config{Upstreams: []upstream.Upstream{s}, Metrics: m, TokenRate: 1e9, MaxTokens: 100})
+		c := cache.New(cache.Config{Upstreams: []upstream.Upstream{s}, Metrics: m, TokenRate: 1e9, MaxTokens: 1500})
 		defer c.Close()
 		var refused atomic.Int32
-		for i := range 3000 {
+		for i := range 2400 {
 			go func() {
 				_, err := c.Token(t.Context(), key(s, fmt.Sprint(i)))
 				var failed *cache.Error
@@ -325,7 +326,7 @@ func TestJ1_FlightsAreBounded(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		if n := held(t, m); n > 2200 || refused.Load() != 3000-2048 {
+		if n := held(t, m); n > 2200 || refused.Load() != 2400-2048 {
 			t.Errorf("%v entries, %d refused at once", n, refused.Load())
 		}
 	})
