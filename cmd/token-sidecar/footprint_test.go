@@ -40,7 +40,7 @@ func TestFootprint(t *testing.T) {
 	if info.Size() >= 16<<20 {
 		t.Errorf("the stripped binary has %d bytes, want less than 16 MiB", info.Size())
 	}
-	books := newProvider(t, upstreamtest.OAuth2Options{Lifetime: time.Hour})
+	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p := start(t, &books.secrets, books.environ("SIDECAR_LOG_LEVEL=info")...)
 	p.mustGet(200, "/books/item")
 	_ = p.metric("token_sidecar_build_info") // as a scrape would, which costs memory too
@@ -72,7 +72,7 @@ func TestFootprint(t *testing.T) {
 // program which only prints its version: reading the settings, listening and a token
 // request take no more than some times of that. The bench tells the milliseconds.
 func TestStartsFast(t *testing.T) {
-	books := newProvider(t, upstreamtest.OAuth2Options{Lifetime: time.Hour})
+	books := newProvider(t, upstreamtest.OAuth2Options{})
 	var took, bare []time.Duration
 	for range 7 {
 		began := time.Now()

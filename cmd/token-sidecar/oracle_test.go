@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"token-sidecar/upstream/upstreamtest"
 )
@@ -64,7 +65,7 @@ func TestD13_AnswersDoNotTellWhatIsCached(t *testing.T) {
 // and has others who are not connected.
 func startHuman(t *testing.T) (*upstreamtest.Server, *process) {
 	t.Helper()
-	human := upstreamtest.NewHumanAPI(upstreamtest.Options{ClientID: clientID, ClientSecret: clientSecret,
+	human := upstreamtest.NewHumanAPI(upstreamtest.Options{Lifetime: time.Hour, ClientID: clientID, ClientSecret: clientSecret,
 		KnowsUser:     func(id string) bool { return !strings.HasPrefix(id, "unknown") },
 		ConnectedUser: func(id string) bool { return !strings.HasPrefix(id, "alone") }})
 	t.Cleanup(human.Close)

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"token-sidecar/upstream/upstreamtest"
 )
@@ -86,10 +88,12 @@ const (
 	clientSecret = "c4nary-client-s3cret/+v4lue"
 )
 
-// newProvider starts a provider whose tokens live for seconds.
+// newProvider starts a provider whose tokens outlive every test unless options say
+// otherwise.
 func newProvider(t *testing.T, options upstreamtest.OAuth2Options) *provider {
 	t.Helper()
 	options.ClientID, options.ClientSecret = clientID, clientSecret
+	options.Lifetime = cmp.Or(options.Lifetime, time.Hour)
 	p := &provider{Server: upstreamtest.NewOAuth2(options)}
 	t.Cleanup(p.Close)
 	p.secrets.add(clientSecret, url.QueryEscape(clientSecret))
