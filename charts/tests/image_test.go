@@ -119,6 +119,7 @@ func TestImageBuilds(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long")
 	}
+	t.Parallel() // it mostly waits for other programs
 	buildah, busybox := tool(t, "buildah", "buildah"), tool(t, "busybox", "busybox-static")
 	if os.Getuid() != 0 {
 		t.Skip("needs root to build without user namespaces")

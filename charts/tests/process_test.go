@@ -3,6 +3,7 @@ package tests
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,10 @@ import (
 	"testing"
 	"time"
 )
+
+// patience is how long a test waits for what must come. It only bounds how long a test
+// hangs that fails.
+const patience = time.Minute
 
 // process is a running program.
 type process struct {
@@ -57,7 +62,7 @@ func start(t *testing.T, cmd *exec.Cmd, env map[string]string) *process {
 	case <-ready:
 	case <-ended:
 		t.Fatalf("the program ended:\n%s", p.logged())
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("the program does not get ready:\n%s", p.logged())
 	}
 	return p
@@ -90,23 +95,23 @@ func (p *process) logged() string {
 	return p.log.String()
 }
 
-// stop sends SIGTERM and fails unless the program ends well within the time.
-func (p *process) stop(t *testing.T, within time.Duration) {
+// stop sends SIGTERM and fails unless the program ends well.
+func (p *process) stop(t *testing.T) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if strings.Contains(p.logged(), `"stopped"`) {
-			return
+	eventually(t, func() error {
+		if !strings.Contains(p.logged(), `"stopped"`) {
+			return errors.New("not stopped")
 		}
-	}
-	t.Errorf("not stopped after %s", within)
+		return nil
+	})
 }
 
 // get returns status and body.
 func get(url string) (int, string, error) {
-	client := &http.Client{Timeout: 10 * time.Second}
+	client := &http.Client{Timeout: patience}
 	res, err := client.Get(url)
 	if err != nil {
 		return 0, "", err
@@ -172,10 +177,20 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
+// setSecret has the provider take no other secret from now on.
 func (p *provider) setSecret(secret string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.secret = secret
+}
+
+// revoke has the API answer 401 to all tokens there are.
+func (p *provider) revoke() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for token := range p.issued {
+		p.issued[token] = time.Time{}
+	}
 }
 
 // providerEnv is the environment that makes the provider at url the nth API.
@@ -192,17 +207,17 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// eventually fails unless f returns nil within the time.
-func eventually(t *testing.T, within time.Duration, f func() error) {
+// eventually waits until f returns nil.
+func eventually(t *testing.T, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(within)
+	deadline := time.Now().Add(patience)
 	for {
 		err := f()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after %s: %v", within, err)
+			t.Fatalf("after %s: %v", patience, err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

@@ -3,6 +3,7 @@ package tests
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -33,9 +34,19 @@ func TestExpressionsOnARealPrometheus(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long")
 	}
+	t.Parallel() // it mostly waits for other programs
 	prometheus := tool(t, "prometheus", "prometheus")
-	p := startUnderLoad(t)
+	refusing := &provider{life: 2}
+	p := startUnderLoad(t, refusing)
 	api := startPrometheus(t, prometheus, strings.TrimPrefix(p.admin, "http://"))
+	eventually(t, func() error {
+		some, err := ask(api, `token_sidecar_token_requests_total{outcome="credential"}`)
+		if err == nil && !some {
+			err = errors.New("nothing was scraped")
+		}
+		return err
+	})
+	refusing.setSecret("another") // only now: an increase shows where a scrape has seen the count before it
 
 	queries := map[string]string{}
 	for _, r := range rules(t) {
@@ -50,7 +61,7 @@ func TestExpressionsOnARealPrometheus(t *testing.T) {
 			queries["panel "+panel.Title+" "+target.RefID] = plain(target.Expr)
 		}
 	}
-	eventually(t, 90*time.Second, func() error {
+	eventually(t, func() error {
 		for _, name := range slices.Sorted(maps.Keys(queries)) {
 			some, err := ask(api, queries[name])
 			if err != nil {
@@ -81,8 +92,9 @@ func severityOf(r rule) string {
 	return ""
 }
 
-// startUnderLoad starts the program and keeps asking it until the test ends.
-func startUnderLoad(t *testing.T) *process {
+// startUnderLoad starts the program and keeps asking it until the test ends. One of its
+// providers is refusing, which will refuse its secret.
+func startUnderLoad(t *testing.T, refusing *provider) *process {
 	t.Helper()
 	providers := []struct {
 		name string
@@ -91,7 +103,7 @@ func startUnderLoad(t *testing.T) *process {
 		{"works", &provider{life: 4}},
 		{"slow", &provider{life: 1, delay: 300 * time.Millisecond}},
 		{"fails", &provider{status: 500}},
-		{"refuses", &provider{secret: "another"}},
+		{"refuses", refusing},
 		{"rejects", &provider{life: 60, deaf: true}},
 		{"narrows", &provider{life: 4, scope: "read"}},
 	}
@@ -169,7 +181,7 @@ scrape_configs:
 			t.Logf("log of Prometheus:\n%s", read(t, dir+"/log"))
 		}
 	})
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, func() error {
 		status, _, err := get("http://" + address + "/-/ready")
 		if err == nil && status != 200 {
 			err = fmt.Errorf("status %d", status)

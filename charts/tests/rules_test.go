@@ -53,6 +53,7 @@ func TestRulesCheck(t *testing.T) {
 }
 
 func TestRulesFireAndStayQuiet(t *testing.T) {
+	t.Parallel() // it mostly waits for other programs
 	promtool(t, "test", "rules", "testdata/rules_test.yaml")
 
 	var file struct {
