@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"token-sidecar/upstream"
 )
 
 func TestG10_WithheldHeaders(t *testing.T) {
@@ -133,6 +136,31 @@ func TestInformationalAnswers(t *testing.T) {
 		}
 	})
 	s.get("/alpha/x").problem(t, 502, "target_unreachable")
+}
+
+// TestInformationalAnswersAreCounted: sixteen are passed on, one more is too many.
+func TestInformationalAnswersAreCounted(t *testing.T) {
+	s := newSide(t, setup{})
+	for n, status := range map[int]int{16: 200, 17: 502} {
+		s.up.say(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", n) + ok("end"))
+		if a := s.get("/alpha/x"); a.status != status {
+			t.Errorf("%d informational answers: %d, want %d", n, a.status, status)
+		}
+	}
+}
+
+// TestShortTokensAreNoSecret: a token of seven bytes may be in a header by chance.
+func TestShortTokensAreNoSecret(t *testing.T) {
+	for token, shown := range map[string]bool{"1234567": true, "12345678": false} {
+		s := newSide(t, setup{})
+		s.idp.answer = func(int64) (upstream.Token, error) {
+			return upstream.NewToken(token, "", time.Now(), time.Now().Add(time.Hour))
+		}
+		s.up.say("HTTP/1.1 200 OK\r\nX-Echo: <" + token + ">\r\nContent-Length: 0\r\n\r\n")
+		if a := s.get("/alpha/x"); a.status != 200 || (a.header.Get("X-Echo") != "") != shown {
+			t.Errorf("token %s: %d, X-Echo is %q", token, a.status, a.header.Get("X-Echo"))
+		}
+	}
 }
 
 func TestG8_HugeAnswerHeaders(t *testing.T) {

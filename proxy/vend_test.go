@@ -150,8 +150,9 @@ func TestVendToManyCostsOneTokenRequest(t *testing.T) {
 
 func TestVendNeverAServiceToken(t *testing.T) {
 	s, _ := vending(t)
-	for _, name := range []string{"mydatahelps", "nowhere"} {
+	for _, name := range []string{"mydatahelps", "oclc", "nowhere"} { // without a subject, with or without, none
 		config := s.proxy.config
+		config.Upstreams = append(config.Upstreams[:1:1], s.oclc())
 		config.Vend = []string{name}
 		if _, err := New(config); err == nil {
 			t.Errorf("tokens of %s may be handed on", name)
