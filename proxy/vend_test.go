@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"token-sidecar/upstream"
 	"token-sidecar/upstream/upstreamtest"
@@ -16,7 +17,7 @@ import (
 // vending returns a sidecar before a simulated MyDataHelps, with what VEND names.
 func vending(t *testing.T, vend ...string) (*side, *upstreamtest.Server) {
 	t.Helper()
-	provider := upstreamtest.NewMyDataHelps(upstreamtest.Options{
+	provider := upstreamtest.NewMyDataHelps(upstreamtest.Options{Lifetime: time.Hour,
 		KnowsParticipant: func(id string) bool { return strings.HasPrefix(id, "P-") }})
 	t.Cleanup(provider.Close)
 	s := newSide(t, setup{
@@ -80,7 +81,7 @@ func TestVend(t *testing.T) {
 		if !ok || grant.Subject != "P-1" || grant.Kind != "participant" || grant.Scope != ask.scope {
 			t.Errorf("the token is for %q %q %q", grant.Kind, grant.Subject, grant.Scope)
 		}
-		if life, _ := members["expires_in"].(float64); life < 15 || life > 30 || len(members) != 4 ||
+		if life, _ := members["expires_in"].(float64); life < 1800 || life > 3600 || len(members) != 4 ||
 			members["token_type"] != "Bearer" || members["scope"] != ask.scope {
 			t.Errorf("members %v", members)
 		}

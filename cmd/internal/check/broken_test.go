@@ -111,8 +111,8 @@ func TestCheckBrokenConnection(t *testing.T) {
 		}, nil, "unavailable/http_protocol_error", "plain HTTP", "OAUTH2_0_TOKEN_URL"},
 		{"hang", func(t *testing.T) []string {
 			s := faulty(testkit.Closing(t, upstreamtest.NewPDX(upstreamtest.Options{})), &upstreamtest.Answer{Hang: true})
-			return testkit.PDX(s, "TOKEN_TIMEOUT=150ms")
-		}, nil, "unavailable/http_response_timeout", "within 150ms", "TOKEN_TIMEOUT"},
+			return testkit.PDX(s, "TOKEN_TIMEOUT=2s")
+		}, nil, "unavailable/http_response_timeout", "within 2s", "TOKEN_TIMEOUT"},
 		{"reset", genericAnswering(&upstreamtest.Answer{Reset: true}), nil, "unavailable/connection_terminated", "ended the connection", "OAUTH2_0_TOKEN_URL"},
 		{"page", genericAnswering(&upstreamtest.Answer{Header: html, Body: page}), nil, "malformed/200", "HTML page", "OAUTH2_0_TOKEN_URL"},
 		{"page of a firewall", genericAnswering(&upstreamtest.Answer{Status: 403, Header: html, Body: page}), nil, "scope/403", "firewall", "OAUTH2_0_TOKEN_URL"},

@@ -6,10 +6,13 @@ import (
 	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
@@ -143,20 +146,23 @@ func TestCheckWithoutSubjectsToTake(t *testing.T) {
 
 // TestCheckOwnAuthority trusts a server through CA_FILE.
 func TestCheckOwnAuthority(t *testing.T) {
-	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte(`{"access_token":"` + testkit.Canary + `","token_type":"bearer","expires_in":60,"scope":"read"}`))
-	}))
+	provider := testkit.Closing(t, upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Lifetime: time.Minute, Scopes: []string{"read"}}))
+	plain, err := url.Parse(provider.TokenURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL = plain }})
 	t.Cleanup(s.Close)
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	roots := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 	if err := os.WriteFile(file, roots, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	text, report, err := runCheck(t, generic("OAUTH2_0_TOKEN_URL="+s.URL, "CA_FILE="+file))
+	text, report, err := runCheck(t, testkit.OAuth2(provider, "OAUTH2_0_TOKEN_URL="+s.URL, "CA_FILE="+file))
 	if err != nil || report.Requests[0].Lifetime != 60 || report.Requests[0].GrantedScope != "read" {
 		t.Errorf("%v\n%s", err, text)
 	}
-	testkit.AssertNoLeak(t, text+report.raw, testkit.Canary)
+	testkit.AssertNoLeak(t, text+report.raw, provider.ClientSecret())
 }
 
 func TestCheckInterrupted(t *testing.T) {

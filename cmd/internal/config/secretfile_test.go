@@ -38,7 +38,7 @@ func watch(t *testing.T, c *Config, every time.Duration) <-chan change {
 // await returns the next change of variable that is or is not an error.
 func await(t *testing.T, changes <-chan change, variable string, wantErr bool) error {
 	t.Helper()
-	for deadline := time.After(20 * time.Second); ; {
+	for deadline := time.After(time.Minute); ; {
 		select {
 		case got := <-changes:
 			if got.err != nil && strings.Contains(got.err.Error(), testkit.Canary) {
