@@ -82,6 +82,34 @@ func TestAStallIsOneFailure(t *testing.T) {
 	}
 }
 
+// TestPauses has the trials of a Redis fail one after the other. Each pause lasts as
+// long as it must, varied by a fifth, and none is longer than three seconds so varied.
+func TestPauses(t *testing.T) {
+	for range 20 { // they vary
+		synctest.Test(t, func(t *testing.T) {
+			b, _ := opened()
+			for n, want := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second,
+				3 * time.Second, 3 * time.Second, 3 * time.Second} {
+				failed := time.Now()
+				for !b.mayAllow() {
+					time.Sleep(time.Millisecond)
+				}
+				if took := time.Since(failed); took < want*4/5 || took > want*6/5+time.Millisecond {
+					t.Errorf("pause %d lasts %s, want %s varied by a fifth", n, took, want)
+				}
+				began, _ := b.allow()
+				b.report(began, false, "x")
+			}
+			time.Sleep(4 * time.Second)
+			began, _ := b.allow()
+			b.report(began, true, "")
+			if !b.mayAllow() || isOpen(b) {
+				t.Error("Redis is not used again after a trial that succeeded")
+			}
+		})
+	}
+}
+
 // opened returns a breaker that opened while an operation was under way, and
 // when that began.
 func opened() (b *breaker, late int) {
