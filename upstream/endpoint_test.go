@@ -65,13 +65,15 @@ func TestSimulatedFaults(t *testing.T) {
 	token, err := fetch(t, u, "")
 	wantUnavailable(t, token, err, "connection_terminated")
 
-	s.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer { return &upstreamtest.Answer{Hang: true} })
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	token, err = fetchContext(ctx, t, u, "")
+	late := newDeadline(t)
+	s.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer {
+		late.pass()
+		return &upstreamtest.Answer{Hang: true}
+	})
+	token, err = fetchContext(late, t, u, "")
 	wantUnavailable(t, token, err, "http_response_timeout")
 
-	ctx, cancel = context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	s.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer {
 		cancel()
 		return &upstreamtest.Answer{Hang: true}
@@ -194,10 +196,14 @@ func TestC5_EndlessAnswers(t *testing.T) {
 }
 
 func TestDripEndsWithTheContext(t *testing.T) {
+	late := newDeadline(t)
 	target := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
-		for {
+		for n := 0; ; n++ {
+			if n == 20 {
+				late.pass()
+			}
 			if _, err := io.WriteString(w, " "); err != nil || http.NewResponseController(w).Flush() != nil {
 				return
 			}
@@ -208,11 +214,9 @@ func TestDripEndsWithTheContext(t *testing.T) {
 			}
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	token, err := fetchContext(ctx, t, newTestPDX(t, target, nil), "")
+	token, err := fetchContext(late, t, newTestPDX(t, target, nil), "")
 	wantUnavailable(t, token, err, "http_response_timeout")
-	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if !errors.Is(late.Err(), context.DeadlineExceeded) {
 		t.Error("the fetch ended before its context")
 	}
 }

@@ -112,6 +112,31 @@ func failure(t testing.TB, token Token, err error) *Error {
 	return e
 }
 
+// deadline is a context whose deadline passes when the test says so, and not when a
+// machine has been busy for long enough.
+type deadline struct {
+	context.Context
+	done chan struct{}
+	pass func()
+}
+
+func newDeadline(t testing.TB) *deadline {
+	d := &deadline{Context: t.Context(), done: make(chan struct{})}
+	d.pass = sync.OnceFunc(func() { close(d.done) })
+	return d
+}
+
+func (d *deadline) Done() <-chan struct{} { return d.done }
+
+func (d *deadline) Err() error {
+	select {
+	case <-d.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 // reply is what a scripted endpoint answers.
 type reply struct {
 	status int // zero: 200

@@ -60,7 +60,9 @@ func TestExpiry(t *testing.T) {
 	if !ok || g.Expiry.Sub(g.Issued) != time.Second {
 		t.Fatalf("Issued = %+v, want a life of whole seconds", g)
 	}
-	echo(t, s.APIURL(), token)
+	if res := call(t, s.APIURL(), token); res.status != 200 && time.Now().Before(g.Expiry) {
+		t.Errorf("a token that has not expired got %d", res.status)
+	}
 	time.Sleep(time.Until(g.Expiry)) // real sockets keep a fake clock from moving
 	if res := call(t, s.APIURL(), token); res.status != 401 {
 		t.Errorf("an expired token got %d", res.status)
