@@ -206,10 +206,10 @@ func (h *history) watch(slot int) {
 	var watched *replica
 	var excuses int
 	var last time.Time // when they were so many
-	for {
+	for ended := false; !ended; {
 		select {
 		case <-h.stop:
-			return
+			ended = true // after one more look
 		case <-time.After(400 * time.Millisecond):
 		}
 		r, now := h.slots[slot].Load(), time.Now()
