@@ -132,6 +132,10 @@ func TestH2_ShutdownWaitsForUpgraded(t *testing.T) {
 		s, _, _ := echoing(t)
 		addr, server := s.serve(s.proxy.Handler())
 		c := s.dialWebSocket(addr)
+		synctest.Wait()
+		if n := server.open.Load(); n != 0 { // else upgraded connections would use up maxConnections
+			t.Errorf("%d connections are counted beside the upgraded one", n)
+		}
 		done := make(chan error, 1)
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
