@@ -84,6 +84,40 @@ func TestLeanPoolIsFull(t *testing.T) {
 	}
 }
 
+// TestLeanKeptConnectionsAreLookedAt: what the target did to a kept connection while no
+// request was under way costs the next request nothing, not even one that may be sent only
+// once, and no bytes of then are taken for its answer.
+func TestLeanKeptConnectionsAreLookedAt(t *testing.T) {
+	for name, does := range map[string]func(net.Conn){
+		"closes": func(c net.Conn) { _ = c.(*net.TCPConn).CloseWrite() },
+		"sends":  func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nUNASKED") },
+	} {
+		for _, c := range []struct{ method, body string }{{"POST", ""}, {"PUT", "small"}, {"DELETE", ""}, {"GET", ""}} {
+			s := newSide(t, setup{})
+			now, done := make(chan bool), make(chan bool)
+			s.up.play(func(r *upRequest) bool {
+				r.say(ok("hello"))
+				<-now
+				does(r.Conn)
+				close(done)
+				return true
+			})
+			if a := s.get("/alpha/x"); a.status != 200 {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+			close(now)
+			<-done
+			s.up.play(nil)
+			if a := s.send(c.method, "/alpha/x", c.body); a.status != 200 || a.body != "hello" {
+				t.Errorf("the target %s, then %s: %d %q", name, c.method, a.status, a.body)
+			}
+			if got := s.up.requests(); len(got) != 2 || got[1].Conn == got[0].Conn || got[1].body != c.body {
+				t.Errorf("the target %s, then %s: it saw %d requests", name, c.method, len(got))
+			}
+		}
+	}
+}
+
 // nothing is a connection to nobody.
 type nothing struct{ net.Conn }
 

@@ -1,7 +1,10 @@
 package targetconn
 
 import (
+	"context"
+	"errors"
 	"net"
+	"net/url"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +50,42 @@ func TestIdleConnectionsAreSwept(t *testing.T) {
 			t.Errorf("%d idle, %d open once closed", idle, open)
 		}
 	})
+}
+
+// TestPoolIsBounded: as many connections are opened as there may be and no more. One that
+// fails, and one that is dropped, leaves its place to another.
+func TestPoolIsBounded(t *testing.T) {
+	refused := errors.New("refused")
+	var fails bool
+	dialer := NewDialer(nil, "http/1.1")
+	dialer.DialContext = func(context.Context, string, string) (net.Conn, error) {
+		if fails {
+			return nil, refused
+		}
+		return nothing{}, nil
+	}
+	p := NewPool(dialer, &url.URL{Scheme: "http", Host: "target.example"})
+	var last *Conn
+	for n := range maxConns {
+		c, err := p.Get(t.Context(), true)
+		if err != nil {
+			t.Fatalf("connection %d: %v", n+1, err)
+		}
+		last = c
+	}
+	if _, err := p.Get(t.Context(), true); err != ErrPoolFull {
+		t.Errorf("one too many: %v", err)
+	}
+	p.Drop(last)
+	for _, fail := range []bool{true, true, false} {
+		fails = fail
+		if _, err := p.Get(t.Context(), true); (err == nil) == fail || err == ErrPoolFull {
+			t.Errorf("in the place of one that was dropped: %v", err)
+		}
+	}
+	if idle, open := count(p); idle != 0 || open != maxConns {
+		t.Errorf("%d idle, %d open", idle, open)
+	}
 }
 
 func count(p *Pool) (idle, open int) {
