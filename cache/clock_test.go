@@ -51,3 +51,16 @@ func TestMarginOfShortLives(t *testing.T) {
 		}
 	}
 }
+
+// TestStaleBeforeInvalid has tokens replaced so late that their margin begins first: a
+// look-up that finds a fresh token asks for no more, and so it must not be fresh then.
+func TestStaleBeforeInvalid(t *testing.T) {
+	for _, ahead := range []float64{0.001, 0.01, 0.2, 0.9} {
+		for _, life := range []time.Duration{time.Second, 10 * time.Second, time.Minute, 24 * time.Hour} {
+			h := hold(upstream.Token{}, life, life, instant{}, ahead)
+			if stale, invalid := h.staleAt.until(instant{}), h.invalidAt.until(instant{}); stale > invalid {
+				t.Errorf("ahead %v of %s: stale after %s and not used after %s", ahead, life, stale, invalid)
+			}
+		}
+	}
+}

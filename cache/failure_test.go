@@ -209,23 +209,27 @@ func TestD11_RefusedSubjectStopsOnlyItself(t *testing.T) {
 }
 
 // TestD11_OneFailingKeyDoesNotCloseTheGate has one key's endpoint errors leave the
-// others alone.
+// others alone, whether these are asked for in between or only after six of them in a row.
 func TestD11_OneFailingKeyDoesNotCloseTheGate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &stub{name: "up", life: time.Hour, answer: func(_ int, k upstream.Key) error {
-			if k.Subject == "alice" {
-				return failing(upstream.ClassUnavailable)
+	for _, failures := range []int{1, 6} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &stub{name: "up", life: time.Hour, answer: func(_ int, k upstream.Key) error {
+				if k.Subject == "alice" {
+					return failing(upstream.ClassUnavailable)
+				}
+				return nil
+			}}
+			c := newCache(t, s, cache.Config{})
+			defer c.Close()
+			for i := range 100 {
+				_, _ = c.Token(t.Context(), key(s, "alice"))
+				if s.of(key(s, "alice")) >= failures {
+					mustToken(t, c, key(s, fmt.Sprint(i)))
+				}
+				time.Sleep(time.Second)
 			}
-			return nil
-		}}
-		c := newCache(t, s, cache.Config{})
-		defer c.Close()
-		for i := range 100 {
-			_, _ = c.Token(t.Context(), key(s, "alice"))
-			mustToken(t, c, key(s, fmt.Sprint(i)))
-			time.Sleep(time.Second)
-		}
-	})
+		})
+	}
 }
 
 // TestJ1_RefusedKeysAreForgotten lets failures of many subjects pass by.

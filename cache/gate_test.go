@@ -47,3 +47,16 @@ func TestLateFailuresAreNoNews(t *testing.T) {
 		t.Error("failures from before closed it again")
 	}
 }
+
+// TestBackoff doubles the wait with each failure, up to the limit and varied by a fifth,
+// also after so many that doubling overflows.
+func TestBackoff(t *testing.T) {
+	for steps, want := range map[int]time.Duration{0: time.Second, 1: 2 * time.Second, 3: 8 * time.Second,
+		4: 15 * time.Second, 5: 15 * time.Second, 40: 15 * time.Second, 1000: 15 * time.Second} {
+		for range 100 { // it varies
+			if got := backoff(time.Second, 15*time.Second, steps); got < want*4/5 || got > want*6/5 {
+				t.Errorf("after %d failures the wait is %s, want %s", steps, got, want)
+			}
+		}
+	}
+}
