@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"token-sidecar/cmd/internal/testkit"
 )
 
 // browser is a headless Chromium, driven by the DevTools protocol over a pipe.
@@ -39,8 +41,9 @@ type cdpMessage struct {
 
 type cdpError struct{ Message string }
 
-// browserPatience is for a machine that is busy with other tests.
-const browserPatience = 60 * time.Second
+// browserPatience finds a browser that hangs, on a machine that is busy with other
+// things too.
+const browserPatience = 2 * testkit.Patience
 
 // startBrowser runs Chromium until the test ends.
 func startBrowser(t *testing.T) *browser {
