@@ -88,11 +88,6 @@ func (l *load) run(rate int, stop <-chan struct{}) result {
 	return l.seen
 }
 
-// runFor is run for a time.
-func (l *load) runFor(rate int, d time.Duration) result {
-	return l.during(rate, func() { time.Sleep(d) })
-}
-
 // runUntil is run until so many requests have been sent.
 func (l *load) runUntil(rate, least int) result {
 	begun := l.number.Load()
