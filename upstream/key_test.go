@@ -86,7 +86,9 @@ func TestFingerprint(t *testing.T) {
 		t.Error("the fingerprint of one configuration changes")
 	}
 	for name, change := range map[string]func(*OAuth2Config){
-		"token URL": func(c *OAuth2Config) { c.TokenURL = parseURL(t, url+"/other") },
+		"token URL": func(c *OAuth2Config) { c.TokenURL, c.Audience = parseURL(t, url+"/other"), url },
+		"audience":  func(c *OAuth2Config) { c.Audience = url + "/other" },
+		"method":    func(c *OAuth2Config) { c.Auth = AuthPost },
 		"client":    func(c *OAuth2Config) { c.ClientID = "other" },
 		"secret":    func(c *OAuth2Config) { c.ClientSecret = NewSecret("other") },
 		"key":       func(c *OAuth2Config) { c.PrivateKey = NewSecret("other") },

@@ -1,7 +1,9 @@
 package shared
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -66,4 +68,27 @@ func TestTokenOfALostLeaseIsShared(t *testing.T) {
 	if got, err := s.Get(t.Context(), p); err != nil || got.Token.AccessToken() != "canary-token" {
 		t.Errorf("it is not shared: %v", err)
 	}
+}
+
+// TestLeaseOfAnotherIsLeftAlone has a holder whose lease ran out renew it and give it
+// back, while another one holds it.
+func TestLeaseOfAnotherIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := redistest.NewNetwork(t)
+		s := mustNew(t, Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial})
+		p := s.Place(upstream.Fingerprint{}, someKey)
+		late := mustAcquire(t, s, p)
+		time.Sleep(LeaseTime)
+		mustAcquire(t, s, p)
+		ctx, cancel := context.WithTimeout(t.Context(), LeaseTime*5/8)
+		defer cancel()
+		late.Renew(ctx)
+		if left := n.Redis.TTL(p.lease); left != LeaseTime*3/8 {
+			t.Errorf("the lease of another stands for %s more, want %s", left, LeaseTime*3/8)
+		}
+		late.Release(t.Context())
+		if !n.Redis.Exists(p.lease) {
+			t.Error("the lease of another was given back")
+		}
+	})
 }

@@ -82,6 +82,22 @@ func TestD4_EveryChangeIsAMiss(t *testing.T) {
 	}
 }
 
+// TestHugeValuesDoNotOpen seals a token with a scope that no upstream grants.
+func TestHugeValuesDoNotOpen(t *testing.T) {
+	s := mustSealer(t, ring("a"))
+	p := s.place(upstream.Fingerprint{1}, someKey)
+	now := time.Now()
+	for n, want := range map[int]bool{maxSealed - 1000: true, maxSealed: false} {
+		token, err := upstream.NewToken("t", strings.Repeat("a", n), now, now.Add(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.open(p, s.seal(p, token)); (err == nil) != want {
+			t.Errorf("with a scope of %d bytes: %v", n, err)
+		}
+	}
+}
+
 // TestD12_ValuesStayInTheirPlace moves a value to where another key, credential
 // or ring would look.
 func TestD12_ValuesStayInTheirPlace(t *testing.T) {

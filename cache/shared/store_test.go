@@ -81,9 +81,31 @@ func TestValueWithoutAnEndIsNoToken(t *testing.T) {
 			if err != nil || got.Token.IsZero() == want {
 				t.Errorf("a value that ends after %s is a token: %v, %v", end, !want, err)
 			}
+			if !want && outcomes(t, s, "invalid") != 1 {
+				t.Error("it is not counted as a value that no replica stored")
+			}
 			if want && got.Left != end {
 				t.Errorf("%s are left of a value that ends after %s", got.Left, end)
 			}
 		}
 	})
+}
+
+// outcomes returns how many operations of s its metrics count with an outcome.
+func outcomes(t *testing.T, s *Store, outcome string) (n float64) {
+	t.Helper()
+	families, err := s.metrics.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, series := range f.GetMetric() {
+			for _, label := range series.GetLabel() {
+				if f.GetName() == "token_sidecar_redis_operations_total" && label.GetValue() == outcome {
+					n += series.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return n
 }
