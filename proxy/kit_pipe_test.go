@@ -97,6 +97,37 @@ func (s *side) useDialer(dial func(ctx context.Context, network, address string)
 	}
 }
 
+// listen returns a listener on the side's network.
+func (s *side) listen() net.Listener {
+	s.t.Helper()
+	if s.pipes != nil {
+		return s.pipes.listen()
+	}
+	return listen(s.t)
+}
+
+// dial connects to addr on the side's network.
+func (s *side) dial(addr string) *rawClient {
+	s.t.Helper()
+	if s.pipes == nil {
+		return dialRaw(s.t, addr)
+	}
+	c, err := s.pipes.DialContext(s.t.Context(), "tcp", addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return rawOn(s.t, c)
+}
+
+// client is an HTTP client on the side's network.
+func (s *side) client() *http.Client {
+	c := client(s.t)
+	if s.pipes != nil {
+		c.Transport.(*http.Transport).DialContext = s.pipes.DialContext
+	}
+	return c
+}
+
 // untilEOF reads until the connection ends.
 func (c *rawClient) untilEOF() string {
 	b, _ := io.ReadAll(c.br)

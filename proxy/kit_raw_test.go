@@ -37,19 +37,6 @@ func rawOn(t *testing.T, c net.Conn) *rawClient {
 	return &rawClient{c, t, bufio.NewReader(c)}
 }
 
-// dial connects to addr on the side's network.
-func (s *side) dial(addr string) *rawClient {
-	s.t.Helper()
-	if s.pipes == nil {
-		return dialRaw(s.t, addr)
-	}
-	c, err := s.pipes.DialContext(s.t.Context(), "tcp", addr)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return rawOn(s.t, c)
-}
-
 func (c *rawClient) write(s string) { _, _ = io.WriteString(c, s) } // a refused connection shows when reading
 
 // answer is a response, or why there is none. The error of the body, if it

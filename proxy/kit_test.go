@@ -130,15 +130,6 @@ func newSide(t *testing.T, o setup) *side {
 	return s
 }
 
-// listen returns a listener on the side's network.
-func (s *side) listen() net.Listener {
-	s.t.Helper()
-	if s.pipes != nil {
-		return s.pipes.listen()
-	}
-	return listen(s.t)
-}
-
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -203,15 +194,6 @@ func client(t *testing.T) *http.Client {
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: 4 * patience,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-}
-
-// client is an HTTP client on the side's network.
-func (s *side) client() *http.Client {
-	c := client(s.t)
-	if s.pipes != nil {
-		c.Transport.(*http.Transport).DialContext = s.pipes.DialContext
-	}
-	return c
 }
 
 // get sends a GET with the given header lines and returns the answer.

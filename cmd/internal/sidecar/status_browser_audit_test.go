@@ -69,10 +69,11 @@ const structureScript = `(() => {
   return wrong;
 })()`
 
-// auditAll looks at the page in both schemes on a phone and on a desk, and
+// auditAll looks at the page at url in both schemes on a phone and on a desk, and
 // keeps a picture of each.
-func (b *browser) auditAll(name string) {
+func (b *browser) auditAll(name, url string) {
 	b.t.Helper()
+	b.open(url)
 	for _, width := range []int{390, 1280} {
 		for _, scheme := range []string{"light", "dark"} {
 			b.show(width, scheme)

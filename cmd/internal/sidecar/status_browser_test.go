@@ -95,6 +95,7 @@ func (b *browser) openTab() {
 	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
 	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &target)
 	b.session = target.SessionID
+	b.call("Page.bringToFront", nil, nil) // else nothing of it is painted
 	for _, domain := range []string{"Page", "Runtime", "Log", "Network", "Audits"} {
 		b.call(domain+".enable", nil, nil)
 	}

@@ -206,7 +206,7 @@ func (w *statusWorld) fails(t *testing.T, b *browser) {
 	if status := w.get(t, "down", ""); status != http.StatusServiceUnavailable {
 		t.Errorf("the app got %d", status)
 	}
-	b.auditAll("mixed")
+	b.auditAll("mixed", w.admin+"?pause") // lest it loads itself again meanwhile
 	w.down.SetTokenFault(nil)
 	w.await(b, "recovery", func(page map[string]shownUpstream) bool { return page["down"].State == "ok" })
 	if status := w.get(t, "down", ""); status != http.StatusOK {
@@ -232,7 +232,7 @@ func (w *statusWorld) losesRedis(t *testing.T, b *browser) {
 	}
 	w.redis.Close()
 	until("left_alone")
-	b.auditAll("redis-gone")
+	b.auditAll("redis-gone", w.admin+"?pause") // lest it loads itself again meanwhile
 	if err := w.redis.Restart(); err != nil {
 		t.Fatal(err)
 	}
