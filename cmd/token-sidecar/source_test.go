@@ -52,10 +52,10 @@ func namesOf(structs map[string]*ast.StructType, name, prefix string) []string {
 		if list, ok := field.Type.(*ast.ArrayType); ok && tag.Get("envPrefix") != "" {
 			field.Type, inner = list.Elt, inner+"<n>_"
 		}
-		if kind, ok := field.Type.(*ast.Ident); ok && structs[kind.Name] != nil {
-			names = append(names, namesOf(structs, kind.Name, inner)...)
-		} else if own := tag.Get("env"); own != "" && own != "-" {
+		if own := tag.Get("env"); own != "" {
 			names = append(names, prefix+own)
+		} else if kind, ok := field.Type.(*ast.Ident); ok && structs[kind.Name] != nil {
+			names = append(names, namesOf(structs, kind.Name, inner)...)
 		}
 	}
 	return names
