@@ -63,7 +63,9 @@ func skipIfShort(t testing.TB) {
 // says otherwise, and returns the exit code. By itself go test would run one per
 // processor.
 func Run(m *testing.M, parallel int) int {
-	flag.Parse()
+	if !flag.Parsed() { // by Main, which has changed a flag since
+		flag.Parse()
+	}
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		_ = f.Value.Set(strconv.Itoa(parallel))
 	}
