@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -208,11 +209,22 @@ func (b *browser) awaitLoad(n int) {
 // eval runs a JavaScript expression in the page.
 func (b *browser) eval(expression string, result any) {
 	b.t.Helper()
+	params := map[string]any{"expression": expression, "returnByValue": true, "userGesture": true}
 	var answer struct {
 		Result           struct{ Value json.RawMessage }
 		ExceptionDetails json.RawMessage
 	}
-	b.call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true, "userGesture": true}, &answer)
+	raw, err := b.try("Runtime.evaluate", params)
+	for deadline := time.Now().Add(browserPatience); err != nil && strings.Contains(err.Error(), "navigated") && time.Now().Before(deadline); {
+		// The page has loaded itself again at that moment. The next one is asked.
+		raw, err = b.try("Runtime.evaluate", params)
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &answer)
+	}
+	if err != nil {
+		b.t.Fatalf("%.80s: %v", expression, err)
+	}
 	if answer.ExceptionDetails != nil {
 		b.t.Fatalf("%.80s: %s", expression, answer.ExceptionDetails)
 	}
