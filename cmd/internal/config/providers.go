@@ -52,7 +52,6 @@ type Common struct {
 }
 
 func (c *Common) common() *Common                       { return c }
-func (c *Common) fillDefaults()                         {}
 func (c *Common) check(*loader, string)                 {}
 func (c *Common) furtherListeners() map[string]Listener { return nil }
 func (c *Common) subjectRoutes() []string               { return nil }
