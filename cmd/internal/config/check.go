@@ -15,12 +15,12 @@ func (l *loader) check(c *Config) {
 	for _, s := range all {
 		if !l.faulty[s.name] {
 			l.checkRange(s)
-			l.checkChoice(c, s, all)
+			l.checkChoice(s, all)
 		}
 	}
-	l.checkSection(c, redisSection, all)
+	l.checkSection(redisSection, all)
 	for _, p := range c.known() {
-		l.checkSection(c, p.section, all)
+		l.checkSection(p.section, all)
 	}
 	l.checkRedis(&c.Redis)
 	l.checkUpstreams(c)
@@ -69,12 +69,12 @@ func bound(s setting, text string) float64 {
 }
 
 // checkChoice applies the tags oneof and only.
-func (l *loader) checkChoice(c *Config, s setting, all []setting) {
+func (l *loader) checkChoice(s setting, all []setting) {
 	if choices := s.tag("oneof"); choices != "" && !slices.Contains(strings.Split(choices, ","), s.value.String()) {
 		l.fault(s.name, flawf("choose one of "+choices, "is not a value this setting takes"))
 	}
 	name, value, ok := strings.Cut(s.tag("only"), "=")
-	if !ok || c.origin[s.name] == "" {
+	if !ok || l.origin[s.name] == "" {
 		return
 	}
 	for _, other := range all {
@@ -86,16 +86,16 @@ func (l *loader) checkChoice(c *Config, s setting, all []setting) {
 
 // checkSection applies the tag needed: a section is on with all of those
 // settings, off with none of its settings, and at fault in between.
-func (l *loader) checkSection(c *Config, section string, all []setting) {
+func (l *loader) checkSection(section string, all []setting) {
 	var given, missing, others []string
 	for _, s := range all {
 		switch {
 		case s.section != section:
 		case s.tag("needed") == "":
-			if c.origin[s.name] != "" {
+			if l.origin[s.name] != "" {
 				others = append(others, s.name)
 			}
-		case c.origin[s.name] != "":
+		case l.origin[s.name] != "":
 			given = append(given, s.name)
 		default:
 			missing = append(missing, s.name)
@@ -133,7 +133,7 @@ func (l *loader) checkSome(c *Config) {
 	if len(c.OAuth2) > 0 || l.faulty[oauth2Section(0)+"NAME"] {
 		return
 	}
-	for name := range c.origin {
+	for name := range l.origin {
 		begun := strings.HasPrefix(name, prefix+"OAUTH2_")
 		for _, p := range c.known() {
 			begun = begun || strings.HasPrefix(name, p.section)

@@ -31,7 +31,6 @@ func Parse(environ []string) (*Config, error) {
 	l.collect(environ)
 	c := &Config{OAuth2: make([]OAuth2, l.countOAuth2())}
 	l.origin = l.known(c)
-	c.origin = l.origin
 	l.readFiles(c)
 	l.vet(c)
 	if err := l.parse(c); err != nil {
@@ -42,7 +41,7 @@ func Parse(environ []string) (*Config, error) {
 	if len(l.faults) > 0 {
 		return nil, &Error{l.faults}
 	}
-	c.files = l.secretFiles(c)
+	c.origin, c.files = l.origin, l.secretFiles(c)
 	return c, nil
 }
 
@@ -175,7 +174,7 @@ func (l *loader) known(c *Config) map[string]origin {
 func (l *loader) readFiles(c *Config) {
 	l.files = map[string]string{}
 	for _, s := range c.settings() {
-		if c.origin[s.name] != fromFile {
+		if l.origin[s.name] != fromFile {
 			continue
 		}
 		name := s.name + "_FILE"
@@ -205,7 +204,7 @@ func (l *loader) vet(c *Config) {
 		value, flaw := vetValue(s.tag("check"), value)
 		if flaw != nil {
 			variable := s.name
-			if c.origin[s.name] == fromFile {
+			if l.origin[s.name] == fromFile {
 				variable += "_FILE"
 			}
 			l.fault(variable, flaw)

@@ -29,7 +29,7 @@ func NewPrivateKey(bits int) string {
 	return string(pem.EncodeToMemory(block))
 }
 
-// Closing starts nothing; it has s, which runs, closed at the end of the test.
+// Closing returns s, which it closes at the end of the test.
 func Closing(t testing.TB, s *upstreamtest.Server) *upstreamtest.Server {
 	t.Cleanup(s.Close)
 	return s
@@ -50,38 +50,39 @@ func Environ(settings ...string) []string {
 	return environ
 }
 
-// MyDataHelps returns the settings, as Environ takes them, of a sidecar that uses
-// the simulated provider s, and more.
+// MyDataHelps returns the settings, in the form that Environ takes, with which a
+// sidecar uses the simulated MyDataHelps s, and then those in more.
 func MyDataHelps(s *upstreamtest.Server, more ...string) []string {
 	return append([]string{"MYDATAHELPS_SERVICE_ACCOUNT=" + s.ClientID(), "MYDATAHELPS_PRIVATE_KEY=" + s.PrivateKey(),
 		"MYDATAHELPS_TOKEN_URL=" + s.TokenURL(), "MYDATAHELPS_TARGET=" + s.APIURL()}, more...)
 }
 
-// PDX is MyDataHelps for Mydex PDX.
+// PDX does for a simulated Mydex PDX what MyDataHelps does.
 func PDX(s *upstreamtest.Server, more ...string) []string {
 	return append([]string{"PDX_CLIENT_ID=" + s.ClientID(), "PDX_CLIENT_SECRET=" + s.ClientSecret(),
 		"PDX_TOKEN_URL=" + s.TokenURL(), "PDX_TARGET=" + s.APIURL()}, more...)
 }
 
-// OCLC is MyDataHelps for OCLC.
+// OCLC does for a simulated OCLC what MyDataHelps does.
 func OCLC(s *upstreamtest.Server, more ...string) []string {
 	return append([]string{"OCLC_WSKEY=" + s.ClientID(), "OCLC_SECRET=" + s.ClientSecret(),
 		"OCLC_TOKEN_URL=" + s.TokenURL(), "OCLC_TARGET=" + s.APIURL()}, more...)
 }
 
-// HumanAPI is MyDataHelps for Human API. The contract HIP must be set.
+// HumanAPI does for a simulated Human API what MyDataHelps does. If s has the contract HIP, more must hold
+// HUMANAPI_HIP=true.
 func HumanAPI(s *upstreamtest.Server, more ...string) []string {
 	return append([]string{"HUMANAPI_CLIENT_ID=" + s.ClientID(), "HUMANAPI_CLIENT_SECRET=" + s.ClientSecret(),
 		"HUMANAPI_TOKEN_URL=" + s.TokenURL(), "HUMANAPI_TARGET=" + s.APIURL()}, more...)
 }
 
-// OAuth2 is MyDataHelps for the generic upstream number 0, books.
+// OAuth2 does the same for the generic upstream with the number 0, named books.
 func OAuth2(s *upstreamtest.Server, more ...string) []string {
 	return append([]string{"OAUTH2_0_NAME=books", "OAUTH2_0_CLIENT_ID=" + s.ClientID(), "OAUTH2_0_CLIENT_SECRET=" + s.ClientSecret(),
 		"OAUTH2_0_TOKEN_URL=" + s.TokenURL(), "OAUTH2_0_TARGET=" + s.APIURL()}, more...)
 }
 
-// OAuth2Key is OAuth2 for a client that authenticates by private_key_jwt.
+// OAuth2Key does what OAuth2 does for a client that authenticates by private_key_jwt.
 func OAuth2Key(s *upstreamtest.Server, more ...string) []string {
 	return OAuth2(s, append([]string{"-OAUTH2_0_CLIENT_SECRET", "OAUTH2_0_AUTH=private_key_jwt",
 		"OAUTH2_0_PRIVATE_KEY=" + s.PrivateKey()}, more...)...)
