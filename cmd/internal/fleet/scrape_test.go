@@ -55,11 +55,11 @@ func (r *replica) read(path string) (string, error) {
 }
 
 // excuses returns how often the replicas say that they could not share: how many
-// operations on Redis failed, or were left out after failures. A lease that ran out
-// under its holder is none: the holder renews it four times in its term. On a machine that is busy with other things Redis may
-// take longer than a replica waits for it. Each replica then goes on alone, as it
-// should, and a token request more than the fewest is no fault. Who makes one without
-// saying so is at fault.
+// operations on Redis failed, or were left out after failures. On a machine that is
+// busy with other things Redis may take longer than a replica waits for it. Then the
+// replica goes on alone, as it should, and one more token request is no fault. Who
+// makes one without saying so is at fault. A lease that ran out under its holder is
+// no excuse: the holder renews it four times in its term.
 func excuses(t *testing.T, replicas []*replica) (n int) {
 	t.Helper()
 	for _, r := range replicas {
