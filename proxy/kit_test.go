@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
-// eitherWay skips a test on the second way that says nothing about the ways to a target.
+// eitherWay is called by tests that say nothing about the way to a target. It skips
+// them when the tests run a second time, on the general way.
 func eitherWay(t *testing.T) {
 	t.Helper()
 	if *general {
