@@ -1,6 +1,7 @@
-// Package testkit is what the tests and the bench of the built program share:
-// how the program is built (program.go), and how it and a Redis server are
-// started, awaited and ended (process.go, redis.go).
+// Package testkit is what the tests and the bench of the program share: how the
+// program is built (program.go), with which settings it uses a simulated provider
+// (environ.go), how it and a Redis server are started, awaited and ended (process.go,
+// redis.go), and how what they print is searched for secrets (leak.go).
 package testkit
 
 import (
