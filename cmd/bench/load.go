@@ -92,7 +92,7 @@ func (l *loader) run(ctx context.Context, o loadOptions) error {
 	r := bufio.NewReaderSize(conn, 64<<10)
 	for {
 		sent := l.pace()
-		if !sent.Before(l.end) {
+		if !sent.Before(l.end) && l.times.total > 0 { // at least one, however slow the machine is
 			return nil
 		}
 		if _, err := conn.Write(request); err != nil {
@@ -101,7 +101,7 @@ func (l *loader) run(ctx context.Context, o loadOptions) error {
 		if err := readAnswer(r); err != nil {
 			return err
 		}
-		if done := time.Now(); !sent.Before(l.begin) && done.Before(l.end) {
+		if done := time.Now(); !sent.Before(l.begin) && (done.Before(l.end) || l.times.total == 0) {
 			l.times.add(done.Sub(sent))
 		}
 	}
