@@ -42,6 +42,10 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 	u.Refresh(true)
 	u.Rejection("replaced")
 	u.NarrowScope()
+	u.UnaskedBytes()
+	m.CollectConnections(func() []metrics.Connections {
+		return []metrics.Connections{{Upstream: "pdx", InUse: 1, Idle: 2, Shared: 3, Opened: 9, Distrusted: true}, {Upstream: "oclc"}}
+	})
 	m.RedisOperation("get", "miss")
 	m.SecretReload(false)
 	m.LogDropped(7)
@@ -65,6 +69,13 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 		`token_sidecar_refreshes_total{outcome="ok",upstream="pdx"} 1`,
 		`token_sidecar_rejections_total{action="replaced",upstream="pdx"} 1`,
 		`token_sidecar_narrow_scope_total{upstream="pdx"} 1`,
+		`token_sidecar_target_unasked_bytes_total{upstream="pdx"} 1`,
+		`token_sidecar_target_connections{state="in_use",upstream="pdx"} 1`,
+		`token_sidecar_target_connections{state="idle",upstream="pdx"} 2`,
+		`token_sidecar_target_connections{state="shared",upstream="pdx"} 3`,
+		`token_sidecar_target_connections_opened_total{upstream="pdx"} 9`,
+		`token_sidecar_target_distrusted{upstream="pdx"} 1`,
+		`token_sidecar_target_distrusted{upstream="oclc"} 0`,
 		`token_sidecar_redis_operations_total{operation="get",outcome="miss"} 1`,
 		`token_sidecar_secret_reloads_total{outcome="failed"} 1`,
 		`token_sidecar_log_lines_dropped_total 7`,

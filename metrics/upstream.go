@@ -3,7 +3,6 @@ package metrics
 import (
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +17,7 @@ type Upstream struct {
 
 	m        *Metrics
 	narrow   prometheus.Counter
+	unasked  prometheus.Counter
 	name     string
 	duration prometheus.Observer
 	target   prometheus.Observer
@@ -57,6 +57,7 @@ func (m *Metrics) Upstream(name string) *Upstream {
 		Failed:   m.lookups.WithLabelValues(name, "failed"),
 		m:        m,
 		narrow:   m.narrowScope.WithLabelValues(name),
+		unasked:  m.unaskedBytes.WithLabelValues(name),
 		name:     name,
 		duration: m.requestSeconds.WithLabelValues(name),
 		target:   m.targetSeconds.WithLabelValues(name),
@@ -110,51 +111,5 @@ func (u *Upstream) Rejection(action string) { u.m.rejections.WithLabelValues(u.n
 // NarrowScope counts one token that was granted less scope than was asked for.
 func (u *Upstream) NarrowScope() { u.narrow.Inc() }
 
-// Tokens is how many tokens of one upstream are in which state.
-type Tokens struct {
-	Upstream              string
-	Fresh, Stale, Invalid int
-	PinnedLife            time.Duration // least remaining life of a pinned token
-	HasPinned             bool
-}
-
-// CollectTokens has each scrape ask source for the tokens series. It must be
-// called once.
-func (m *Metrics) CollectTokens(source func() []Tokens) {
-	m.registry.MustRegister(&tokensCollector{source: source})
-}
-
-type tokensCollector struct {
-	source func() []Tokens
-	mu     sync.Mutex // one walk through the cache at a time
-}
-
-var (
-	tokensDesc = prometheus.NewDesc(namespace+"_tokens",
-		"Tokens in memory, by state.", []string{"upstream", "state"}, nil)
-	expiryDesc = prometheus.NewDesc(namespace+"_token_expiry_seconds",
-		"Least remaining life of a pinned token; 0 if one is missing.", []string{"upstream"}, nil)
-)
-
-// Describe implements [prometheus.Collector].
-func (c *tokensCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- tokensDesc
-	ch <- expiryDesc
-}
-
-// Collect implements [prometheus.Collector].
-func (c *tokensCollector) Collect(ch chan<- prometheus.Metric) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, t := range c.source() {
-		gauge := func(state string, n int) {
-			ch <- prometheus.MustNewConstMetric(tokensDesc, prometheus.GaugeValue, float64(n), t.Upstream, state)
-		}
-		gauge("fresh", t.Fresh)
-		gauge("stale", t.Stale)
-		gauge("invalid", t.Invalid)
-		if t.HasPinned {
-			ch <- prometheus.MustNewConstMetric(expiryDesc, prometheus.GaugeValue, max(t.PinnedLife.Seconds(), 0), t.Upstream)
-		}
-	}
-}
+// UnaskedBytes counts one time that a target was seen to send bytes unasked.
+func (u *Upstream) UnaskedBytes() { u.unasked.Inc() }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"token-sidecar/upstream"
 )
@@ -29,16 +30,45 @@ func (x *exchange) filter(res *http.Response) error {
 	if _, ok := res.Header["Content-Type"]; !ok {
 		x.out.Header()["Content-Type"] = nil // else net/http guesses one
 	}
-	x.answer = answerBody{res.Body, x, res}
+	x.answer = answerBody{ReadCloser: res.Body, exchange: x, res: res}
 	res.Body = &x.answer
 	return nil
 }
 
-// answerBody scrubs the trailers, which are known once the body was read.
+// How long a target may send nothing within a body. One of known length is ready when
+// its answer begins; any other may be a stream of events that are far between.
+const (
+	bodyIdle   = 5 * time.Minute
+	streamIdle = 2 * time.Hour
+)
+
+// idleTime returns how long the target may send nothing within the body of res.
+func idleTime(res *http.Response) time.Duration {
+	if res.ContentLength >= 0 {
+		return bodyIdle
+	}
+	return streamIdle
+}
+
+// answerBody ends an answer that no longer moves, and scrubs the trailers, which are
+// known once the body was read.
 type answerBody struct {
 	io.ReadCloser
 	exchange *exchange
 	res      *http.Response
+	idle     *time.Timer // on the general way; runs while a read waits
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	if cut := b.exchange.cut; cut != nil { // on the lean way the connection has a deadline
+		if b.idle == nil {
+			b.idle = time.AfterFunc(idleTime(b.res), cut)
+		} else {
+			b.idle.Reset(idleTime(b.res))
+		}
+		defer b.idle.Stop()
+	}
+	return b.ReadCloser.Read(p)
 }
 
 func (b *answerBody) Close() error {

@@ -206,7 +206,7 @@ func TestB3_OnlyTargetsAreDialled(t *testing.T) {
 			return c, err
 		}
 	}
-	dialer := s.proxy.routes["alpha"].connections.lean.Dialer
+	dialer := s.proxy.routes["alpha"].connections.kept.Dialer
 	dialer.DialContext = recorded(dialer.DialContext)
 	for _, transport := range []*http.Transport{s.proxy.routes["alpha"].connections.requests, s.proxy.routes["alpha"].connections.upgrades} {
 		if transport.Proxy != nil {

@@ -9,14 +9,13 @@ import (
 
 const fiveBytes = "POST /alpha/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
 
-// TestUnreadBodyEndsTheConnection: the answer to a request whose body nobody
-// read, since there was no token for it, says that the connection ends. An app
-// that learned so from its next request could not send that again if it is a
-// POST.
+// TestUnreadBodyEndsTheConnection: the answer to a request whose body has not come,
+// since there was no token for it, says that the connection ends. An app that learned
+// so from its next request could not send that again if it is a POST.
 func TestUnreadBodyEndsTheConnection(t *testing.T) {
 	s := newSide(t, setup{})
 	s.idp.answer = func(int64) (upstream.Token, error) { return unavailable() }
-	for _, body := range []string{"hello", ""} { // or waits for the answer first
+	for _, body := range []string{"hell", ""} { // or waits for the answer first
 		conn := dialRaw(t, s.addr)
 		conn.write(fiveBytes + body)
 		a := conn.read("POST")

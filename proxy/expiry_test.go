@@ -50,52 +50,8 @@ func (l lapse) want(s *side) string {
 	return ""
 }
 
-// F10: what waits for a connection longer than its token lives gets another
-// token before it is sent, or is not sent.
-func TestF10_TokenExpiresBeforeSending(t *testing.T) {
-	eitherWay(t)
-	for _, c := range lapses() {
-		synctest.Test(t, func(t *testing.T) {
-			// Only the general way has a queue for connections.
-			s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.general, c.TargetTimeout = true, 0 }})
-			c.issue(s)
-			s.proxy.routes["alpha"].connections.requests.MaxConnsPerHost = 1
-			started, finish := make(chan bool), make(chan bool)
-			s.up.play(func(r *upRequest) bool {
-				if r.n == 1 {
-					close(started)
-					<-finish
-				}
-				r.say(ok("hello"))
-				return true
-			})
-			first, second := make(chan answer), make(chan answer)
-			go func() { first <- s.get("/alpha/1") }()
-			<-started
-			go func() { second <- s.get("/alpha/2") }()
-			time.Sleep(c.wait)
-			close(finish)
-			if a := <-first; a.status != 200 {
-				t.Errorf("the first got %d", a.status)
-			}
-			a := <-second
-			got := s.up.requests()
-			if want := c.want(s); want != "" {
-				if a.status != 200 || len(got) != 2 {
-					t.Fatalf("%+v: %d %s, %d requests", c, a.status, a.body, len(got))
-				}
-				got[1].authorized(t, want)
-				return
-			}
-			a.problem(t, 503, "token_unavailable")
-			if len(got) != 1 {
-				t.Errorf("%d requests were sent", len(got))
-			}
-		})
-	}
-}
-
-// F10, where the wait is for the connection to be made.
+// F10: what waits for its connection for longer than its token lives gets another token
+// before it is sent, or is not sent.
 func TestF10_TokenExpiresDuringDial(t *testing.T) {
 	for _, c := range lapses() {
 		synctest.Test(t, func(t *testing.T) {

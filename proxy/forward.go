@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"log"
 	"net/http"
@@ -16,24 +17,33 @@ import (
 // after everything a client sends was dealt with, and nothing of it can take
 // the token off again.
 func (x *exchange) forward() {
-	if !x.proxy.config.general && x.plain() && x.forwardLean() {
+	x.upgrade = x.asksForWebSocket()
+	streams := x.in.ContentLength != 0 && x.body == nil
+	place := x.route.connections.place(streams, x.upgrade)
+	if err := place.take(x.in.Context()); err != nil {
+		x.fail(err)
 		return
 	}
-	in := x.in
-	if x.in.ContentLength != 0 && x.body == nil {
+	defer place.give()
+	if x.plain() && x.forwardLean() {
+		return
+	}
+	ctx, cut := context.WithCancel(x.in.Context())
+	defer cut()
+	x.cut = cut
+	in := x.in.WithContext(ctx) // a copy, since net/http looks at the body of its own
+	if streams {
 		// Else net/http reads on in the body before it sends the answer, and a
 		// client that waits for the answer first would wait for ever.
-		_ = http.NewResponseController(&x.out).EnableFullDuplex()
-		x.out.upload = &upload{ReadCloser: x.in.Body}
-		in = x.in.WithContext(x.in.Context()) // a copy, since net/http looks at the body of its own
-		in.Body = x.out.upload
+		_ = x.upload.control.EnableFullDuplex()
+		in.Body = x.upload
 	}
 	defer x.closeTunnel()
 	forwarder := httputil.ReverseProxy{
 		Rewrite:        x.rewrite,
 		Transport:      x,
 		ModifyResponse: x.filter,
-		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { x.fail(err) },
+		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { x.fail(x.blame(err)) },
 		ErrorLog:       quiet, // its lines quote errors of net/http; the access log says what counts
 		BufferPool:     buffers,
 	}
@@ -49,7 +59,12 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, tokenError{err}
 		}
 	}
-	x.watch(req)
+	connected := func() {}
+	if !x.upgrade {
+		connected = x.route.connections.protocol.Ask(req.Context())
+		defer connected()
+	}
+	x.watch(req, connected)
 	res, err := x.send(req, token)
 	if err != nil || res.StatusCode != http.StatusUnauthorized {
 		return res, err
@@ -76,12 +91,6 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (*http.Response
 	}
 	began := time.Now()
 	res, err := transport.RoundTrip(req)
-	for x.stale { // nothing was sent, and the connection is gone
-		if err = req.Context().Err(); err != nil {
-			break
-		}
-		res, err = transport.RoundTrip(req)
-	}
 	if err == nil {
 		x.route.metrics.TargetAnswered(time.Since(began))
 	}

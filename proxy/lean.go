@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -18,23 +19,21 @@ import (
 // takes the general way of forward.go. Both follow the same rules: rewrite.go
 // for what ends here, answer.go for what comes back, replay.go for a 401.
 
+type leanPool = targetconn.Pool[upstream.Key]
+
 // plain reports whether the lean way can serve the request.
 func (x *exchange) plain() bool {
-	if x.in.ContentLength != 0 && x.body == nil {
+	if x.proxy.config.general || x.upgrade || (x.in.ContentLength != 0 && x.body == nil) || !x.route.connections.lean(x.route) {
 		return false
 	}
-	for _, name := range [...]string{"Upgrade", "Expect", "Te", "Trailer"} {
-		if _, there := x.in.Header[name]; there {
-			return false
-		}
-	}
-	return true
+	_, asks := x.in.Header["Te"] // ReverseProxy knows what of it may be passed on
+	return !asks
 }
 
 // forwardLean sends the request on and the answer back. It reports false if it
 // cannot, and has then answered nothing.
 func (x *exchange) forwardLean() bool {
-	pool := x.route.connections.lean
+	pool := x.route.connections.kept
 	now := x.began
 	if x.body != nil {
 		now = time.Now() // it may have taken any time to come
@@ -51,7 +50,7 @@ func (x *exchange) forwardLean() bool {
 			c, res, err = x.exchangeLean(pool, next)
 		}
 	}
-	if errors.Is(err, targetconn.ErrNotHTTP1) || errors.Is(err, targetconn.ErrPoolFull) {
+	if errors.Is(err, targetconn.ErrNotHTTP1) {
 		return false
 	}
 	if err == nil {
@@ -67,8 +66,12 @@ func (x *exchange) forwardLean() bool {
 	return true
 }
 
-// blame finds out whose fault a failure is: the app's that left, or the target's.
+// blame finds out whose fault a failure is: the app's that left or did not send its
+// body, or the target's.
 func (x *exchange) blame(err error) error {
+	if fault := x.bodyFault(); fault != nil {
+		return fault
+	}
 	if x.in.Context().Err() != nil {
 		return context.Canceled
 	}
@@ -79,10 +82,10 @@ func (x *exchange) blame(err error) error {
 // A kept connection may turn out to be dead; if nothing came back on it and
 // sending twice does no harm, the request goes out again on a new one (RFC 9110
 // section 9.2.2).
-func (x *exchange) exchangeLean(pool *targetconn.Pool, token upstream.Token) (*targetconn.Conn, *http.Response, error) {
+func (x *exchange) exchangeLean(pool *leanPool, token upstream.Token) (*targetconn.Conn, *http.Response, error) {
 	x.sent = token // by the general way, if there is no connection for this one
 	for attempt := 0; ; attempt++ {
-		c, err := pool.Get(x.in.Context(), attempt == 0)
+		c, err := pool.Get(x.in.Context(), x.key, attempt == 0)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -123,14 +126,15 @@ func (x *exchange) roundTripLean(c *targetconn.Conn, began time.Time) (*http.Res
 	if len(x.body) > 0 {
 		_, _ = c.Writer().Write(x.body)
 	}
-	if err := c.Writer().Flush(); err != nil {
-		return nil, err
-	}
+	// If the target no longer reads it may have answered already, with 413 for
+	// instance: what it sent is there to be read.
+	unsent := c.Writer().Flush()
 	for {
 		res, err := c.ReadHead(x.in.Method)
 		if err != nil {
-			return nil, err
+			return nil, cmp.Or(unsent, err)
 		}
+		res.Close = res.Close || unsent != nil
 		switch {
 		case res.StatusCode == http.StatusSwitchingProtocols, res.StatusCode < 100:
 			return nil, errAnswer // it was not asked to switch
@@ -167,7 +171,7 @@ func (x *exchange) passInformational(res *http.Response) error {
 
 // answerLean passes the answer on, and gives the connection back if all of it
 // was read.
-func (x *exchange) answerLean(pool *targetconn.Pool, c *targetconn.Conn, res *http.Response) {
+func (x *exchange) answerLean(pool *leanPool, c *targetconn.Conn, res *http.Response) {
 	h := x.out.Header()
 	connection := res.Header["Connection"]
 	for name, values := range res.Header {
@@ -203,6 +207,10 @@ func (x *exchange) copyBody(c *targetconn.Conn, res *http.Response) error {
 		if c.Buffered() == 0 {
 			if flusher, ok := x.out.ResponseWriter.(http.Flusher); ok {
 				flusher.Flush()
+			}
+			_ = c.SetDeadline(time.Now().Add(idleTime(res)))
+			if err := x.in.Context().Err(); err != nil {
+				return err // the deadline by which that ends the connection must not be taken away
 			}
 		}
 		n, err := res.Body.Read(buffer)

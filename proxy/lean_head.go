@@ -22,7 +22,7 @@ func (x *exchange) writeHead(c *targetconn.Conn) {
 	connection := x.in.Header["Connection"]
 	loop := false
 	for name, values := range x.in.Header {
-		if hopByHop(name) || name == "Authorization" || name == "Content-Length" || endsHere(name) ||
+		if hopByHop(name) || name == "Authorization" || name == "Content-Length" || name == "Expect" || endsHere(name) ||
 			(connection != nil && named(connection, name)) {
 			continue
 		}

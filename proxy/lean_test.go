@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -15,7 +14,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"token-sidecar/metrics"
-	"token-sidecar/proxy/internal/targetconn"
 	"token-sidecar/upstream"
 )
 
@@ -38,7 +36,7 @@ func TestTargetWithoutHTTP1(t *testing.T) {
 		return []upstream.Upstream{s.oauth2("alpha", target.URL)}
 	}})
 	var dials atomic.Int64
-	dialer := s.proxy.routes["alpha"].connections.lean.Dialer
+	dialer := s.proxy.routes["alpha"].connections.kept.Dialer
 	dial := dialer.DialContext
 	dialer.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		dials.Add(1)
@@ -62,25 +60,6 @@ func TestTargetWithoutHTTP1(t *testing.T) {
 	}
 	if n := dials.Load(); n != want {
 		t.Errorf("the lean way opened %d connections for three requests, want %d", n, want)
-	}
-}
-
-// TestLeanPoolIsFull has the general way serve what the pool has no connection for.
-func TestLeanPoolIsFull(t *testing.T) {
-	s := newSide(t, setup{})
-	pool := s.proxy.routes["alpha"].connections.lean
-	dial := pool.Dialer.DialContext
-	pool.Dialer.DialContext = func(context.Context, string, string) (net.Conn, error) { return nothing{}, nil }
-	var err error
-	for n := 0; err == nil && n < 10_000; n++ {
-		_, err = pool.Get(t.Context(), true)
-	}
-	if !errors.Is(err, targetconn.ErrPoolFull) {
-		t.Fatalf("the pool is not full: %v", err)
-	}
-	pool.Dialer.DialContext = dial
-	if a := s.get("/alpha/x"); a.status != 200 || a.body != "hello" {
-		t.Errorf("%d %q", a.status, a.body)
 	}
 }
 
@@ -117,8 +96,3 @@ func TestLeanKeptConnectionsAreLookedAt(t *testing.T) {
 		}
 	}
 }
-
-// nothing is a connection to nobody.
-type nothing struct{ net.Conn }
-
-func (nothing) Close() error { return nil }

@@ -2,11 +2,9 @@ package proxy
 
 import (
 	"bufio"
-	"io"
 	"net"
 	"net/http"
 	"slices"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,26 +21,12 @@ type responseWriter struct {
 	// could is the last on its connection.
 	last bool
 
-	// upload, if not nil, is the request body that flows beside the answer. If it
-	// has not ended when the answer begins, this is the last answer too: what is
-	// left of the body would break the connection (golang/go#68560), and the
-	// client would learn that from its next request, which it may not be able to
-	// send again.
+	// upload, if not nil, is the body of the request. If it has not ended when the
+	// answer begins, this is the last answer too: what is left of the body would
+	// break the connection (golang/go#68560), and the client would learn that from
+	// its next request, which it may not be able to send again. It also has net/http
+	// send the answer without reading the rest of the body first.
 	upload *upload
-}
-
-// upload is a request body that tells whether it was read to its end.
-type upload struct {
-	io.ReadCloser
-	ended atomic.Bool
-}
-
-func (u *upload) Read(b []byte) (int, error) {
-	n, err := u.ReadCloser.Read(b)
-	if err == io.EOF {
-		u.ended.Store(true)
-	}
-	return n, err
 }
 
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -50,7 +34,7 @@ func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
-		if w.last || (w.upload != nil && !w.upload.ended.Load()) {
+		if w.last || (w.upload != nil && !w.upload.whole()) {
 			w.Header().Set("Connection", "close")
 		}
 	}

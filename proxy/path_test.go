@@ -65,7 +65,7 @@ func FuzzRequestPath(f *testing.F) {
 	target := upstream.NewOAuth2(upstream.OAuth2Config{Name: "p", Config: upstream.Config{
 		TokenURL: mustURL("http://127.0.0.1:1/"), Target: mustURL("http://target.example/base")}})
 	p := &Proxy{routes: map[string]*route{}, byHost: map[string][]*route{}, config: Config{Hosts: NewHosts(nil, false)}}
-	p.addRoute(newRoute(target.Routes()[0], target, connections{}, nil))
+	p.addRoute(newRoute(target.Routes()[0], target, nil, nil))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		for _, fixed := range []*route{nil, p.routes["p"]} {
 			r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))

@@ -42,6 +42,8 @@ var (
 	errAmbiguous    = &problem{http.StatusBadRequest, "route_ambiguous", "http_request_error", "Several routes share this host. Name one in X-Token-Route.", 0}
 	errRouteHeader  = &problem{http.StatusBadRequest, "route_invalid", "http_request_error", "X-Token-Route is empty, given twice, or names another route than the request.", 0}
 	errBody         = &problem{http.StatusBadRequest, "body_incomplete", "http_request_error", "The request body ended early.", 0}
+	errBodySlow     = &problem{http.StatusRequestTimeout, "body_timeout", "http_request_error", "The request body stood still for 10 s, or a small one took longer than that.", 0}
+	errBusy         = &problem{http.StatusServiceUnavailable, "target_busy", "connection_limit_reached", "As many requests to this target are under way as there may be. Send fewer at a time.", time.Second}
 	errInternal     = &problem{http.StatusInternalServerError, "internal_error", "proxy_internal_error", "The sidecar failed; its log says where.", 0}
 )
 
@@ -131,12 +133,15 @@ func (x *exchange) fail(err error) {
 	if p.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retry.Seconds()))))
 	}
-	x.out.WriteHeader(p.status)
-	_ = json.NewEncoder(&x.out).Encode(struct {
+	document, _ := json.Marshal(struct {
 		Type   string `json:"type"`
 		Title  string `json:"title"`
 		Status int    `json:"status"`
 		Code   string `json:"code"`
 		Detail string `json:"detail"`
 	}{"about:blank", http.StatusText(p.status), p.status, p.code, p.detail})
+	document = append(document, '\n')
+	h.Set("Content-Length", strconv.Itoa(len(document)))
+	x.out.WriteHeader(p.status)
+	_, _ = x.out.Write(document)
 }

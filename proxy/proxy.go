@@ -1,9 +1,10 @@
-// Package proxy answers the app's requests: guard, route, key, token, forward,
-// judge, observe. Each step has a file of its own: guard.go, route.go with
-// path.go, lean.go with lean_head.go for plain requests, forward.go with
-// rewrite.go and watch.go for all others, replay.go, answer.go, observe.go.
-// problem.go is the one place where errors become statuses. What knows the
-// connections to targets is in internal/targetconn.
+// Package proxy answers the app's requests: guard, route, key, body, token,
+// forward, judge, observe. Each step has a file of its own: guard.go, route.go with
+// path.go, body.go for what the app sends, slots.go for how many requests go on at a
+// time, lean.go with lean_head.go for requests over HTTP/1.1 connections that are
+// kept, forward.go with rewrite.go and watch.go for all others, replay.go, answer.go,
+// observe.go. problem.go is the one place where errors become statuses. What knows
+// the connections to targets is in internal/targetconn.
 package proxy
 
 import (
@@ -14,6 +15,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -39,8 +41,10 @@ type Config struct {
 	CallerToken upstream.Secret
 	// ReplayMethods are those whose requests may be sent again after a 401.
 	ReplayMethods []string
-	// ReplayLimit bounds, in bytes, the body of a request that may be sent
-	// again. Zero means that only requests without a body are.
+	// ReplayLimit bounds, in bytes, the bodies that are kept while their requests
+	// are under way, so that these can be sent again: after a 401, or, whatever the
+	// method, if an HTTP/2 target says that it has not processed them. Zero means
+	// that only requests without a body are.
 	ReplayLimit int64
 	// TargetTimeout bounds the time until a target's response header, after
 	// the request was sent. Zero means none.
@@ -61,6 +65,9 @@ type Proxy struct {
 	byHost  map[string][]*route // by the target's host, as absolute-form requests name it
 	vends   map[string]bool     // names of routes whose tokens may be handed on
 	nowhere *metrics.Upstream   // series of requests that reached no route
+	targets []target            // in the order of the configuration
+
+	keptBodies atomic.Int64 // bytes of the small bodies of all requests under way
 }
 
 // New returns a Proxy with the routes of config.Upstreams.
@@ -74,14 +81,15 @@ func New(config Config) (*Proxy, error) {
 	}
 	for _, u := range config.Upstreams {
 		series := config.Metrics.Upstream(u.Name())
-		targets := map[string]connections{} // one per target: own connections, own limits
+		targets := map[string]*connections{} // one per target: own connections, own limits
 		for _, r := range u.Routes() {
 			if p.routes[r.Name] != nil {
 				return nil, fmt.Errorf("two routes are named %q", r.Name)
 			}
 			at := r.Target.Scheme + "://" + r.Target.Host
-			if _, ok := targets[at]; !ok {
-				targets[at] = newConnections(config, r.Target)
+			if targets[at] == nil {
+				targets[at] = newConnections(config, r, u.Name(), series)
+				p.targets = append(p.targets, target{u.Name(), targets[at]})
 			}
 			p.addRoute(newRoute(r, u, targets[at], series))
 		}
@@ -106,8 +114,8 @@ func (p *Proxy) RouteHandler(name string) (http.Handler, error) {
 
 // CloseIdleConnections closes connections to targets that nobody uses now.
 func (p *Proxy) CloseIdleConnections() {
-	for _, r := range p.routes {
-		r.connections.closeIdle()
+	for _, t := range p.targets {
+		t.connections.closeIdle()
 	}
 }
 
@@ -126,12 +134,14 @@ type exchange struct {
 
 	subjectInPath bool // and not in a header
 
-	body    []byte         // kept aside for a second attempt
+	upload  *upload        // the body as the app sends it; nil if there is none
+	small   *smallBody     // the same, if it is small; it may be on its way still
+	body    []byte         // the same, once all of it is here
 	upgrade bool           // the request asks for a WebSocket
 	sent    upstream.Token // last
 	lapsed  error          // why there was no other when the token had expired before it was sent
-	stale   bool           // the kept connection at hand was not good; nothing was sent
 	answer  answerBody
+	cut     func()    // ends the request on the general way; nil on the lean way
 	tunnel  io.Closer // upgraded connection to the target
 
 	informational int           // answers so far; owned by the transport until the real one is there
@@ -144,6 +154,10 @@ type exchange struct {
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, fixed *route) {
 	x := &exchange{proxy: p, in: r, began: time.Now()}
 	x.out = responseWriter{ResponseWriter: w, last: r.ProtoMinor == 0 || len(r.TransferEncoding) > 0}
+	if r.ContentLength != 0 {
+		x.upload = newUpload(w, r)
+		x.out.upload = x.upload
+	}
 	defer x.end()
 	if err := p.guard(r); err != nil {
 		x.fail(err)
@@ -169,6 +183,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, fixed *route) {
 // end observes the exchange and keeps a panic from printing what it holds.
 func (x *exchange) end() {
 	r := recover()
+	defer func() { x.leaveBody(r == nil) }()
 	if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		x.observe()
 		panic(http.ErrAbortHandler) // the answer broke off: so must the connection

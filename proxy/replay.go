@@ -10,57 +10,26 @@ import (
 	"token-sidecar/upstream"
 )
 
-// keepBody reads a small body of known length before it is sent, if the
-// request may have to be sent twice.
-func (x *exchange) keepBody() error {
-	n := x.in.ContentLength
-	if n <= 0 || n > x.proxy.config.ReplayLimit || !x.proxy.mayReplay(x.in.Method) {
-		return nil
-	}
-	x.body = make([]byte, n)
-	if _, err := io.ReadFull(x.in.Body, x.body); err != nil {
-		if x.in.Context().Err() != nil {
-			return context.Canceled
-		}
-		return errBody
-	}
-	return nil
-}
-
 // setBody gives req its body for an attempt.
 func (x *exchange) setBody(req *http.Request) {
-	if x.body == nil {
-		if req.Body != nil {
-			req.Body = unsent{req.Body, x}
-		}
-		return
+	switch {
+	case x.bodyIsKept():
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
+	case x.small != nil:
+		req.GetBody = func() (io.ReadCloser, error) { return x.small.reader(), nil }
+	default:
+		return // it can be sent once only, or there is none
 	}
-	req.Body = io.NopCloser(bytes.NewReader(x.body))
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
-}
-
-// unsent is a body that stays open when a stale connection is left, for which
-// nothing of it was read.
-type unsent struct {
-	io.ReadCloser
-	x *exchange
-}
-
-func (u unsent) Close() error {
-	if u.x.stale {
-		return nil
-	}
-	return u.ReadCloser.Close()
+	req.Body, _ = req.GetBody()
 }
 
 // replayable reports whether the request can be sent again as it was.
 func (x *exchange) replayable() bool {
-	return x.proxy.mayReplay(x.in.Method) && (x.body != nil || x.in.ContentLength == 0) &&
-		x.in.Header.Get("Upgrade") == ""
+	return x.proxy.mayReplay(x.in.Method) && (x.in.ContentLength == 0 || x.bodyIsKept()) && !x.upgrade
 }
 
-// again deals with a 401: the request is sent once more if another token is to
-// be had. Otherwise the app gets the 401.
+// again deals with a 401: the request is sent once more if another token is
+// to be had. Otherwise the app gets the 401.
 func (x *exchange) again(req *http.Request, res *http.Response) (*http.Response, error) {
 	token, ok := x.another()
 	if !ok {

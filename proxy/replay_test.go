@@ -270,6 +270,9 @@ func TestG7_TransportRetry(t *testing.T) {
 		})
 		a := s.send(c.method, "/alpha/x", c.body, c.lines...)
 		got := s.up.requests()
+		if *general {
+			c.atMost = 1 // it keeps no connection that could die so
+		}
 		if len(got) != c.atMost {
 			t.Errorf("%s %q: sent %d times", c.method, c.lines, len(got))
 		}

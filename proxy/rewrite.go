@@ -23,15 +23,13 @@ func (x *exchange) rewrite(r *httputil.ProxyRequest) {
 			delete(h, name)
 		}
 	}
-	for _, name := range idempotencyKeys {
-		if values, ok := h[name]; ok {
-			// By this header net/http sends even a POST again when a connection
-			// breaks. It looks for the canonical spelling only.
-			delete(h, name)
-			h[strings.ToLower(name)] = values
-		}
+	if x.in.ContentLength == 0 || x.body != nil {
+		delete(h, "Expect") // there is nothing left to wait for
 	}
-	x.rewriteUpgrade(h)
+	if !x.upgrade {
+		delete(h, "Upgrade")
+		delete(h, "Connection")
+	}
 	if passed, ok := h[loopHeader]; ok {
 		h[loopHeader] = append(passed, loopID)
 	} else {
@@ -39,26 +37,16 @@ func (x *exchange) rewrite(r *httputil.ProxyRequest) {
 	}
 }
 
-var (
-	idempotencyKeys = []string{"Idempotency-Key", "X-Idempotency-Key"}
-	loopMark        = []string{loopID}
-)
+var loopMark = []string{loopID}
 
-// rewriteUpgrade lets a WebSocket handshake (RFC 6455 section 4.1) through. Any
-// other upgrade is left out, as RFC 9110 section 7.8 allows: what flows through
-// an upgraded connection is not looked at, so with h2c a client could send
-// requests of its own making, without our token or with its own.
-func (x *exchange) rewriteUpgrade(h http.Header) {
-	if _, asked := h["Upgrade"]; !asked {
-		return
-	}
-	upgrade := x.in.Header["Upgrade"] // ReverseProxy leaves only the first
-	x.upgrade = len(upgrade) == 1 && strings.EqualFold(upgrade[0], webSocket) &&
-		x.in.Method == http.MethodGet && x.in.ContentLength == 0
-	if !x.upgrade {
-		delete(h, "Upgrade")
-		delete(h, "Connection")
-	}
+// asksForWebSocket reports whether the request is a WebSocket handshake (RFC 6455
+// section 4.1). Any other upgrade is left out, as RFC 9110 section 7.8 allows: what
+// flows through an upgraded connection is not looked at, so with h2c a client could
+// send requests of its own making, without our token or with its own.
+func (x *exchange) asksForWebSocket() bool {
+	upgrade := x.in.Header["Upgrade"]
+	return len(upgrade) == 1 && strings.EqualFold(upgrade[0], webSocket) && x.in.Method == http.MethodGet &&
+		x.in.ContentLength == 0 && named(x.in.Header["Connection"], "Upgrade")
 }
 
 const webSocket = "websocket"

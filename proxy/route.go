@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"token-sidecar/metrics"
-	"token-sidecar/proxy/internal/targetconn"
 	"token-sidecar/upstream"
 )
 
@@ -14,38 +13,13 @@ import (
 type route struct {
 	upstream.Route
 	upstream    upstream.Upstream
-	connections connections
+	connections *connections
 	metrics     *metrics.Upstream
 	base        string // of the target's path, escaped, without a trailing slash
 }
 
-func newRoute(r upstream.Route, u upstream.Upstream, c connections, m *metrics.Upstream) *route {
+func newRoute(r upstream.Route, u upstream.Upstream, c *connections, m *metrics.Upstream) *route {
 	return &route{r, u, c, m, strings.TrimSuffix(r.Target.EscapedPath(), "/")}
-}
-
-// connections are those to one target. The routes of an upstream that have the
-// same target share them.
-type connections struct {
-	lean     *targetconn.Pool // for what goes the lean way
-	requests *http.Transport  // for what goes the general way, but upgrades
-	upgrades *http.Transport  // HTTP/1 only; upgraded connections live long, and must not use up those for requests
-}
-
-// newConnections returns the connections to target, none of which is open yet.
-func newConnections(c Config, target *url.URL) connections {
-	dialer := func(protocols ...string) *targetconn.Dialer { return targetconn.NewDialer(c.Roots, protocols...) }
-	return connections{
-		lean:     targetconn.NewPool(dialer("http/1.1"), target),
-		requests: targetconn.NewTransport(dialer("h2", "http/1.1"), c.TargetTimeout),
-		upgrades: targetconn.NewTransport(dialer("http/1.1"), c.TargetTimeout),
-	}
-}
-
-// closeIdle closes those that nobody uses now.
-func (c connections) closeIdle() {
-	c.lean.CloseIdle()
-	c.requests.CloseIdleConnections()
-	c.upgrades.CloseIdleConnections()
 }
 
 // askedHost is how an absolute-form request names the target: the sidecar

@@ -54,14 +54,19 @@ func (s *Server) count(c net.Conn, state http.ConnState) {
 		if s.open.Add(1) > maxConnections {
 			_ = c.Close()
 		}
-	case http.StateClosed, http.StateHijacked:
+	case http.StateActive, http.StateIdle:
+		c.(*clientConn).setActive(state == http.StateActive)
+	case http.StateHijacked:
+		c.(*clientConn).showEnd() // each direction of an upgraded connection ends by itself
+		s.open.Add(-1)
+	case http.StateClosed:
 		s.open.Add(-1)
 	}
 }
 
 // Serve accepts connections until Shutdown. It returns http.ErrServerClosed
 // then, and otherwise what broke the listener.
-func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
+func (s *Server) Serve(l net.Listener) error { return s.http.Serve(clientListener{l}) }
 
 // Shutdown stops accepting and waits for the requests under way, upgraded
 // connections included. When ctx ends it cuts what is left, and returns the

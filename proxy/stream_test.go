@@ -213,7 +213,6 @@ func TestA14_BytesBehindTheAnswer(t *testing.T) {
 		"an ordinary answer": "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-N: %[1]s\r\n\r\n%04[1]s",
 	} {
 		s := newSide(t, setup{})
-		s.proxy.routes["alpha"].connections.requests.MaxConnsPerHost = 4 // so that they are used again at once
 		s.up.play(func(r *upRequest) bool {
 			n := strings.TrimPrefix(r.target, "/")
 			r.say(fmt.Sprintf(form, n))

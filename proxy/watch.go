@@ -5,16 +5,15 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"time"
-
-	"token-sidecar/proxy/internal/targetconn"
 )
 
 // maxInformational is how many informational answers (1xx) a target may send
 // before the real one.
 const maxInformational = 16
 
-// watch adds to the trace that ReverseProxy has made for this request.
-func (x *exchange) watch(req *http.Request) {
+// watch adds to the trace that ReverseProxy has made for this request. connected is
+// called when the request has its connection.
+func (x *exchange) watch(req *http.Request, connected func()) {
 	trace := httptrace.ContextClientTrace(req.Context())
 	passOn := trace.Got1xxResponse
 	trace.Got1xxResponse = func(status int, h textproto.MIMEHeader) error {
@@ -28,20 +27,11 @@ func (x *exchange) watch(req *http.Request) {
 		x.scrub(http.Header(h))
 		return passOn(status, h)
 	}
-	trace.GetConn = func(string) {
-		if x.stale {
-			x.stale, req.URL.Opaque = false, x.path
+	trace.GotConn = func(httptrace.GotConnInfo) {
+		connected()
+		if x.lapsed == nil {
+			x.renew(req)
 		}
-	}
-	trace.GotConn = func(info httptrace.GotConnInfo) {
-		if x.lapsed != nil {
-			return
-		}
-		if info.Reused && !targetconn.Reusable(info.Conn) {
-			x.stale, req.URL.Opaque = true, unwritable
-			return
-		}
-		x.renew(req)
 	}
 }
 

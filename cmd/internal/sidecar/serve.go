@@ -96,14 +96,15 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 		Vend:          settings.Vend,
 		Roots:         roots,
 	})
-	s.status = status.New(s.statusConfig())
 	if err == nil {
+		s.status = status.New(s.statusConfig())
 		err = s.listen()
 	}
 	if err != nil {
 		s.closeCache()
 		return nil, err
 	}
+	m.CollectConnections(s.proxy.Connections)
 	s.pin()
 	s.watch()
 	return s, nil
@@ -150,11 +151,12 @@ func (s *Sidecar) routeNames() []string {
 // statusConfig returns what the status page needs to know.
 func (s *Sidecar) statusConfig() status.Config {
 	c := status.Config{
-		Cache:    s.cache.Status,
-		Totals:   s.metrics.Totals,
-		Draining: s.draining.Load,
-		Started:  time.Now(),
-		Version:  s.metrics.Version(),
+		Cache:       s.cache.Status,
+		Totals:      s.metrics.Totals,
+		Connections: s.proxy.Connections,
+		Draining:    s.draining.Load,
+		Started:     time.Now(),
+		Version:     s.metrics.Version(),
 	}
 	for _, u := range s.upstreams {
 		c.Upstreams = append(c.Upstreams, u.Name())

@@ -35,6 +35,11 @@ func (v view) card(h *htmlText, i int, u upstreamReport) {
 	h.add(`<div><dt>Last token request</dt><dd class="last">`)
 	v.last(h, u.Last)
 	h.add("</dd></div>\n")
+	if u.Connections.Distrusted {
+		h.term("Target", func() {
+			h.add("sent bytes that belong to no answer; for an hour each HTTP/1.1 request has a connection of its own")
+		})
+	}
 	if u.Refused > 0 && u.Failure == nil {
 		h.term("Refused", func() { h.add("{} of the keys in memory get no token from the provider", u.Refused) })
 	}

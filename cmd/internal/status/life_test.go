@@ -67,6 +67,9 @@ func newLive(t *testing.T, ahead float64, e *endpoint) *live {
 	}
 	c.Pin(key)
 	return &live{e, New(Config{Upstreams: []string{"pdx"}, Cache: c.Status, Totals: m.Totals,
+		Connections: func() []metrics.Connections {
+			return []metrics.Connections{{Upstream: "pdx", InUse: 1, Idle: 2, Shared: 3, Opened: 9, Distrusted: true}}
+		},
 		Draining: func() bool { return false }, Started: time.Now()}), c, key}
 }
 
@@ -159,6 +162,20 @@ func TestStatusFollowsAnOutage(t *testing.T) {
 		time.Sleep(5 * time.Minute) // more than any pause between two attempts
 		if u, _ := l.shown(); u.State != "ok" || u.Failure != nil {
 			t.Errorf("after the outage: %+v", u)
+		}
+	})
+}
+
+// TestStatusTellsOfConnections: the numbers are in the JSON, and what a target did is on
+// the page.
+func TestStatusTellsOfConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, page := newLive(t, 0.2, &endpoint{life: time.Hour}).shown()
+		if want := (connectionsReport{1, 2, 3, 9, true}); r.Connections != want {
+			t.Errorf("%+v, want %+v", r.Connections, want)
+		}
+		if !strings.Contains(page, "bytes that belong to no answer") {
+			t.Error("the page does not tell what the target did")
 		}
 	})
 }

@@ -45,6 +45,7 @@ type upstreamReport struct {
 	Failure     *failureReport     `json:"failure,omitempty"`
 	NextAttempt time.Time          `json:"next_attempt,omitzero"`
 	Last        *tokenRequestShown `json:"last_token_request,omitempty"`
+	Connections connectionsReport  `json:"connections"`
 	Recent      []recentReport     `json:"recent"`
 }
 
@@ -60,6 +61,15 @@ type pinnedReport struct {
 	Loading     int       `json:"loading"`
 	Expiry      time.Time `json:"expiry,omitzero"`
 	NextRefresh time.Time `json:"next_refresh,omitzero"`
+}
+
+// connectionsReport are the connections to the targets of an upstream.
+type connectionsReport struct {
+	InUse      int    `json:"in_use"`
+	Idle       int    `json:"idle"`
+	Shared     int    `json:"shared"`
+	Opened     uint64 `json:"opened"`
+	Distrusted bool   `json:"distrusted"`
 }
 
 type failureReport struct {
@@ -94,8 +104,13 @@ func (c *Config) report(h *history) Report {
 	for _, status := range c.Cache() {
 		known[status.Upstream] = status
 	}
+	open := map[string]connectionsReport{}
+	for _, n := range c.Connections() {
+		open[n.Upstream] = connectionsReport{n.InUse, n.Idle, n.Shared, n.Opened, n.Distrusted}
+	}
 	for _, name := range c.Upstreams {
 		shown := reportOf(known[name])
+		shown.Connections = open[name]
 		shown.Recent = h.recent(name)
 		r.Upstreams = append(r.Upstreams, shown)
 		r.Severity = worse(r.Severity, shown.Severity)

@@ -39,6 +39,8 @@ type Config struct {
 	Redis func() shared.Status
 	// Totals returns what was counted for one upstream since the start.
 	Totals func(upstream string) metrics.Totals
+	// Connections returns the numbers of connections to the targets of each upstream.
+	Connections func() []metrics.Connections
 	// Draining reports whether the program is about to stop.
 	Draining func() bool
 	// Started is when the program started.

@@ -35,7 +35,8 @@ type Conn struct {
 	interrupt func()      // makes reading and writing fail at once; made once, so that Begin allocates less
 	unwatch   func() bool // ends what Begin began; it reports whether interrupt has not run
 	spare     [1]byte     // takes a byte that must not come
-	idleSince time.Time   // when the Pool got it back; guarded by the mutex of the Pool
+	unasked   bool        // the target was seen to send bytes that belong to no answer
+	place     any         // where it stands among the idle connections of its Pool, which owns this
 }
 
 // newConn returns a Conn that reads and writes conn. raw is the TCP connection, which
@@ -96,7 +97,10 @@ func (c *Conn) Answered() bool { return c.answered }
 // sent no more than the answer. If it reports false, the connection must be dropped.
 // It does not wait for anything that the target has not sent yet.
 func (c *Conn) Finish() bool {
-	return c.unwatch() && c.in.Buffered() == 0 && (c.records == nil || c.drained())
+	if c.in.Buffered() > 0 {
+		c.unasked = true
+	}
+	return c.unwatch() && !c.unasked && (c.records == nil || c.drained())
 }
 
 // drained reports whether TLS holds nothing that came behind the answer, be it a whole
@@ -106,7 +110,19 @@ func (c *Conn) drained() bool {
 	_ = c.conn.SetReadDeadline(time.Unix(1, 0)) // so that nothing is read from the socket
 	n, err := c.conn.Read(c.spare[:])
 	_ = c.conn.SetReadDeadline(time.Time{})
+	c.unasked = n > 0
 	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.records.whole()
+}
+
+// lookAtUnasked finds out what the target did to an idle connection that is no longer
+// as it was left, and sets unasked. A target that closes it, or that sends records of
+// TLS itself such as a close_notify or a session ticket, does nothing wrong. What is to
+// be read is there already, so that this takes a millisecond at most. Afterwards the
+// connection is good for nothing.
+func (c *Conn) lookAtUnasked() {
+	_ = c.conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	n, _ := c.conn.Read(c.spare[:])
+	c.unasked = n > 0
 }
 
 // close ends the exchange, if there is one, and the connection. It leaves out the

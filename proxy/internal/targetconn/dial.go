@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +24,14 @@ type Dialer struct {
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	tls *tls.Config // never changed: each handshake has a copy with the target's name
+
+	open, opened atomic.Int64 // connections of transports now, and so far
+}
+
+// Figures returns how many connections of transports the Dialer has open now, and how
+// many it has opened so far.
+func (d *Dialer) Figures() (open int, opened uint64) {
+	return int(d.open.Load()), uint64(d.opened.Load())
 }
 
 // NewDialer returns a Dialer that trusts roots, or the system's certificate

@@ -5,15 +5,14 @@
 //
 // There are two kinds of connections. Those of a [Pool] speak HTTP/1.1, and the
 // caller writes requests and reads answers itself, one exchange at a time, without
-// any goroutine in between. pool.go hands them out; peek_unix.go and peek_other.go
-// look whether a kept one is still good; dial.go opens a new one; the caller writes
-// to conn.go and reads from it; records.go lies below TLS and knows whether what was
-// read of it ends with a whole record.
+// any goroutine in between. pool.go hands them out; idle.go keeps those that nobody
+// uses now; peek_unix.go and peek_other.go look whether a kept one is still good;
+// dial.go opens a new one; the caller writes to conn.go and reads from it; records.go
+// lies below TLS and knows whether what was read of it ends with a whole record.
 //
-// Those of an [http.Transport] serve all other requests. transport.go makes the
-// transport. wire.go, with wire_unix.go and wire_other.go, lies at the bottom of its
-// HTTP/1 connections and knows what net/http does not tell: whether a kept one is
-// still good.
+// Those of an [http.Transport] serve all other requests: see transport.go. They speak
+// HTTP/2, where stream numbers tell whose an answer is, or serve one request each.
+// protocol.go knows which of the two a target speaks.
 package targetconn
 
 import (
@@ -21,71 +20,95 @@ import (
 	"errors"
 	"net"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Errors of [Pool.Get] that say that the Pool has no connection to offer, although
-// the target may be well. An [http.Transport] can still serve the request: it speaks
-// HTTP/2 too, and lets requests wait for a connection.
-var (
-	// ErrNotHTTP1 says that the target does not speak HTTP/1.1 over TLS.
-	ErrNotHTTP1 = errors.New("the target does not speak HTTP/1.1")
-	// ErrPoolFull says that no connection may be opened beside those there are.
-	ErrPoolFull = errors.New("there are as many connections to the target as there may be")
-)
+// ErrNotHTTP1 is the error of [Pool.Get] that says that the target does not speak
+// HTTP/1.1 over TLS. An [http.Transport] can still serve the request.
+var ErrNotHTTP1 = errors.New("the target does not speak HTTP/1.1")
 
-// Limits of the connections to one target. They hold for a Pool and for a transport,
-// for each by itself.
 const (
-	maxConns    = 1024 // in use and idle
-	maxIdle     = 512
+	maxIdle     = 512              // idle connections to one target, of all keys together
 	idleTimeout = 60 * time.Second // an idle connection is closed after this time
+	distrustFor = time.Hour        // a target that sent bytes unasked has no connection kept for this time
 )
 
-// Pool keeps the HTTP/1.1 connections to one target. It hands out the one that was
-// used last, so that connections that are only needed at busy times grow old and are
-// closed. It is safe for concurrent use.
-type Pool struct {
+// Pool keeps the HTTP/1.1 connections to one target. Bytes that a target sends after
+// its answer are taken for the answer to the next request on that connection, and no
+// look at the connection finds those that are still on their way. Therefore:
+//
+//   - a kept connection serves only requests of one key, so that what is mixed up is
+//     never somebody else's;
+//   - once a target was seen to send bytes unasked, none of its connections is kept for
+//     an hour.
+//
+// Of the connections of a key it hands out the one that was used last, so that those
+// that are only needed at busy times grow old and are closed. It is safe for concurrent
+// use.
+type Pool[K comparable] struct {
 	// Dialer opens the connections. It must offer no other protocol than http/1.1,
 	// and stays the same once Get was called.
 	Dialer *Dialer
 
-	address string // host and port
-	tls     bool   // the target speaks TLS
+	// Unasked, if not nil, is called when the target was seen to send bytes unasked,
+	// but not while connections are not kept for that reason already. It must not
+	// block, and stays the same once Get was called.
+	Unasked func()
 
-	mu       sync.Mutex  // guards all below; it is never held over I/O
-	idle     []*Conn     // a stack: the one used last is at the end
-	open     int         // connections in use and idle, and those being opened
-	notHTTP1 bool        // a handshake has shown that the target does not speak HTTP/1.1
-	sweep    *time.Timer // runs sweepIdle; nil while no connection is idle
-	closed   bool        // connections are no longer kept
+	protocol *Protocol
+	address  string // host and port
+	tls      bool   // the target speaks TLS
+
+	mu            sync.Mutex // guards all below; it is never held over I/O
+	idle          idleConns[K]
+	open          int         // connections in use and idle, and those being opened
+	opened        uint64      // connections opened so far
+	notHTTP1      bool        // a handshake has shown that the target does not speak HTTP/1.1
+	distrustUntil time.Time   // until then no connection is kept
+	sweep         *time.Timer // runs sweepIdle; nil while no connection is idle
+	closed        bool        // connections are no longer kept
 }
 
 // NewPool returns a Pool without connections. They will be opened by dialer, to the
 // scheme, host and port of target. The port may be missing: then it is that of the
-// scheme, which is http or https (RFC 9110 sections 4.2.1 and 4.2.2).
-func NewPool(dialer *Dialer, target *url.URL) *Pool {
+// scheme, which is http or https (RFC 9110 sections 4.2.1 and 4.2.2). protocol is what
+// is known of the target.
+func NewPool[K comparable](dialer *Dialer, target *url.URL, protocol *Protocol) *Pool[K] {
 	address := target.Host
 	if target.Port() == "" {
 		address = net.JoinHostPort(target.Hostname(), defaultPort[target.Scheme])
 	}
-	return &Pool{Dialer: dialer, address: address, tls: target.Scheme == "https"}
+	return &Pool[K]{Dialer: dialer, protocol: protocol, address: address, tls: target.Scheme == "https"}
 }
 
 var defaultPort = map[string]string{"http": "80", "https": "443"}
 
-// Get returns a connection, which the caller owns until it gives it to Put or to
-// Drop; it must do one of them, once. If kept is true this is an idle connection if
-// there is one that the target has neither closed nor sent anything on. Otherwise
-// Get opens a connection and blocks until that is done, for 20 s at most and no
-// longer than ctx lives. It returns ErrNotHTTP1, ErrPoolFull, or what went wrong
-// with the connection: an error of package net, of crypto/tls or of ctx.
-func (p *Pool) Get(ctx context.Context, kept bool) (*Conn, error) {
+// Figures are the numbers of connections of a Pool at one moment.
+type Figures struct {
+	InUse, Idle int    // now; those being opened are in use
+	Opened      uint64 // so far
+	Distrusted  bool   // the target sent bytes unasked within the last hour, so none is kept
+}
+
+// Figures returns the numbers of now. It does not block.
+func (p *Pool[K]) Figures() Figures {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Figures{p.open - p.idle.count, p.idle.count, p.opened, time.Now().Before(p.distrustUntil)}
+}
+
+// Get returns a connection for a request of the given key. The caller owns it until it
+// gives it to Put or to Drop; it must do one of them, once. If kept is true this is an
+// idle connection of the key if there is one that the target has neither closed nor
+// sent anything on. Otherwise Get opens a connection and blocks until that is done, for
+// 20 s at most and no longer than ctx lives. How many connections are in use at a time
+// is up to the caller. Get returns ErrNotHTTP1, or what went wrong with the connection:
+// an error of package net, of crypto/tls or of ctx.
+func (p *Pool[K]) Get(ctx context.Context, key K, kept bool) (*Conn, error) {
 	for kept {
-		c := p.pop()
+		c := p.pop(key)
 		if c == nil {
 			break
 		}
@@ -93,6 +116,7 @@ func (p *Pool) Get(ctx context.Context, kept bool) (*Conn, error) {
 			c.reused = true
 			return c, nil
 		}
+		c.lookAtUnasked()
 		p.Drop(c)
 	}
 	if err := p.reserve(); err != nil {
@@ -104,41 +128,42 @@ func (p *Pool) Get(ctx context.Context, kept bool) (*Conn, error) {
 		p.open--
 		p.notHTTP1 = p.notHTTP1 || errors.Is(err, ErrNotHTTP1)
 		p.mu.Unlock()
+		if errors.Is(err, ErrNotHTTP1) {
+			p.protocol.forget()
+		}
+		return nil, err
 	}
-	return c, err
+	c.place = &place[K]{conn: c, key: key}
+	return c, nil
 }
 
-// pop takes the connection that was used last out of the idle ones. It returns nil
-// if there is none.
-func (p *Pool) pop() *Conn {
+// pop takes the connection of the key that was used last out of the idle ones. It
+// returns nil if there is none.
+func (p *Pool[K]) pop(key K) *Conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.idle) == 0 {
-		return nil
+	if at := p.idle.byKey[key]; at != nil {
+		p.idle.remove(at)
+		return at.conn
 	}
-	last := len(p.idle) - 1
-	c := p.idle[last]
-	p.idle[last] = nil
-	p.idle = p.idle[:last]
-	return c
+	return nil
 }
 
 // reserve counts a connection that is about to be opened, or says why it must not be.
-func (p *Pool) reserve() error {
+func (p *Pool[K]) reserve() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.notHTTP1 {
+	if p.notHTTP1 && !p.protocol.HTTP1() {
 		return ErrNotHTTP1
 	}
-	if p.open >= maxConns {
-		return ErrPoolFull
-	}
+	p.notHTTP1 = false
 	p.open++
+	p.opened++
 	return nil
 }
 
 // dial opens a connection. It blocks as Get does.
-func (p *Pool) dial(ctx context.Context) (*Conn, error) {
+func (p *Pool[K]) dial(ctx context.Context) (*Conn, error) {
 	raw, err := p.Dialer.DialContext(ctx, "tcp", p.address)
 	if err != nil {
 		return nil, err
@@ -155,7 +180,7 @@ func (p *Pool) dial(ctx context.Context) (*Conn, error) {
 		}
 		return nil, err
 	}
-	if secure.ConnectionState().NegotiatedProtocol != "http/1.1" {
+	if secure.ConnectionState().NegotiatedProtocol == "" && !p.protocol.HTTP1() {
 		// A target that chooses no protocol may speak HTTP/2 only: some servers, such
 		// as those of Go, treat a client that offers HTTP/1.1 alone as one that offers
 		// nothing. Only a client that offers both finds out.
@@ -167,52 +192,82 @@ func (p *Pool) dial(ctx context.Context) (*Conn, error) {
 
 // Put takes c back, to be handed out again. The connection must be in the state in
 // which Get returned it, or [Conn.Finish] must have returned true for it. If enough
-// connections are idle Put closes it. It does not block.
-func (p *Pool) Put(c *Conn) {
-	if !p.keep(c) {
-		p.Drop(c)
+// connections are idle the one that was idle for longest is closed. Put does not block.
+func (p *Pool[K]) Put(c *Conn) {
+	if surplus := p.keep(c); surplus != nil {
+		p.Drop(surplus)
 	}
 }
 
-// keep adds c to the idle connections. It reports false if there are enough.
-func (p *Pool) keep(c *Conn) bool {
+// keep adds c to the idle connections. It returns the one that is to be dropped for it,
+// which may be c itself, or nil.
+func (p *Pool[K]) keep(c *Conn) *Conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.idle) >= maxIdle {
-		return false
+	now := time.Now()
+	if p.closed || now.Before(p.distrustUntil) {
+		return c
 	}
-	c.idleSince = time.Now()
-	p.idle = append(p.idle, c)
+	p.idle.add(c.place.(*place[K]), now)
 	if p.sweep == nil {
 		p.sweep = time.AfterFunc(idleTimeout, p.sweepIdle)
 	}
-	return true
+	if p.idle.count <= maxIdle {
+		return nil
+	}
+	oldest := p.idle.oldest
+	p.idle.remove(oldest)
+	return oldest.conn
 }
 
-// Drop closes c, in whatever state it is, and forgets it. It does not block.
-func (p *Pool) Drop(c *Conn) {
+// Drop closes c, in whatever state it is, and forgets it. If the target was seen to
+// send bytes unasked on it, all idle connections are closed too, and none is kept for
+// an hour. Drop does not block.
+func (p *Pool[K]) Drop(c *Conn) {
 	c.close()
 	p.mu.Lock()
 	p.open--
 	p.mu.Unlock()
+	if c.unasked {
+		p.distrust()
+	}
 }
 
-// sweepIdle closes the connections that were idle for too long, which are at the
-// front, and comes back later if any are left.
-func (p *Pool) sweepIdle() {
+// distrust keeps no connections for an hour.
+func (p *Pool[K]) distrust() {
+	now := time.Now()
+	p.mu.Lock()
+	news := !now.Before(p.distrustUntil)
+	p.distrustUntil = now.Add(distrustFor)
+	idle := p.takeIdle()
+	p.mu.Unlock()
+	for _, c := range idle {
+		p.Drop(c)
+	}
+	if news && p.Unasked != nil {
+		p.Unasked()
+	}
+}
+
+// sweepIdle closes the connections that were idle for too long, and comes back later if
+// any are left. It also is the look at what the target sent on connections that no
+// request comes for.
+func (p *Pool[K]) sweepIdle() {
 	p.mu.Lock()
 	p.sweep = nil
-	n := 0
-	for n < len(p.idle) && time.Since(p.idle[n].idleSince) >= idleTimeout {
-		n++
+	var old []*Conn
+	for at := p.idle.oldest; at != nil && time.Since(at.since) >= idleTimeout; at = p.idle.oldest {
+		p.idle.remove(at)
+		old = append(old, at.conn)
 	}
-	old := slices.Clone(p.idle[:n])
-	p.idle = slices.Delete(p.idle, 0, n)
-	if len(p.idle) > 0 {
+	if p.idle.count > 0 {
 		p.sweep = time.AfterFunc(idleTimeout, p.sweepIdle)
 	}
 	p.mu.Unlock()
 	for _, c := range old {
+		if !c.peeker.untouched() {
+			c.lookAtUnasked()
+		}
 		p.Drop(c)
 	}
 }
@@ -220,17 +275,26 @@ func (p *Pool) sweepIdle() {
 // CloseIdle closes all idle connections, and has Put close those that are in use
 // now and any later one: the Pool still opens connections, but keeps none. It does
 // not block.
-func (p *Pool) CloseIdle() {
+func (p *Pool[K]) CloseIdle() {
 	p.mu.Lock()
 	p.closed = true
-	idle := p.idle
-	p.idle = nil
-	if p.sweep != nil {
-		p.sweep.Stop()
-		p.sweep = nil
-	}
+	idle := p.takeIdle()
 	p.mu.Unlock()
 	for _, c := range idle {
 		p.Drop(c)
 	}
+}
+
+// takeIdle takes all idle connections out. The caller holds mu, and drops them without.
+func (p *Pool[K]) takeIdle() []*Conn {
+	var all []*Conn
+	for at := p.idle.oldest; at != nil; at = p.idle.oldest {
+		p.idle.remove(at)
+		all = append(all, at.conn)
+	}
+	if p.sweep != nil {
+		p.sweep.Stop()
+		p.sweep = nil
+	}
+	return all
 }

@@ -2,9 +2,10 @@ package targetconn
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,13 +22,15 @@ const patience = time.Minute
 // TestIdleConnectionsAreSwept keeps some connections for a while, some for longer.
 func TestIdleConnectionsAreSwept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &Pool{}
+		p := &Pool[string]{}
 		add := func(n int) {
 			for range n {
 				p.mu.Lock()
 				p.open++
 				p.mu.Unlock()
-				p.Put(&Conn{raw: nothing{}})
+				c := &Conn{raw: nothing{}}
+				c.place = &place[string]{conn: c, key: fmt.Sprint(n % 3)}
+				p.Put(c)
 			}
 		}
 		add(3)
@@ -52,49 +55,165 @@ func TestIdleConnectionsAreSwept(t *testing.T) {
 	})
 }
 
-// TestPoolIsBounded: as many connections are opened as there may be and no more. One that
-// fails, and one that is dropped, leaves its place to another.
-func TestPoolIsBounded(t *testing.T) {
-	refused := errors.New("refused")
-	var fails bool
-	dialer := NewDialer(nil, "http/1.1")
-	dialer.DialContext = func(context.Context, string, string) (net.Conn, error) {
-		if fails {
-			return nil, refused
-		}
-		return nothing{}, nil
-	}
-	p := NewPool(dialer, &url.URL{Scheme: "http", Host: "target.example"})
-	var last *Conn
-	for n := range maxConns {
-		c, err := p.Get(t.Context(), true)
-		if err != nil {
-			t.Fatalf("connection %d: %v", n+1, err)
-		}
-		last = c
-	}
-	if _, err := p.Get(t.Context(), true); err != ErrPoolFull {
-		t.Errorf("one too many: %v", err)
-	}
-	p.Drop(last)
-	for _, fail := range []bool{true, true, false} {
-		fails = fail
-		if _, err := p.Get(t.Context(), true); (err == nil) == fail || err == ErrPoolFull {
-			t.Errorf("in the place of one that was dropped: %v", err)
-		}
-	}
-	if idle, open := count(p); idle != 0 || open != maxConns {
-		t.Errorf("%d idle, %d open", idle, open)
-	}
-}
-
-func count(p *Pool) (idle, open int) {
+func count(p *Pool[string]) (idle, open int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.idle), p.open
+	return p.idle.count, p.open
 }
 
 // nothing is a connection to nobody.
 type nothing struct{ net.Conn }
 
 func (nothing) Close() error { return nil }
+
+// pipeTarget has a dialer whose connections are pipes, and gives their far ends.
+func pipeTarget() (*Dialer, chan net.Conn) {
+	far := make(chan net.Conn, 8)
+	d := NewDialer(nil, "http/1.1")
+	d.DialContext = func(context.Context, string, string) (net.Conn, error) {
+		near, other := net.Pipe()
+		far <- other
+		return near, nil
+	}
+	return d, far
+}
+
+// get returns a connection of p for the key, and whether it is a kept one.
+func get(t *testing.T, p *Pool[string], key string) (*Conn, bool) {
+	t.Helper()
+	c, err := p.Get(t.Context(), key, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, c.Reused()
+}
+
+// TestConnectionsServeOneKey: a connection is kept for its own key only, the newest first,
+// and of too many the one that was idle for longest is closed, whosever it is.
+func TestConnectionsServeOneKey(t *testing.T) {
+	target := &url.URL{Scheme: "http", Host: "target.example"}
+	d, _ := pipeTarget()
+	d.DialContext = func(context.Context, string, string) (net.Conn, error) { return nothing{}, nil }
+	p := NewPool[string](d, target, NewProtocol(target))
+	a1, _ := get(t, p, "a")
+	a2, _ := get(t, p, "a")
+	b, _ := get(t, p, "b")
+	for _, c := range []*Conn{a1, b, a2} {
+		p.Put(c)
+	}
+	if c, kept := get(t, p, "c"); kept {
+		t.Error("another key's connection is used")
+	} else {
+		p.Drop(c)
+	}
+	for _, want := range []*Conn{a2, a1} {
+		if c, kept := get(t, p, "a"); !kept || c != want {
+			t.Error("not the connection of the key that was used last")
+		}
+	}
+	if c, kept := get(t, p, "b"); !kept || c != b {
+		t.Error("not the connection of b")
+	}
+	p.Put(b)
+	var others []*Conn
+	for n := range maxIdle {
+		c, _ := get(t, p, fmt.Sprint(n))
+		others = append(others, c)
+	}
+	for _, c := range others {
+		p.Put(c)
+	}
+	if _, kept := get(t, p, "b"); kept {
+		t.Error("the connection that was idle for longest is still kept")
+	}
+	if _, kept := get(t, p, "0"); !kept {
+		t.Error("the second longest is not kept")
+	}
+	if f := p.Figures(); f.Idle != maxIdle-1 || f.InUse != 4 {
+		t.Errorf("%+v", f)
+	}
+	p.CloseIdle()
+	if n := len(p.idle.byKey); n != 0 || p.idle.oldest != nil || p.idle.newest != nil {
+		t.Errorf("%d keys are left", n)
+	}
+}
+
+// TestDistrustEnds: for an hour after bytes that nobody asked for nothing is kept. It is
+// told once.
+func TestDistrustEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		target := &url.URL{Scheme: "http", Host: "target.example"}
+		d, far := pipeTarget()
+		p := NewPool[string](d, target, NewProtocol(target))
+		told := 0
+		p.Unasked = func() { told++ }
+		idle, _ := get(t, p, "idle")
+		faulty, _ := get(t, p, "a")
+		p.Put(idle)
+		<-far
+		target2 := <-far
+		go func() { _, _ = target2.Write([]byte("HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 ")) }()
+		faulty.Begin(t.Context())
+		if _, err := faulty.ReadHead("GET"); err != nil {
+			t.Fatal(err)
+		}
+		if faulty.Finish() {
+			t.Error("a connection with bytes behind the answer is good")
+		}
+		p.Drop(faulty)
+		if f := p.Figures(); f.Idle != 0 || f.InUse != 0 || !f.Distrusted || told != 1 {
+			t.Errorf("%+v, told %d times", f, told)
+		}
+		for _, c := range []struct {
+			wait time.Duration
+			kept bool
+		}{{0, false}, {distrustFor - time.Second, false}, {time.Second, true}} {
+			time.Sleep(c.wait)
+			conn, _ := get(t, p, "a")
+			p.Put(conn)
+			if _, kept := get(t, p, "a"); kept != c.kept {
+				t.Errorf("kept is %t", kept)
+			}
+		}
+		if told != 1 || p.Figures().Distrusted {
+			t.Errorf("told %d times, %+v", told, p.Figures())
+		}
+		p.CloseIdle()
+	})
+}
+
+// TestFirstRequestFindsOut: while nothing is known of a target one request asks, and the
+// others wait for it, whether it succeeds or not.
+func TestFirstRequestFindsOut(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := NewProtocol(&url.URL{Scheme: "https"})
+			done := p.Ask(t.Context())
+			var waited atomic.Int64
+			for range 5 {
+				go func() {
+					defer p.Ask(t.Context())()
+					waited.Add(1)
+				}()
+			}
+			synctest.Wait()
+			if n := waited.Load(); n != 0 {
+				t.Errorf("%d did not wait", n)
+			}
+			if !fails {
+				p.set(true)
+			}
+			done()
+			done()
+			synctest.Wait()
+			if n := waited.Load(); n != 5 {
+				t.Errorf("%d of 5 went on", n)
+			}
+			left, leave := context.WithCancel(t.Context())
+			leave()
+			done = p.Ask(left)
+			defer done()
+			p.Ask(left)() // does not block
+		})
+	}
+}

@@ -2,25 +2,38 @@ package targetconn
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
+	"sync"
+	"syscall"
 	"time"
 )
 
 // NewTransport returns a transport whose connections dialer opens. It speaks HTTP/2 to
-// targets that choose it, if dialer offers h2, and otherwise HTTP/1.1. Each round trip
-// waits for an answer's header for headerTimeout at most, once the request is sent; zero
-// means without limit. The caller owns the transport, and closes its idle connections.
-func NewTransport(dialer *Dialer, headerTimeout time.Duration) *http.Transport {
+// targets that choose it, if dialer offers h2, and otherwise HTTP/1.1. An HTTP/2
+// connection serves any number of requests, whose answers it tells apart by the numbers
+// of their streams. An HTTP/1.1 connection serves one request: what a target sends
+// behind an answer never reaches another one. learned, if not nil, is told what each
+// target has chosen. Each round trip waits for an answer's header for headerTimeout at
+// most, once the request is sent; zero means without limit. The caller owns the
+// transport, bounds the number of its round trips, and closes its idle connections.
+func NewTransport(dialer *Dialer, learned *Protocol, headerTimeout time.Duration) *http.Transport {
 	return &http.Transport{
 		// No Proxy: HTTP_PROXY and its kin must not send tokens elsewhere.
-		DialContext:            dialer.dialPlain,
-		DialTLSContext:         dialer.dialTLS,
-		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second}, // else a dead connection fails all requests for minutes
-		MaxIdleConns:           maxIdle,
-		MaxIdleConnsPerHost:    maxIdle,
-		MaxConnsPerHost:        maxConns,
+		DialContext: dialer.dialPlain,
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return dialer.dialTLS(ctx, network, address, learned)
+		},
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: -1, // no HTTP/1.1 connection is kept; this does not concern HTTP/2
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: 15 * time.Second, // else a dead connection fails all requests for minutes
+			// What a target may send on a stream, and on a connection, before the app has
+			// read it. The defaults of net/http are 4 MiB and 1 GiB.
+			MaxReceiveBufferPerStream:     256 << 10,
+			MaxReceiveBufferPerConnection: 16 << 20,
+		},
 		IdleConnTimeout:        idleTimeout,
 		ResponseHeaderTimeout:  headerTimeout,
 		ExpectContinueTimeout:  time.Second,
@@ -37,25 +50,65 @@ func (d *Dialer) dialPlain(ctx context.Context, network, address string) (net.Co
 	if err != nil {
 		return nil, err
 	}
-	w := newWire(raw)
-	return &transportConn{w, w}, nil
+	return d.counted(raw), nil
 }
 
-// dialTLS opens a connection with TLS. It blocks as DialContext and handshake do. For
-// HTTP/2 the result is a *tls.Conn: net/http looks for one, to learn what was chosen.
-func (d *Dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+// dialTLS opens a connection with TLS, and tells learned, unless that is nil, what the
+// target chose to speak. It blocks as DialContext and handshake do. The result is a
+// *tls.Conn: net/http looks for one, to learn whether HTTP/2 was chosen.
+func (d *Dialer) dialTLS(ctx context.Context, network, address string, learned *Protocol) (net.Conn, error) {
 	raw, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	w := newWire(raw)
-	w.records = &records{Conn: w}
-	c, err := d.handshake(ctx, w.records, address)
+	c, err := d.handshake(ctx, d.counted(raw), address)
 	if err != nil {
 		return nil, err
 	}
-	if c.ConnectionState().NegotiatedProtocol == "h2" {
-		return c, nil
+	if learned != nil {
+		learned.set(c.ConnectionState().NegotiatedProtocol == "h2")
 	}
-	return &transportConn{c, w}, nil
+	return c, nil
+}
+
+// transportConn is a connection of a transport. It is counted, and hides that the target no longer reads. A target may answer a request,
+// with 413 for instance, and close the connection before it has read all of the body.
+// Writing then fails, and net/http would throw the answer away that has come already.
+// With this, reading says how the exchange ended: by an answer, or by the same error.
+type transportConn struct {
+	halfCloser
+	closed func() // takes it off the count, once
+}
+
+// halfCloser is a connection of which one direction can be ended, as an upgraded
+// connection needs.
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// counted returns c as a transportConn, if it is one of the operating system.
+func (d *Dialer) counted(c net.Conn) net.Conn {
+	h, ok := c.(halfCloser)
+	if !ok {
+		return c
+	}
+	d.open.Add(1)
+	d.opened.Add(1)
+	return transportConn{h, sync.OnceFunc(func() { d.open.Add(-1) })}
+}
+
+// Close implements [net.Conn].
+func (c transportConn) Close() error {
+	c.closed()
+	return c.halfCloser.Close()
+}
+
+// Write implements [net.Conn].
+func (c transportConn) Write(b []byte) (int, error) {
+	n, err := c.halfCloser.Write(b)
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return len(b), nil
+	}
+	return n, err
 }

@@ -1,0 +1,90 @@
+package proxy
+
+import (
+	"net/http"
+
+	"token-sidecar/metrics"
+	"token-sidecar/proxy/internal/targetconn"
+	"token-sidecar/upstream"
+)
+
+// connections are those to one target. The routes of an upstream that have the
+// same target share them.
+type connections struct {
+	kept     *targetconn.Pool[upstream.Key] // HTTP/1.1, for what goes the lean way
+	protocol *targetconn.Protocol           // what the target chooses to speak
+	dialer   *targetconn.Dialer             // of requests
+	requests *http.Transport                // for what goes the general way, but upgrades
+	upgrades *http.Transport                // HTTP/1.1 only, since HTTP/2 has no upgrades
+
+	places struct{ requests, uploads, upgrades slots }
+}
+
+// newConnections returns the connections to the target of r, none of which is open yet.
+func newConnections(c Config, r upstream.Route, upstreamName string, series *metrics.Upstream) *connections {
+	protocol := targetconn.NewProtocol(r.Target)
+	both := targetconn.NewDialer(c.Roots, "h2", "http/1.1")
+	to := &connections{
+		kept:     targetconn.NewPool[upstream.Key](targetconn.NewDialer(c.Roots, "http/1.1"), r.Target, protocol),
+		protocol: protocol,
+		dialer:   both,
+		requests: targetconn.NewTransport(both, protocol, c.TargetTimeout),
+		upgrades: targetconn.NewTransport(targetconn.NewDialer(c.Roots, "http/1.1"), nil, c.TargetTimeout),
+	}
+	to.places.requests, to.places.uploads, to.places.upgrades = make(slots, maxRequests), make(slots, maxUploads), make(slots, maxUpgrades)
+	to.kept.Unasked = func() {
+		series.UnaskedBytes()
+		c.Log.Warn().Str("upstream", upstreamName).Str("target", r.Target.Host).
+			Msg("the target sent bytes that belong to no answer; for an hour each HTTP/1.1 request to it has a connection of its own")
+	}
+	return to
+}
+
+// place returns where a request has to take its place: one whose body is sent on as it
+// comes, one for an upgrade, or any other.
+func (c *connections) place(streams, upgrade bool) slots {
+	switch {
+	case upgrade:
+		return c.places.upgrades
+	case streams:
+		return c.places.uploads
+	}
+	return c.places.requests
+}
+
+// lean reports whether requests of r may use kept HTTP/1.1 connections. Where a route
+// takes a subject they may only if the target does not speak HTTP/2: that tells the
+// answers of all subjects apart, and one connection serves them all.
+func (c *connections) lean(r *route) bool {
+	return r.Subject == upstream.SubjectRefused || c.protocol.HTTP1()
+}
+
+// closeIdle closes those that nobody uses now.
+func (c *connections) closeIdle() {
+	c.kept.CloseIdle()
+	c.requests.CloseIdleConnections()
+	c.upgrades.CloseIdleConnections()
+}
+
+// target is where the routes of an upstream send requests.
+type target struct {
+	upstream    string
+	connections *connections
+}
+
+// Connections returns the numbers for each upstream, in the order of the
+// configuration. It is safe for concurrent use.
+func (p *Proxy) Connections() []metrics.Connections {
+	var all []metrics.Connections
+	for _, t := range p.targets {
+		if len(all) == 0 || all[len(all)-1].Upstream != t.upstream {
+			all = append(all, metrics.Connections{Upstream: t.upstream})
+		}
+		sum, kept := &all[len(all)-1], t.connections.kept.Figures()
+		open, opened := t.connections.dialer.Figures()
+		sum.InUse, sum.Idle, sum.Shared = sum.InUse+kept.InUse, sum.Idle+kept.Idle, sum.Shared+open
+		sum.Opened += kept.Opened + opened
+		sum.Distrusted = sum.Distrusted || kept.Distrusted
+	}
+	return all
+}
