@@ -53,15 +53,20 @@ func (x *exchange) allowed() string {
 }
 
 // methodAllowed accepts any method token but those with a meaning of their own
-// for a proxy (CONNECT, TRACE: RFC 9110 section 9.3) or for HTTP/2 (PRI).
+// for a proxy (CONNECT, TRACE: RFC 9110 section 9.3) or for HTTP/2 (PRI). Methods
+// are case-sensitive, but not to every server, so these are refused in any case.
 func methodAllowed(method string) bool {
-	switch method {
-	case http.MethodGet, http.MethodPost:
+	if method == http.MethodGet || method == http.MethodPost {
 		return true
+	}
+	if len(method) > 32 { // net/http has checked that it is a token
+		return false
+	}
+	switch strings.ToUpper(method) {
 	case http.MethodConnect, http.MethodTrace, "PRI", "TRACK":
 		return false
 	}
-	return len(method) <= 32 // net/http has checked that it is a token
+	return true
 }
 
 // checkHeaders refuses requests of browsers and headers that could be read in

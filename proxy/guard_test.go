@@ -122,3 +122,24 @@ func TestJ7_NoHTTP2(t *testing.T) {
 		t.Errorf("h2c: %d %s", a.status, a.proto)
 	}
 }
+
+// TestP4_CaseDoesNotMakeAnotherMethod: servers that take trace for TRACE exist, so what is
+// refused is refused in any spelling, before a token is looked up.
+func TestP4_CaseDoesNotMakeAnotherMethod(t *testing.T) {
+	s := newSide(t, setup{})
+	for _, method := range []string{"trace", "Trace", "tRACE", "track", "Track", "connect", "Connect", "cONNECT", "pri", "Pri"} {
+		for _, path := range []string{"/alpha/x", s.up.url() + "/x"} {
+			a := s.send(method, path, "")
+			a.problem(t, 405, "method_not_allowed")
+			if a.header.Get("Allow") == "" {
+				t.Errorf("%s: no Allow", method)
+			}
+		}
+	}
+	s.untouched()
+	for _, method := range []string{"get", "TRACER", "BREW"} {
+		if a := s.send(method, "/alpha/x", ""); a.status != 200 || s.up.last().method != method {
+			t.Errorf("%s: %d", method, a.status)
+		}
+	}
+}

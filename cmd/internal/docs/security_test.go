@@ -123,9 +123,10 @@ var cases = []struct{ id, what, not string }{
 	{"K8", "a default subject", "there is none but OCLC's institution, which belongs to the credential"},
 	{"K9", "bad Redis settings", ""},
 	{"K10", "toolchain and vet", "held by go.mod and .ci/run"},
+	{"P4", "methods that differ from CONNECT or TRACE by case only", ""},
 }
 
-var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-K][0-9]+_)+)\w*)\(`)
+var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KP][0-9]+_)+)\w*)\(`)
 
 // testsByCase finds the tests whose names begin with the ids of cases.
 func testsByCase(t *testing.T, root string) map[string][]string {
