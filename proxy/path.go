@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"net/url"
+	"strconv"
 	"strings"
 )
 
 // checkPath refuses an escaped path that some server might read as leading
 // elsewhere: with a dot segment, a backslash or a control byte in it, plain or
-// once or twice escaped. What it accepts is forwarded byte for byte.
+// once or twice escaped. A reading may hold a percent sign that escapes nothing,
+// as the second one of /100%25 does; all else in it is looked at nevertheless.
+// What checkPath accepts is forwarded byte for byte.
 func checkPath(path string) error {
 	for i := range len(path) {
 		if c := path[i]; c <= ' ' || c >= 0x7f || c == '#' || c == '\\' {
@@ -21,13 +24,36 @@ func checkPath(path string) error {
 		if strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) || hasDotSegment(path) {
 			return errPath
 		}
-		decoded, err := url.PathUnescape(path)
-		if err != nil || decoded == path {
-			return nil // a path that no longer decodes means nothing more to anyone
+		decoded := unescape(path)
+		if decoded == path {
+			return nil
 		}
 		path = decoded
 	}
 	return nil
+}
+
+// unescape decodes the percent-escapes of s (RFC 3986 section 2.1), and leaves as
+// it is what looks like one and is none. There are servers that do so, and what a
+// strict one makes of s is the same, if it takes s at all.
+func unescape(s string) string {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(s, "%")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		s = after
+		if len(after) >= 2 {
+			if c, err := strconv.ParseUint(after[:2], 16, 8); err == nil {
+				b.WriteByte(byte(c))
+				s = after[2:]
+				continue
+			}
+		}
+		b.WriteByte('%')
+	}
 }
 
 // plainPath reports whether path cannot hold a dot segment in any reading.

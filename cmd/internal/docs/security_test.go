@@ -124,6 +124,7 @@ var cases = []struct{ id, what, not string }{
 	{"K9", "bad Redis settings", ""},
 	{"K10", "toolchain and vet", "held by go.mod and .ci/run"},
 	{"P4", "methods that differ from CONNECT or TRACE by case only", ""},
+	{"P11", "paths that decode in part only", ""},
 }
 
 var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KP][0-9]+_)+)\w*)\(`)
