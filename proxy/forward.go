@@ -66,7 +66,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	x.watch(req, connected)
 	res, err := x.send(req, token)
-	if err != nil || res.StatusCode != http.StatusUnauthorized {
+	if err != nil || !refusesToken(res) {
 		return res, err
 	}
 	return x.again(req, res)

@@ -44,7 +44,7 @@ func (x *exchange) forwardLean() bool {
 		return true
 	}
 	c, res, err := x.exchangeLean(pool, token)
-	if err == nil && res.StatusCode == http.StatusUnauthorized {
+	if err == nil && refusesToken(res) {
 		if next, ok := x.another(); ok {
 			pool.Drop(c) // its answer stays unread: it may never end
 			c, res, err = x.exchangeLean(pool, next)

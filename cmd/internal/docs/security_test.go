@@ -124,6 +124,7 @@ var cases = []struct{ id, what, not string }{
 	{"K9", "bad Redis settings", ""},
 	{"K10", "toolchain and vet", "held by go.mod and .ci/run"},
 	{"P4", "methods that differ from CONNECT or TRACE by case only", ""},
+	{"P8", "a 401 for want of scope", ""},
 	{"P11", "paths that decode in part only", ""},
 }
 
