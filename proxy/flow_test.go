@@ -98,6 +98,31 @@ func TestAbsoluteForm(t *testing.T) {
 	}
 }
 
+// TestP14_UnknownHostIsToldFromUnknownPath: a client that uses the sidecar as its proxy cannot
+// mend its path, so the problem tells of the host.
+func TestP14_UnknownHostIsToldFromUnknownPath(t *testing.T) {
+	s := newSide(t, setup{})
+	for _, fixed := range []bool{false, true} {
+		if fixed {
+			s = newSide(t, setup{fixed: "alpha", upstreams: func(s *side) []upstream.Upstream {
+				return []upstream.Upstream{s.oauth2("alpha", s.up.url()), s.oauth2("beta", "http://127.0.0.1:1")}
+			}})
+		}
+		for _, url := range []string{"http://evil.example/alpha/x", "https" + s.up.url()[4:] + "/x", "http://127.0.0.1:1/x"} {
+			a := s.get(url)
+			a.problem(t, 404, "unknown_route")
+			if strings.Contains(a.body, "path must begin") || !strings.Contains(a.body, "host") || !strings.Contains(a.body, "http://") {
+				t.Errorf("%s: %s", url, a.body)
+			}
+		}
+	}
+	s = newSide(t, setup{})
+	if a := s.get("/nowhere"); !strings.Contains(a.body, "path must begin") {
+		t.Errorf("a path: %s", a.body)
+	}
+	s.untouched()
+}
+
 func TestHTTPProxyVariable(t *testing.T) {
 	s := newSide(t, setup{})
 	curl, err := exec.LookPath("curl")

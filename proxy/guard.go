@@ -31,7 +31,7 @@ func (p *Proxy) guard(r *http.Request) error {
 		return errMethod
 	case r.RequestURI == "*":
 		return errPath
-	case r.URL.Host == "" && !p.config.Hosts.Allowed(r.Host):
+	case r.URL.Host == "" && !p.config.Hosts.AllowedIn(r):
 		return errHost
 	}
 	if err := checkHeaders(r.Header); err != nil {

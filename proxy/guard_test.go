@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -142,4 +144,30 @@ func TestP4_CaseDoesNotMakeAnotherMethod(t *testing.T) {
 			t.Errorf("%s: %d", method, a.status)
 		}
 	}
+}
+
+// TestP14_AnyHostOverAUnixSocket: no web page can reach a Unix socket, and clients write
+// there what they like for a host.
+func TestP14_AnyHostOverAUnixSocket(t *testing.T) {
+	s := newSide(t, setup{})
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "data.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, _ := serveOn(t, l, s.proxy.Handler())
+	for _, c := range []struct {
+		line   string
+		status int
+	}{{"Host: sidecar", 200}, {"Host: localhost", 200}, {"Host: %2Frun%2Fsidecar.sock", 200}, {"Host:", 200}, {"Host: a\r\nOrigin: http://a", 403}} {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := rawOn(t, conn)
+		client.write("GET /alpha/x HTTP/1.1\r\n" + c.line + "\r\n\r\n")
+		if a := client.read("GET"); a.status != c.status {
+			t.Errorf("%q: %d %s, want %d", c.line, a.status, a.body, c.status)
+		}
+	}
+	s.get("/alpha/x", "Host: sidecar").problem(t, 403, "host_not_allowed")
 }

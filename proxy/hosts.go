@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 )
@@ -24,6 +25,17 @@ func NewHosts(names []string, anyAddress bool) Hosts {
 		h.names[name] = true
 	}
 	return h
+}
+
+// AllowedIn reports whether the request r may be served as far as its Host header
+// goes: it is among them, or r came through a Unix socket. No web page can reach
+// one, and many clients send no more than a made-up name there.
+func (h Hosts) AllowedIn(r *http.Request) bool {
+	if h.Allowed(r.Host) {
+		return true
+	}
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && at.Network() == "unix"
 }
 
 // Allowed reports whether host, with or without a port, is among them.

@@ -39,6 +39,7 @@ var (
 	errLoop         = &problem{http.StatusLoopDetected, "loop_detected", "proxy_loop_detected", "The request passed a sidecar before. Check the targets.", 0}
 	errQueryToken   = &problem{http.StatusBadRequest, "query_token_refused", "http_request_denied", "Drop access_token from the query: the sidecar sends the token in the Authorization header.", 0}
 	errUnknownRoute = &problem{http.StatusNotFound, "unknown_route", "destination_not_found", "No configured route matches. The path must begin with /{route}/; the first log lines of the sidecar name the routes.", 0}
+	errUnknownHost  = &problem{http.StatusNotFound, "unknown_route", "destination_not_found", "No configured route has this host and path as its target. A request that names its target in full must name it as http://{host of a configured target}/…; the sidecar goes on over HTTPS.", 0}
 	errAmbiguous    = &problem{http.StatusBadRequest, "route_ambiguous", "http_request_error", "Several routes share this host. Name one in X-Token-Route.", 0}
 	errRouteHeader  = &problem{http.StatusBadRequest, "route_invalid", "http_request_error", "X-Token-Route is empty, given twice, or names another route than the request.", 0}
 	errBody         = &problem{http.StatusBadRequest, "body_incomplete", "http_request_error", "The request body ended early.", 0}

@@ -54,7 +54,7 @@ func (x *exchange) resolve(fixed *route) error {
 	case x.in.URL.Host != "":
 		x.route, rest, err = x.proxy.routeByHost(x.in.URL, path, named)
 		if fixed != nil && err == nil && x.route != fixed {
-			err = errUnknownRoute
+			err = errUnknownHost
 		}
 	default:
 		x.route, rest, err = x.proxy.routeByPath(path)
@@ -86,7 +86,7 @@ func (p *Proxy) routeByPath(path string) (*route, string, error) {
 // several share the host and path, named says which.
 func (p *Proxy) routeByHost(u *url.URL, path, named string) (*route, string, error) {
 	if u.Scheme != "http" || u.User != nil {
-		return nil, "", errUnknownRoute
+		return nil, "", errUnknownHost
 	}
 	var found *route
 	ambiguous := false
@@ -102,7 +102,7 @@ func (p *Proxy) routeByHost(u *url.URL, path, named string) (*route, string, err
 		}
 	}
 	if found == nil {
-		return nil, "", errUnknownRoute
+		return nil, "", errUnknownHost
 	}
 	if ambiguous {
 		return nil, "", errAmbiguous

@@ -66,6 +66,20 @@ func TestB14_UnixSocket(t *testing.T) {
 	refused(t, admin)
 }
 
+// TestP14_AdminSocketTakesAnyHost: as on the data listener, a Unix socket needs no guard
+// against names that resolve to loopback.
+func TestP14_AdminSocketTakesAnyHost(t *testing.T) {
+	t.Parallel()
+	books := newProvider(t, upstreamtest.OAuth2Options{})
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	p := start(t, &books.secrets, books.environ("SIDECAR_ADMIN_LISTEN=unix:"+path)...)
+	p.overSocket(path)
+	p.addrs["admin"] = "any.example"
+	if a, err := p.admin("/readyz"); err != nil || a.status != 200 {
+		t.Errorf("%d, %v", a.status, err)
+	}
+}
+
 func TestDedicatedListener(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})

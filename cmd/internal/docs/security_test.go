@@ -126,6 +126,7 @@ var cases = []struct{ id, what, not string }{
 	{"P4", "methods that differ from CONNECT or TRACE by case only", ""},
 	{"P8", "a 401 for want of scope", ""},
 	{"P11", "paths that decode in part only", ""},
+	{"P14", "hosts over a Unix socket, and hosts that no route has", ""},
 }
 
 var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KP][0-9]+_)+)\w*)\(`)

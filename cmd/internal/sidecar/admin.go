@@ -27,7 +27,7 @@ func (s *Sidecar) adminHandler() http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
 		switch site := r.Header.Get("Sec-Fetch-Site"); {
-		case !hosts.Allowed(r.Host):
+		case !hosts.AllowedIn(r):
 			plain(w, http.StatusForbidden, "this Host is not served; see SIDECAR_ALLOWED_HOSTS")
 		case r.Header.Get("Origin") != "", site != "" && site != "none" && site != "same-origin":
 			plain(w, http.StatusForbidden, "requests from other sites are not served")
