@@ -27,9 +27,7 @@ func main() {
 		// and saves an eighth of the time of a request.
 		debug.SetGCPercent(200)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	err := sidecar.Program{Version: version}.Run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
-	stop()
+	err := sidecar.Program{Version: version}.Run(untilSignal(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	if err == nil {
 		return
 	}
@@ -42,4 +40,20 @@ func main() {
 		fmt.Fprintln(os.Stderr, "token-sidecar:", text)
 	}
 	os.Exit(code)
+}
+
+// untilSignal returns a context that ends at the first SIGTERM or interrupt. By then
+// the next one has its default effect again, which is the end of the process: who
+// signals twice does not want to wait for the requests under way. The goroutine lives
+// as long as the process.
+func untilSignal() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	go func() {
+		<-signals
+		signal.Stop(signals)
+		cancel()
+	}()
+	return ctx
 }

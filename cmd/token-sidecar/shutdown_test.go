@@ -137,6 +137,40 @@ func TestH2_DrainTimeoutCutsWhatHangs(t *testing.T) {
 	}
 }
 
+// TestP15_SecondSignalEndsAtOnce: who signals again while requests are waited for does not
+// want to wait.
+func TestP15_SecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, signals := range [][2]syscall.Signal{{syscall.SIGTERM, syscall.SIGTERM}, {syscall.SIGINT, syscall.SIGINT}, {syscall.SIGTERM, syscall.SIGINT}} {
+		t.Run(fmt.Sprint(signals), func(t *testing.T) {
+			t.Parallel()
+			books := newProvider(t, upstreamtest.OAuth2Options{})
+			target, came := streamer(t)
+			p := start(t, &books.secrets, append(books.environ(patientEnd...), "SIDECAR_OAUTH2_0_TARGET="+target.URL)...)
+			hung := make(chan error, 1)
+			go func() {
+				_, err := p.get("/books/hang")
+				hung <- err
+			}()
+			<-came
+			p.signal(signals[0])
+			testkit.Eventually(t, "readyz says 503", func() error {
+				if a, err := p.admin("/readyz"); err != nil || a.status != 503 {
+					return fmt.Errorf("%d, error %v", a.status, err)
+				}
+				return nil
+			})
+			p.signal(signals[1])
+			if code := p.AwaitExit(t); code == 0 {
+				t.Error("exit code 0, although a request was cut off")
+			}
+			if err := <-hung; err == nil {
+				t.Error("the request that hung was answered")
+			}
+		})
+	}
+}
+
 func TestDrainDelayKeepsServing(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})

@@ -127,6 +127,7 @@ var cases = []struct{ id, what, not string }{
 	{"P8", "a 401 for want of scope", ""},
 	{"P11", "paths that decode in part only", ""},
 	{"P14", "hosts over a Unix socket, and hosts that no route has", ""},
+	{"P15", "a second SIGTERM", ""},
 }
 
 var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KP][0-9]+_)+)\w*)\(`)
