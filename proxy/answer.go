@@ -17,8 +17,7 @@ var errAnswer = errors.New("the target's answer breaks HTTP")
 // filter looks at the head of an answer before anything of it is passed on.
 func (x *exchange) filter(res *http.Response) error {
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		x.tunnel = res.Body // ReverseProxy compares it with what was asked for
-		x.scrub(res.Header)
+		x.filterSwitch(res)
 		return nil
 	}
 	if res.StatusCode < 200 {
@@ -33,6 +32,17 @@ func (x *exchange) filter(res *http.Response) error {
 	x.answer = answerBody{ReadCloser: res.Body, exchange: x, res: res}
 	res.Body = &x.answer
 	return nil
+}
+
+// filterSwitch looks at the head of an answer that switches to another protocol.
+// ReverseProxy compares that with what was asked for.
+func (x *exchange) filterSwitch(res *http.Response) {
+	x.tunnel = res.Body
+	upgrade, switches := res.Header["Upgrade"], named(res.Header["Connection"], "Upgrade")
+	x.scrub(res.Header)
+	if switches && len(upgrade) > 0 {
+		res.Header["Connection"], res.Header["Upgrade"] = []string{"Upgrade"}, upgrade[:1]
+	}
 }
 
 // How long a target may send nothing within a body. One of known length is ready when
@@ -77,12 +87,29 @@ func (b *answerBody) Close() error {
 	return err
 }
 
-// scrub removes headers that do harm coming from the sidecar, and any that
-// shows our token: the app must not have it.
+// scrub removes what is of the target's connection only, headers that do harm
+// coming from the sidecar, and any that shows our token: the app must not have it.
+// What the sidecar adds to an answer is added afterwards.
 func (x *exchange) scrub(h http.Header) {
+	endHop(h)
 	secret := x.sent.AccessToken()
 	for name, values := range h {
 		if withheld(name) || shows(values, secret) {
+			delete(h, name)
+		}
+	}
+}
+
+// endHop removes the headers that are about one connection only, and those that
+// the Connection header nominates as such (RFC 9110 section 7.6.1).
+func endHop(h http.Header) {
+	for _, line := range h["Connection"] {
+		for option := range strings.SplitSeq(line, ",") {
+			delete(h, http.CanonicalHeaderKey(strings.Trim(option, " \t")))
+		}
+	}
+	for name := range h {
+		if hopByHop(name) {
 			delete(h, name)
 		}
 	}
@@ -101,7 +128,7 @@ func withheld(name string) bool {
 	case "Set-Cookie", "Set-Cookie2",
 		"Alt-Svc", "Strict-Transport-Security", "Public-Key-Pins", "Public-Key-Pins-Report-Only", "Expect-Ct",
 		"Clear-Site-Data", "Nel", "Report-To", "Reporting-Endpoints", "Service-Worker-Allowed",
-		"Cdn-Cache-Control", "Surrogate-Control", "Proxy-Authenticate", "Proxy-Authentication-Info":
+		"Cdn-Cache-Control", "Surrogate-Control", "Proxy-Authentication-Info":
 		return true
 	}
 	return false

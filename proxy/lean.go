@@ -173,11 +173,8 @@ func (x *exchange) passInformational(res *http.Response) error {
 // was read.
 func (x *exchange) answerLean(pool *leanPool, c *targetconn.Conn, res *http.Response) {
 	h := x.out.Header()
-	connection := res.Header["Connection"]
 	for name, values := range res.Header {
-		if !hopByHop(name) && (connection == nil || !named(connection, name)) {
-			h[name] = values
-		}
+		h[name] = values
 	}
 	announced := announce(h, res.Trailer)
 	x.out.WriteHeader(res.StatusCode)

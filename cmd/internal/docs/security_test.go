@@ -124,6 +124,7 @@ var cases = []struct{ id, what, not string }{
 	{"K9", "bad Redis settings", ""},
 	{"K10", "toolchain and vet", "held by go.mod and .ci/run"},
 	{"P4", "methods that differ from CONNECT or TRACE by case only", ""},
+	{"P5", "a target's Connection header names what the sidecar sets", ""},
 	{"P8", "a 401 for want of scope", ""},
 	{"P11", "paths that decode in part only", ""},
 	{"P14", "hosts over a Unix socket, and hosts that no route has", ""},
