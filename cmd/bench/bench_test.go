@@ -35,7 +35,7 @@ func TestBenchRuns(t *testing.T) {
 	p := plan{pace: pace{10 * time.Millisecond, 250 * time.Millisecond, 2}, tokens: []int{1000}, scheduled: 1000, starts: 1}
 	var out bytes.Buffer
 	printHead(&out, p, missing)
-	for _, s := range []scenario{{plain, 1024, 4, 0}, {tlsH1, 100 << 10, 4, 0}, {tlsH2, 1024, 4, 0}, {plain, 1024, 4, 500}} {
+	for _, s := range []scenario{{plain, 1024, 4, 0, 0}, {tlsH1, 100 << 10, 4, 0, 0}, {tlsH2, 1024, 4, 0, 0}, {plain, 1024, 4, 500, 0}} {
 		medians, err := b.measure(t.Context(), s, all, p.pace)
 		if err != nil {
 			t.Fatal(err)

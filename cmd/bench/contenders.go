@@ -17,6 +17,7 @@ type bench struct {
 	dir     string // for what is built and configured; removed at the end
 	self    string // this program
 	sidecar string // the program under test
+	against string // another build of it; empty: none
 	targets *targets
 	tokens  *upstreamtest.Server // gives tokens that live for an hour
 	short   *upstreamtest.Server // gives tokens that live for a second
@@ -61,15 +62,23 @@ type contender struct {
 	speaks func(target string) bool // nil: to all kinds of targets
 }
 
-const bareName = "ReverseProxy"
+const (
+	bareName    = "ReverseProxy"
+	againstName = "against"
+)
 
 // contenders returns those that are installed, and how to install the others.
 func (b *bench) contenders() (all []contender, missing []string) {
 	all = []contender{
 		{name: "sidecar", start: func(ctx context.Context, target string) (*proxyProcess, error) {
-			return b.startSidecar(ctx, target, b.tokens)
+			return b.startSidecar(ctx, b.sidecar, target, b.tokens)
 		}},
 		{name: bareName, start: b.startBare},
+	}
+	if b.against != "" {
+		all = append(all, contender{name: againstName, start: func(ctx context.Context, target string) (*proxyProcess, error) {
+			return b.startSidecar(ctx, b.against, target, b.tokens)
+		}})
 	}
 	if path, err := exec.LookPath("nginx"); err == nil {
 		all = append(all, contender{"nginx", b.starter(path, nginxConfig, "-p", b.dir, "-c"),
@@ -85,13 +94,13 @@ func (b *bench) contenders() (all []contender, missing []string) {
 	return all, missing
 }
 
-// startSidecar starts the real program, its log going to /dev/null.
-func (b *bench) startSidecar(ctx context.Context, target string, tokens *upstreamtest.Server) (*proxyProcess, error) {
+// startSidecar starts program, which is a sidecar, its log going to /dev/null.
+func (b *bench) startSidecar(ctx context.Context, program, target string, tokens *upstreamtest.Server) (*proxyProcess, error) {
 	data, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, b.sidecar)
+	cmd := exec.CommandContext(ctx, program)
 	cmd.Env = b.environ(data, target, tokens)
 	return startProxy(ctx, cmd, data, "/bench")
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 type loadOptions struct {
 	address, path  string
 	conns, rate    int
+	subjects       int // asked for in turn; 0: none
 	warmup, length time.Duration
 }
 
@@ -45,6 +47,7 @@ func runLoad(ctx context.Context, o loadOptions, out io.Writer) error {
 	for i := range loaders {
 		l := &loaders[i]
 		l.begin, l.end = begin, begin.Add(o.length)
+		l.subject = i
 		if o.rate > 0 {
 			l.every = time.Second * time.Duration(o.conns) / time.Duration(o.rate)
 			l.due = start.Add(l.every * time.Duration(i) / time.Duration(o.conns))
@@ -77,6 +80,7 @@ type loader struct {
 	begin, end time.Time
 	every      time.Duration // zero: no fixed rate
 	due        time.Time     // when the next request is to be sent, at a fixed rate
+	subject    int           // of the next request, before it is taken modulo
 	times      histogram
 }
 
@@ -88,12 +92,17 @@ func (l *loader) run(ctx context.Context, o loadOptions) error {
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
-	request := []byte("GET " + o.path + " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nAccept: application/json\r\n\r\n")
+	head := []byte("GET " + o.path + " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nAccept: application/json\r\n")
+	request := append(slices.Clone(head), "\r\n"...)
 	r := bufio.NewReaderSize(conn, 64<<10)
 	for {
 		sent := l.pace()
 		if !sent.Before(l.end) && l.times.total > 0 { // at least one, however slow the machine is
 			return nil
+		}
+		if o.subjects > 0 {
+			request = fmt.Appendf(append(request[:0], head...), "X-Token-Subject: %d\r\n\r\n", 1000+l.subject%o.subjects)
+			l.subject += o.conns
 		}
 		if _, err := conn.Write(request); err != nil {
 			return err

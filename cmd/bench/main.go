@@ -9,7 +9,7 @@
 // main.go has the flags; suite.go what is measured; round.go how;
 // contenders.go the proxies; target.go what stands behind them; load.go the
 // load generator and bare.go the bare proxy, both this binary again in a mode
-// of its own; tokens.go the cache alone; footprint.go start, size and memory;
+// of its own; subjects.go one subject and many; tokens.go the cache alone; footprint.go start, size and memory;
 // table.go the output; profile.go what the compiler is told.
 package main
 
@@ -69,6 +69,7 @@ type options struct {
 	rounds      int
 	skipTokens  bool
 	profile     string
+	against     string
 
 	mode   string // of a child process; empty: the bench itself
 	load   loadOptions
@@ -86,12 +87,14 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.conns, "conns", "", "numbers of connections, such as 1,32,256")
 	f.IntVar(&o.rounds, "rounds", 0, "rounds of each measurement, at least 1 (default 5, with -full 7)")
 	f.BoolVar(&o.skipTokens, "no-tokens", false, "leave the cache alone out")
+	f.StringVar(&o.against, "against", "", "another binary of the sidecar, to be measured in the same rounds")
 	f.StringVar(&o.profile, "profile", "", "measure nothing, but write a CPU profile for the compiler to this file")
 	f.StringVar(&o.mode, "mode", "", "used by the bench itself for its child processes")
 	f.StringVar(&o.load.address, "address", "", "mode load: the proxy to load")
 	f.StringVar(&o.load.path, "path", "", "mode load: the path to ask for")
 	f.IntVar(&o.load.conns, "load-conns", 1, "mode load: connections")
 	f.IntVar(&o.load.rate, "rate", 0, "mode load: requests per second in all; 0: as many as can be")
+	f.IntVar(&o.load.subjects, "subjects", 0, "mode load: subjects to ask for in turn; 0: none")
 	f.DurationVar(&o.load.warmup, "warmup", 0, "mode load: time before the measurement")
 	f.DurationVar(&o.load.length, "length", 0, "mode load: time of the measurement")
 	f.StringVar(&o.bare.listen, "listen", "", "mode bare: address to listen at")

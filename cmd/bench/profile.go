@@ -51,7 +51,7 @@ func (b *bench) profile(ctx context.Context, target, path string) error {
 		return err
 	}
 	defer proxy.stop()
-	for _, s := range []scenario{{target, 1 << 10, 32, 0}, {target, 100 << 10, 32, 0}} {
+	for _, s := range []scenario{{target, 1 << 10, 32, 0, 0}, {target, 100 << 10, 32, 0, 0}} {
 		if _, err := b.round(ctx, s, proxy, pace{warmup: time.Second, length: 5 * time.Second}); err != nil {
 			return err
 		}

@@ -20,6 +20,8 @@ type scenario struct {
 	size   int // of the answer, in bytes
 	conns  int
 	rate   int // requests per second; 0: as many as can be
+
+	subjects int // that requests are for in turn; 0: the route takes none
 }
 
 // sample is what one round, or the median of several, measured of one proxy.
@@ -28,6 +30,7 @@ type sample struct {
 	cpu       float64 // microseconds per request
 	p50, p99  time.Duration
 	peakKiB   int
+	opened    float64 // connections to the target per thousand requests
 }
 
 // pace is how long and how often things are measured.
@@ -83,7 +86,7 @@ func (b *bench) round(ctx context.Context, s scenario, proxy *proxyProcess, p pa
 	defer cancel()
 	load := exec.CommandContext(ctx, b.self, "-mode", "load", "-address", proxy.address,
 		"-path", fmt.Sprintf("%s/bytes/%d", proxy.prefix, s.size), "-load-conns", strconv.Itoa(s.conns),
-		"-rate", strconv.Itoa(s.rate), "-warmup", p.warmup.String(), "-length", p.length.String())
+		"-rate", strconv.Itoa(s.rate), "-subjects", strconv.Itoa(s.subjects), "-warmup", p.warmup.String(), "-length", p.length.String())
 	load.Stderr = os.Stderr
 	out, err := load.StdoutPipe()
 	if err != nil {
@@ -96,9 +99,11 @@ func (b *bench) round(ctx context.Context, s scenario, proxy *proxyProcess, p pa
 	lines := bufio.NewScanner(out)
 	lines.Scan()
 	before, err := proxy.cpuTime()
+	opened := b.targets.opened[s.target].Load()
 	var result loadResult
 	lines.Scan()
 	after, err2 := proxy.cpuTime()
+	opened = b.targets.opened[s.target].Load() - opened
 	err3 := json.Unmarshal(lines.Bytes(), &result)
 	if err := errors.Join(load.Wait(), err, err2, err3); err != nil {
 		return sample{}, err
@@ -113,6 +118,7 @@ func (b *bench) round(ctx context.Context, s scenario, proxy *proxyProcess, p pa
 		p50:       result.P50,
 		p99:       result.P99,
 		peakKiB:   peak,
+		opened:    1000 * float64(opened) / float64(result.Requests),
 	}, err
 }
 
@@ -123,6 +129,7 @@ func medianSample(list []sample) sample {
 		p50:       median(list, func(s sample) time.Duration { return s.p50 }),
 		p99:       median(list, func(s sample) time.Duration { return s.p99 }),
 		peakKiB:   median(list, func(s sample) int { return s.peakKiB }),
+		opened:    median(list, func(s sample) float64 { return s.opened }),
 	}
 }
 

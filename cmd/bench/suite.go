@@ -17,6 +17,7 @@ type plan struct {
 	pace
 	scenarios []scenario
 	refresh   bool  // whether short-lived tokens are measured beside long-lived ones
+	subjects  bool  // whether a thousand subjects are measured beside one
 	tokens    []int // numbers of cached tokens
 	scheduled int   // keys that the scheduler is measured with; 0: not at all
 	starts    int
@@ -26,16 +27,16 @@ func (o options) plan() (plan, error) {
 	p := plan{
 		pace: pace{200 * time.Millisecond, 800 * time.Millisecond, 5},
 		scenarios: []scenario{
-			{plain, 1 << 10, 32, 0}, {plain, 1 << 10, 1, 0}, {plain, 1 << 10, 256, 0}, {plain, 100 << 10, 32, 0},
-			{tlsH1, 1 << 10, 32, 0}, {tlsH2, 1 << 10, 32, 0},
+			{plain, 1 << 10, 32, 0, 0}, {plain, 1 << 10, 1, 0, 0}, {plain, 1 << 10, 256, 0, 0}, {plain, 100 << 10, 32, 0, 0},
+			{tlsH1, 1 << 10, 32, 0, 0}, {tlsH2, 1 << 10, 32, 0, 0},
 		},
-		refresh: true, tokens: []int{10_000, 1_000_000}, scheduled: 100_000, starts: 9,
+		refresh: true, subjects: true, tokens: []int{10_000, 1_000_000}, scheduled: 100_000, starts: 9,
 	}
 	switch {
 	case o.quick:
 		p.pace = pace{50 * time.Millisecond, 150 * time.Millisecond, 5}
-		p.scenarios = []scenario{{plain, 1 << 10, 32, 0}, {tlsH2, 1 << 10, 32, 0}}
-		p.refresh, p.tokens, p.scheduled, p.starts = false, []int{10_000}, 10_000, 3
+		p.scenarios = []scenario{{plain, 1 << 10, 32, 0, 0}, {tlsH2, 1 << 10, 32, 0, 0}}
+		p.refresh, p.subjects, p.tokens, p.scheduled, p.starts = false, false, []int{10_000}, 10_000, 3
 	case o.full:
 		p.pace = pace{300 * time.Millisecond, 1500 * time.Millisecond, 7}
 		o.targets, o.sizes, o.conns = orElse(o.targets, "plain,tls-h1,tls-h2"), orElse(o.sizes, "1024,102400"), orElse(o.conns, "1,32,256")
@@ -74,7 +75,7 @@ func (o options) choose() ([]scenario, error) {
 		}
 		for _, size := range sizes {
 			for _, n := range conns {
-				all = append(all, scenario{target, size, n, 0})
+				all = append(all, scenario{target, size, n, 0, 0})
 			}
 		}
 	}
@@ -107,6 +108,7 @@ func runSuite(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	defer b.close()
+	b.against = o.against
 	all, missing := b.contenders()
 	printHead(out, p, missing)
 	for _, s := range p.scenarios {
@@ -118,6 +120,11 @@ func runSuite(ctx context.Context, o options, out io.Writer) error {
 	}
 	if p.refresh {
 		if err := b.measureRefreshing(ctx, p.pace, out); err != nil {
+			return err
+		}
+	}
+	if p.subjects {
+		if err := b.measureSubjects(ctx, p.pace, out); err != nil {
 			return err
 		}
 	}
@@ -133,14 +140,14 @@ func (b *bench) measureRefreshing(ctx context.Context, p pace, out io.Writer) er
 	starter := func(life string) func(context.Context, string) (*proxyProcess, error) {
 		return func(ctx context.Context, target string) (*proxyProcess, error) {
 			if life == "1 s" {
-				return b.startSidecar(ctx, target, b.short)
+				return b.startSidecar(ctx, b.sidecar, target, b.short)
 			}
-			return b.startSidecar(ctx, target, b.tokens)
+			return b.startSidecar(ctx, b.sidecar, target, b.tokens)
 		}
 	}
 	all := []contender{{name: "tokens of 1 s", start: starter("1 s")}, {name: "tokens of 1 h", start: starter("1 h")}}
 	p.length = max(p.length, 2*time.Second) // so that each round has refreshes
-	s := scenario{plain, 1 << 10, 32, 2000}
+	s := scenario{plain, 1 << 10, 32, 2000, 0}
 	medians, err := b.measure(ctx, s, all, p)
 	if err != nil {
 		return err

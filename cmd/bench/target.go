@@ -5,12 +5,14 @@ import (
 	"encoding/pem"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // The kinds of targets.
@@ -23,14 +25,22 @@ const (
 // targets are the servers behind the proxies, in this process.
 type targets struct {
 	servers map[string]*httptest.Server
-	roots   string // PEM file that makes the TLS ones trusted
+	opened  map[string]*atomic.Int64 // connections, by kind
+	roots   string                   // PEM file that makes the TLS ones trusted
 }
 
 // startTargets starts one target of each kind. dir takes the certificate.
 func startTargets(dir string) (*targets, error) {
-	t := &targets{map[string]*httptest.Server{}, filepath.Join(dir, "roots.pem")}
+	t := &targets{map[string]*httptest.Server{}, map[string]*atomic.Int64{}, filepath.Join(dir, "roots.pem")}
 	for _, kind := range []string{plain, tlsH1, tlsH2} {
 		s := httptest.NewUnstartedServer(http.HandlerFunc(serveBytes))
+		opened := new(atomic.Int64)
+		t.opened[kind] = opened
+		s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				opened.Add(1)
+			}
+		}
 		s.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that are cut when a proxy ends
 		switch kind {
 		case plain:
