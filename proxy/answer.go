@@ -16,6 +16,9 @@ var errAnswer = errors.New("the target's answer breaks HTTP")
 
 // filter looks at the head of an answer before anything of it is passed on.
 func (x *exchange) filter(res *http.Response) error {
+	if err := checkHead(res); err != nil {
+		return err
+	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.filterSwitch(res)
 		return nil
@@ -24,6 +27,7 @@ func (x *exchange) filter(res *http.Response) error {
 		return errAnswer
 	}
 	x.scrub(res.Header)
+	x.scrubTrailer(res.Trailer) // the names that are known beforehand
 	x.keepApart(res.Header)
 	x.tellScope(res.Header)
 	if _, ok := res.Header["Content-Type"]; !ok {
@@ -83,7 +87,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 
 func (b *answerBody) Close() error {
 	err := b.ReadCloser.Close()
-	b.exchange.scrub(b.res.Trailer)
+	b.exchange.scrubTrailer(b.res.Trailer)
 	return err
 }
 
@@ -94,7 +98,18 @@ func (x *exchange) scrub(h http.Header) {
 	endHop(h)
 	secret := x.sent.AccessToken()
 	for name, values := range h {
-		if withheld(name) || shows(values, secret) {
+		if withheld(name) || notTheTargets(name) || shows(values, secret) {
+			delete(h, name)
+		}
+	}
+}
+
+// scrubTrailer does to trailers what scrub does to headers, and removes those that must
+// not be trailers.
+func (x *exchange) scrubTrailer(h http.Header) {
+	x.scrub(h)
+	for name := range h {
+		if !mayTrail(name) {
 			delete(h, name)
 		}
 	}
@@ -190,10 +205,8 @@ func with(values, one []string) []string {
 }
 
 // tellScope names the scope of a token that was granted less than was asked for,
-// so that it does not pass for all of it. The same header of a target's own is
-// dropped.
+// so that it does not pass for all of it.
 func (x *exchange) tellScope(h http.Header) {
-	delete(h, scopeHeader)
 	if granted := x.sent.Scope(); upstream.Narrower(granted, x.key.Scope) {
 		h[scopeHeader] = []string{granted}
 	}

@@ -2,9 +2,11 @@
 // forward, judge, observe. Each step has a file of its own: guard.go, route.go with
 // path.go, body.go for what the app sends, slots.go for how many requests go on at a
 // time, lean.go with lean_head.go for requests over HTTP/1.1 connections that are
-// kept, forward.go with rewrite.go and watch.go for all others, replay.go with challenge.go, answer.go,
-// observe.go. problem.go is the one place where errors become statuses. What knows
-// the connections to targets is in internal/targetconn.
+// kept, forward.go with rewrite.go and watch.go for all others, replay.go with
+// challenge.go, answer.go with answer_framing.go, answer_token.go and
+// informational.go, observe.go. problem.go is the one place where errors become
+// statuses. connections.go keeps the connections to a target, of which
+// internal/targetconn knows the rest.
 package proxy
 
 import (

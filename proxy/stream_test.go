@@ -208,7 +208,6 @@ func TestA14_BytesBehindTheAnswer(t *testing.T) {
 		"304 with a body":    "HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\nX-N: %s\r\n\r\nHTTP/1.1 204 No Content\r\nX-N: 9999\r\n\r\n",
 		"CL and TE":          "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\nX-N: %[1]s\r\n\r\n4\r\n%04[1]s\r\n0\r\n\r\n",
 		"behind last chunk":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-N: %[1]s\r\n\r\n4\r\n%04[1]s\r\n0\r\n\r\nHTTP/1.1 204 No Content\r\nX-N: 9999\r\n\r\n",
-		"version 9.9":        "HTTP/9.9 204 X\r\nX-N: %s\r\n\r\n",
 		"no framing":         "HTTP/1.1 200 OK\r\nX-N: %[1]s\r\n\r\n%04[1]s",
 		"an ordinary answer": "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-N: %[1]s\r\n\r\n%04[1]s",
 	} {

@@ -129,6 +129,7 @@ var cases = []struct{ id, what, not string }{
 	{"P11", "paths that decode in part only", ""},
 	{"P14", "hosts over a Unix socket, and hosts that no route has", ""},
 	{"P15", "a second SIGTERM", ""},
+	{"P18", "trailers and framing of answers in disguise", ""},
 }
 
 var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KP][0-9]+_)+)\w*)\(`)
