@@ -127,6 +127,7 @@ var cases = []struct{ id, what, not string }{
 	{"P5", "a target's Connection header names what the sidecar sets", ""},
 	{"P8", "a 401 for want of scope", ""},
 	{"P11", "paths that decode in part only", ""},
+	{"P12", "the token, or the sidecar's own names, in headers of answers", ""},
 	{"P14", "hosts over a Unix socket, and hosts that no route has", ""},
 	{"P15", "a second SIGTERM", ""},
 	{"P18", "trailers and framing of answers in disguise", ""},

@@ -1,0 +1,101 @@
+package proxy
+
+import (
+	"encoding/base64"
+	"strings"
+)
+
+// tokenSearch looks for the token that was sent in the headers of an answer: as it is,
+// percent-encoded, and within base64. Other encodings are not looked for; a target that
+// wants to give its token away can do so in the body.
+type tokenSearch struct {
+	token   string
+	encoded []string // how the token looks within base64; made when it is first needed
+}
+
+// minSecret is the length from which a token in a header is no coincidence.
+const minSecret = 8
+
+// inHeader reports whether a header shows the token, in its name or in a value. The case
+// of a name is not that in which the target wrote it.
+func (s *tokenSearch) inHeader(name string, values []string) bool {
+	if len(s.token) < minSecret {
+		return false
+	}
+	if len(name) >= len(s.token) && strings.Contains(strings.ToLower(name), strings.ToLower(s.token)) {
+		return true
+	}
+	for _, v := range values {
+		if s.inText(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// inText looks at a text as it is, and percent-decoded once and twice, as a URL within
+// another one is.
+func (s *tokenSearch) inText(text string) bool {
+	for range 3 {
+		if len(text) < len(s.token) {
+			return false // both encodings make it longer
+		}
+		if strings.Contains(text, s.token) || s.inBase64(text) {
+			return true
+		}
+		if strings.IndexByte(text, '%') < 0 {
+			return false
+		}
+		text = unescape(text)
+	}
+	return false
+}
+
+// inBase64 reports whether text holds base64 of something that the token is part of. It
+// does no work for a text that has no run of base64 long enough, as nearly all have none.
+func (s *tokenSearch) inBase64(text string) bool {
+	if longestRun(text) < len(s.token)/3*4-3 {
+		return false
+	}
+	if s.encoded == nil {
+		s.encoded = withinBase64(s.token)
+	}
+	for _, form := range s.encoded {
+		if strings.Contains(text, form) {
+			return true
+		}
+	}
+	return false
+}
+
+// longestRun returns how many characters of base64 (RFC 4648 sections 4 and 5) are in a
+// row in text at most, padding excluded.
+func longestRun(text string) int {
+	longest, run := 0, 0
+	for i := range len(text) {
+		switch c := text[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '+', c == '/', c == '-', c == '_':
+			run++
+			longest = max(longest, run)
+		default:
+			run = 0
+		}
+	}
+	return longest
+}
+
+// withinBase64 returns what every base64 text has in it whose content has the secret in
+// it. That depends on the alphabet, and on where in a group of three bytes the secret
+// begins. The characters at both ends that neighbours of the secret have a part in are
+// left out.
+func withinBase64(secret string) []string {
+	var forms []string
+	for _, alphabet := range [...]*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+		for before := range 3 {
+			content := "xx"[:before] + secret
+			whole := len(content) / 3 * 3
+			forms = append(forms, alphabet.EncodeToString([]byte(content[:whole]))[(before*8+5)/6:])
+		}
+	}
+	return forms
+}
