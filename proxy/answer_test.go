@@ -113,42 +113,6 @@ func TestB6_RedirectsPass(t *testing.T) {
 	}
 }
 
-func TestInformationalAnswers(t *testing.T) {
-	s := newSide(t, setup{})
-	s.warm()
-	s.up.say("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nSet-Cookie: a=b\r\nX-Echo: " + tokenOf(1) + "\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + ok("end"))
-	c := dialRaw(t, s.addr)
-	c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-	got := c.rest(patience)
-	if !strings.HasPrefix(got, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n") || strings.Count(got, "Link") != 1 {
-		t.Errorf("the app sees %q", got)
-	}
-	c = dialRaw(t, s.addr)
-	c.write("GET /alpha/x HTTP/1.0\r\nHost: localhost\r\n\r\n")
-	if got := c.rest(patience); !strings.HasPrefix(got, "HTTP/1.0 200 OK\r\n") {
-		t.Errorf("an HTTP/1.0 client sees %q", got)
-	}
-	s.up.play(func(r *upRequest) bool {
-		for {
-			if _, err := r.Write([]byte("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")); err != nil {
-				return false
-			}
-		}
-	})
-	s.get("/alpha/x").problem(t, 502, "target_unreachable")
-}
-
-// TestInformationalAnswersAreCounted: sixteen are passed on, one more is too many.
-func TestInformationalAnswersAreCounted(t *testing.T) {
-	s := newSide(t, setup{})
-	for n, status := range map[int]int{16: 200, 17: 502} {
-		s.up.say(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", n) + ok("end"))
-		if a := s.get("/alpha/x"); a.status != status {
-			t.Errorf("%d informational answers: %d, want %d", n, a.status, status)
-		}
-	}
-}
-
 // TestShortTokensAreNoSecret: a token of seven bytes may be in a header by chance.
 func TestShortTokensAreNoSecret(t *testing.T) {
 	for token, shown := range map[string]bool{"1234567": true, "12345678": false} {

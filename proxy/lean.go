@@ -153,13 +153,9 @@ func (x *exchange) roundTripLean(c *targetconn.Conn, began time.Time) (*http.Res
 
 // passInformational hands a 1xx answer to the app.
 func (x *exchange) passInformational(res *http.Response) error {
-	if x.informational++; x.informational > maxInformational {
-		return errAnswer
+	if pass, err := x.informs(res.Header); !pass {
+		return err
 	}
-	if !x.in.ProtoAtLeast(1, 1) {
-		return nil // RFC 9110 section 15.2
-	}
-	x.scrub(res.Header)
 	h := x.out.Header()
 	for name, values := range res.Header {
 		h[name] = values

@@ -7,24 +7,15 @@ import (
 	"time"
 )
 
-// maxInformational is how many informational answers (1xx) a target may send
-// before the real one.
-const maxInformational = 16
-
 // watch adds to the trace that ReverseProxy has made for this request. connected is
 // called when the request has its connection.
 func (x *exchange) watch(req *http.Request, connected func()) {
 	trace := httptrace.ContextClientTrace(req.Context())
 	passOn := trace.Got1xxResponse
 	trace.Got1xxResponse = func(status int, h textproto.MIMEHeader) error {
-		x.informational++
-		if x.informational > maxInformational {
-			return errAnswer
+		if pass, err := x.informs(http.Header(h)); !pass {
+			return err
 		}
-		if !x.in.ProtoAtLeast(1, 1) {
-			return nil // RFC 9110 section 15.2
-		}
-		x.scrub(http.Header(h))
 		return passOn(status, h)
 	}
 	trace.GotConn = func(httptrace.GotConnInfo) {

@@ -125,6 +125,7 @@ var cases = []struct{ id, what, not string }{
 	{"K10", "toolchain and vet", "held by go.mod and .ci/run"},
 	{"P4", "methods that differ from CONNECT or TRACE by case only", ""},
 	{"P5", "a target's Connection header names what the sidecar sets", ""},
+	{"P7", "informational answers", ""},
 	{"P8", "a 401 for want of scope", ""},
 	{"P11", "paths that decode in part only", ""},
 	{"P12", "the token, or the sidecar's own names, in headers of answers", ""},
