@@ -32,6 +32,7 @@ type Metrics struct {
 	redisOperations *prometheus.CounterVec
 	narrowScope     *prometheus.CounterVec
 	unaskedBytes    *prometheus.CounterVec
+	redirects       *prometheus.CounterVec
 	secretReloads   *prometheus.CounterVec
 	logDropped      prometheus.Counter
 }
@@ -70,6 +71,9 @@ func New(version string) *Metrics {
 			"Tokens that were granted less scope than was asked for.", "upstream"),
 		unaskedBytes: counters("target_unasked_bytes_total",
 			"Times that a target was seen to send bytes that belong to no answer; for an hour afterwards no HTTP/1.1 connection to it is kept.", "upstream"),
+		redirects: counters("redirects_total",
+			"Redirects that targets answered with, by where they lead: own (to the route's own target, through the sidecar), foreign (elsewhere), refused (to the sidecar itself or another route, or ambiguous; the app got a 502).",
+			"upstream", "to"),
 		secretReloads: counters("secret_reloads_total",
 			"Secret files read again after a change, by outcome.", "outcome"),
 		logDropped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "log_lines_dropped_total",
@@ -81,7 +85,7 @@ func New(version string) *Metrics {
 	m.secretReloads.WithLabelValues("ok")
 	m.secretReloads.WithLabelValues("failed")
 	m.registry.MustRegister(build, m.requests, m.requestSeconds, m.targetSeconds, m.lookups, m.waitSeconds, m.tokenRequests,
-		m.tokenReqSeconds, m.refreshes, m.rejections, m.redisOperations, m.narrowScope, m.unaskedBytes, m.secretReloads, m.logDropped,
+		m.tokenReqSeconds, m.refreshes, m.rejections, m.redisOperations, m.narrowScope, m.unaskedBytes, m.redirects, m.secretReloads, m.logDropped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

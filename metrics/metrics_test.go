@@ -46,6 +46,7 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 	m.CollectConnections(func() []metrics.Connections {
 		return []metrics.Connections{{Upstream: "pdx", InUse: 1, Idle: 2, Shared: 3, Opened: 9, Distrusted: true}, {Upstream: "oclc"}}
 	})
+	u.Redirect("own")
 	m.RedisOperation("get", "miss")
 	m.SecretReload(false)
 	m.LogDropped(7)
@@ -76,6 +77,9 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 		`token_sidecar_target_connections_opened_total{upstream="pdx"} 9`,
 		`token_sidecar_target_distrusted{upstream="pdx"} 1`,
 		`token_sidecar_target_distrusted{upstream="oclc"} 0`,
+		`token_sidecar_redirects_total{to="own",upstream="pdx"} 1`,
+		`token_sidecar_redirects_total{to="foreign",upstream="pdx"} 0`,
+		`token_sidecar_redirects_total{to="refused",upstream="pdx"} 0`,
 		`token_sidecar_redis_operations_total{operation="get",outcome="miss"} 1`,
 		`token_sidecar_secret_reloads_total{outcome="failed"} 1`,
 		`token_sidecar_log_lines_dropped_total 7`,

@@ -28,10 +28,11 @@ type Upstream struct {
 
 type requestCounter struct{ prometheus.Counter }
 
-// The words that other rooms use as outcome and action.
+// The words that other rooms use as outcome, action and destination.
 var (
 	tokenRequestOutcomes = [...]string{"ok", "credential", "subject", "scope", "throttled", "unavailable", "malformed"}
 	rejectionActions     = [...]string{"replaced", "adopted", "cooled_down", "failed"}
+	redirectDestinations = [...]string{"own", "foreign", "refused"}
 )
 
 // methods get a label of their own; all others share "other".
@@ -47,6 +48,9 @@ func (m *Metrics) Upstream(name string) *Upstream {
 	}
 	for _, action := range rejectionActions {
 		m.rejections.WithLabelValues(name, action)
+	}
+	for _, to := range redirectDestinations {
+		m.redirects.WithLabelValues(name, to)
 	}
 	m.refreshes.WithLabelValues(name, outcome(true))
 	m.refreshes.WithLabelValues(name, outcome(false))
@@ -107,6 +111,9 @@ func (u *Upstream) Refresh(ok bool) { u.m.refreshes.WithLabelValues(u.name, outc
 
 // Rejection counts one token that a target answered 401 to, and what was done.
 func (u *Upstream) Rejection(action string) { u.m.rejections.WithLabelValues(u.name, action).Inc() }
+
+// Redirect counts one redirect of a target, by where it leads.
+func (u *Upstream) Redirect(to string) { u.m.redirects.WithLabelValues(u.name, to).Inc() }
 
 // NarrowScope counts one token that was granted less scope than was asked for.
 func (u *Upstream) NarrowScope() { u.narrow.Inc() }

@@ -18,6 +18,9 @@ func (x *exchange) filter(res *http.Response) error {
 	if err := checkHead(res); err != nil {
 		return err
 	}
+	if err := x.ownAnswer(res); err != nil {
+		return err
+	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.filterSwitch(res)
 		return nil
@@ -88,6 +91,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 func (b *answerBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.exchange.scrubTrailer(b.res.Trailer)
+	dropLinks(b.res.Trailer)
 	return err
 }
 
@@ -159,7 +163,7 @@ func withheld(name string) bool {
 // 4.2.1), so the target's own may stay beside private.
 func (x *exchange) keepApart(h http.Header) {
 	h["Vary"] = with(h["Vary"], varies)
-	if x.route.Subject != upstream.SubjectRefused && !x.subjectInPath {
+	if x.route.Subject != upstream.SubjectRefused && x.subjectInPath == "" {
 		h["Cache-Control"] = noStore
 		return
 	}

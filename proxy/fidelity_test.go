@@ -49,7 +49,7 @@ func fidelity(t *testing.T, variant, path, more string) {
 		"trailers":          {"GET", "TE: trailers\r\n", "HTTP/1.1 200 OK\r\nTrailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\n\r\n"},
 		"unannounced":       {"GET", "TE: trailers\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\n\r\n"},
 		"8-bit":             {"GET", "X-In: \xe9\xff\r\n", "HTTP/1.1 200 OK\r\nX-A: caf\xe9 \xff\xfe\r\nX-Empty:\r\nContent-Length: 0\r\n\r\n"},
-		"many, in order":    {"GET", "A: 1\r\nA: 2\r\nA: 3\r\n", "HTTP/1.1 200 OK\r\nX-A: 3\r\nX-A: 1\r\nx-a: 2\r\nLink: <a>, <b>\r\nLink: <c>\r\nContent-Length: 0\r\n\r\n"},
+		"many, in order":    {"GET", "A: 1\r\nA: 2\r\nA: 3\r\n", "HTTP/1.1 200 OK\r\nX-A: 3\r\nX-A: 1\r\nx-a: 2\r\nLink: <https://a.example/>, <https://b.example/>\r\nLink: <https://c.example/>\r\nContent-Length: 0\r\n\r\n"},
 		"100 cookies":       {"GET", "", "HTTP/1.1 200 OK\r\n" + cookies + "Content-Length: 0\r\n\r\n"},
 		"HTTP/1.0":          {"GET", "", "HTTP/1.0 200 OK\r\nContent-Type: a/b\r\n\r\nuntil the end"},
 		"no framing":        {"GET", "", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: a/b\r\n\r\nuntil the end"},

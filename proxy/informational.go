@@ -28,6 +28,7 @@ func (x *exchange) informs(h http.Header) (bool, error) {
 	for _, name := range finalOnly {
 		delete(h, name)
 	}
+	x.ownLinks(h)
 	return true, nil
 }
 

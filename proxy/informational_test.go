@@ -18,7 +18,7 @@ func TestInformationalAnswers(t *testing.T) {
 	c := dialRaw(t, s.addr)
 	c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 	got := c.rest(patience)
-	if !strings.HasPrefix(got, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n") || strings.Count(got, "Link") != 1 {
+	if !strings.HasPrefix(got, "HTTP/1.1 103 Early Hints\r\nLink: </alpha/a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n") || strings.Count(got, "Link") != 1 {
 		t.Errorf("the app sees %q", got)
 	}
 	c = dialRaw(t, s.addr)
@@ -66,7 +66,7 @@ func TestP7_InformationalAnswersAreScrubbed(t *testing.T) {
 	c := dialRaw(t, s.addr)
 	c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 	hint, rest, _ := strings.Cut(c.rest(patience), "\r\n\r\n")
-	if want := "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nX-Canary-1-Abcdef: 1"; hint != want {
+	if want := "HTTP/1.1 103 Early Hints\r\nLink: </alpha/a>\r\nX-Canary-1-Abcdef: 1"; hint != want {
 		t.Errorf("the app sees %q, want %q", hint, want)
 	}
 	if !strings.HasPrefix(rest, "HTTP/1.1 200 OK\r\n") || strings.Contains(rest, "Link") || strings.Contains(rest, "X-Token-Subject: bob") {
@@ -100,7 +100,7 @@ func TestP7_InformationalAnswersOverTLS(t *testing.T) {
 	c := dialRaw(t, s.addr)
 	c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 	answers := strings.Split(c.rest(patience), "\r\n\r\n")
-	hint := "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nX-Canary-1-Abcdef: 1"
+	hint := "HTTP/1.1 103 Early Hints\r\nLink: </alpha/a>\r\nX-Canary-1-Abcdef: 1"
 	if len(answers) != 18 || !slices.Equal(answers[:16], slices.Repeat([]string{hint}, 16)) || answers[17] != protocol() {
 		t.Errorf("the app sees %s", fmt.Sprintf("%q", answers))
 	}

@@ -45,6 +45,7 @@ var (
 	errBody         = &problem{http.StatusBadRequest, "body_incomplete", "http_request_error", "The request body ended early.", 0}
 	errBodySlow     = &problem{http.StatusRequestTimeout, "body_timeout", "http_request_error", "The request body stood still for 10 s, or a small one took longer than that.", 0}
 	errBusy         = &problem{http.StatusServiceUnavailable, "target_busy", "connection_limit_reached", "As many requests to this target are under way as there may be. Send fewer at a time.", time.Second}
+	errRedirect     = &problem{http.StatusBadGateway, "redirect_refused", "http_protocol_error", "The target redirects to the sidecar itself, to another route or subject, or to what can be read in two ways.", 0}
 	errInternal     = &problem{http.StatusInternalServerError, "internal_error", "proxy_internal_error", "The sidecar failed; its log says where.", 0}
 )
 

@@ -3,8 +3,8 @@
 // path.go, body.go for what the app sends, slots.go for how many requests go on at a
 // time, lean.go with lean_head.go for requests over HTTP/1.1 connections that are
 // kept, forward.go with rewrite.go and watch.go for all others, replay.go with
-// challenge.go, answer.go with answer_framing.go, answer_token.go and
-// informational.go, observe.go. problem.go is the one place where errors become
+// challenge.go, answer.go with answer_framing.go, answer_token.go, informational.go
+// and redirect.go, which has reference.go and link.go below it, observe.go. problem.go is the one place where errors become
 // statuses. connections.go keeps the connections to a target, of which
 // internal/targetconn knows the rest.
 package proxy
@@ -134,7 +134,8 @@ type exchange struct {
 	path  string // of the request to the target, escaped
 	query string // with its question mark, if it has one
 
-	subjectInPath bool // and not in a header
+	subjectInPath string // its segment, "/~…", as it came; "" if the subject is not there
+	dedicated     bool   // the listener has one route, so that paths do not name it
 
 	upload  *upload        // the body as the app sends it; nil if there is none
 	small   *smallBody     // the same, if it is small; it may be on its way still

@@ -16,10 +16,12 @@ type route struct {
 	connections *connections
 	metrics     *metrics.Upstream
 	base        string // of the target's path, escaped, without a trailing slash
+	at          string // the target's host and port, as hostOf returns them
 }
 
 func newRoute(r upstream.Route, u upstream.Upstream, c *connections, m *metrics.Upstream) *route {
-	return &route{r, u, c, m, strings.TrimSuffix(r.Target.EscapedPath(), "/")}
+	_, at := hostOf(r.Target)
+	return &route{r, u, c, m, strings.TrimSuffix(r.Target.EscapedPath(), "/"), at}
 }
 
 // askedHost is how an absolute-form request names the target: the sidecar
@@ -48,6 +50,7 @@ func (x *exchange) resolve(fixed *route) error {
 		return err
 	}
 	rest := path
+	x.dedicated = fixed != nil
 	switch {
 	case fixed != nil && x.in.URL.Host == "":
 		x.route = fixed
@@ -131,7 +134,7 @@ func (x *exchange) chooseKey(rest, query string, absolute bool) error {
 		if err != nil || inPath == "" || subject != "" {
 			return upstream.ErrSubjectInvalid // malformed, or given twice
 		}
-		subject, rest, x.subjectInPath = inPath, "/", true
+		subject, rest, x.subjectInPath = inPath, "/", rest[:2+len(escaped)]
 		if more {
 			rest += after
 		}

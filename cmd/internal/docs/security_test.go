@@ -124,6 +124,7 @@ var cases = []struct{ id, what, not string }{
 	{"K9", "bad Redis settings", ""},
 	{"K10", "toolchain and vet", "held by go.mod and .ci/run"},
 	{"P1", "targets that send bytes behind their answers", ""},
+	{"P2", "redirects and links that leave the sidecar, or steer to another route or subject", ""},
 	{"P3", "bodies that stall, and refusals that wait for them", ""},
 	{"P4", "methods that differ from CONNECT or TRACE by case only", ""},
 	{"P5", "a target's Connection header names what the sidecar sets", ""},
