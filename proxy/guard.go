@@ -34,7 +34,7 @@ func (p *Proxy) guard(r *http.Request) error {
 	case r.URL.Host == "" && !p.config.Hosts.AllowedIn(r):
 		return errHost
 	}
-	if err := checkHeaders(r.Header); err != nil {
+	if err := p.checkHeaders(r); err != nil {
 		return err
 	}
 	if !p.callerAllowed(r.Header) {
@@ -71,16 +71,20 @@ func methodAllowed(method string) bool {
 
 // checkHeaders refuses requests of browsers and headers that could be read in
 // two ways.
-func checkHeaders(h http.Header) error {
+func (p *Proxy) checkHeaders(r *http.Request) error {
 	lines := 0
-	for name, values := range h {
+	for name, values := range r.Header {
 		lines += len(values)
 		switch name {
-		case "Origin", "Sec-Fetch-Site", "Referer", "Access-Control-Request-Method",
+		case "Origin", "Sec-Fetch-Site", "Access-Control-Request-Method",
 			"Access-Control-Request-Headers", "Access-Control-Request-Private-Network":
 			// A page that a person has open must not use the app's tokens: no
 			// program beside the sidecar sends these, and every browser does.
 			return errBrowser
+		case "Referer":
+			if !p.ownReferer(r, values) {
+				return errBrowser
+			}
 		case loopHeader:
 			for _, v := range values {
 				if strings.Contains(v, loopID) {

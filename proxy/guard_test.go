@@ -53,7 +53,7 @@ func TestB4_Host(t *testing.T) {
 func TestB5_Browsers(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, line := range []string{"Origin: https://evil.example", "Origin: null", "Origin: http://localhost:8080", "Sec-Fetch-Site: cross-site",
-		"Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none", "Referer: http://localhost/", "referer:", "Access-Control-Request-Method: GET",
+		"Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none", "Referer: https://evil.example/", "referer:", "Access-Control-Request-Method: GET",
 		"Access-Control-Request-Private-Network: true"} {
 		for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS"} {
 			a := s.send(method, "/alpha/x", "", line)

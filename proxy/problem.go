@@ -32,7 +32,7 @@ var (
 	errMethod       = &problem{http.StatusMethodNotAllowed, "method_not_allowed", "http_request_denied", "The sidecar does not forward this method.", 0}
 	errPath         = &problem{http.StatusBadRequest, "path_invalid", "http_request_error", "The path has a dot segment, a backslash, a control byte, or an empty first segment, plain or escaped. Send the path as the target expects it.", 0}
 	errHost         = &problem{http.StatusForbidden, "host_not_allowed", "http_request_denied", "The Host header names neither loopback nor a name in SIDECAR_ALLOWED_HOSTS.", 0}
-	errBrowser      = &problem{http.StatusForbidden, "browser_refused", "http_request_denied", "The request looks as if a browser sent it. The sidecar serves programs only; drop the Origin, Referer and Sec-Fetch-Site headers.", 0}
+	errBrowser      = &problem{http.StatusForbidden, "browser_refused", "http_request_denied", "The request looks as if a browser sent it. The sidecar serves programs only; drop the Origin and Sec-Fetch-Site headers, and a Referer of other sites.", 0}
 	errHeader       = &problem{http.StatusBadRequest, "header_invalid", "http_request_error", "A header differs from one that the sidecar reads or sets only by underscores.", 0}
 	errHeaderLines  = &problem{http.StatusRequestHeaderFieldsTooLarge, "header_too_large", "http_request_error", "The request has too many header lines.", 0}
 	errCaller       = &problem{http.StatusForbidden, "caller_refused", "http_request_denied", "X-Sidecar-Token is missing or wrong.", 0}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -152,4 +153,21 @@ func ambiguousUser(u *url.URL, ref string) bool {
 		authority = authority[:i]
 	}
 	return strings.Count(authority, "@") > 1
+}
+
+// ownReferer reports whether a request's Referer is one of a program that has
+// followed a redirect: the URL that redirected it was the sidecar's or a
+// target's. A browser on the sidecar's own pages is told by other headers.
+func (p *Proxy) ownReferer(r *http.Request, values []string) bool {
+	if len(values) != 1 {
+		return false
+	}
+	u, err := url.Parse(values[0])
+	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
+		return false
+	}
+	if _, at := hostOf(u); p.isTarget(at) {
+		return true
+	}
+	return u.Scheme == "http" && trimPort(strings.ToLower(u.Host), ":80") == trimPort(strings.ToLower(r.Host), ":80")
 }

@@ -128,6 +128,7 @@ var cases = []struct{ id, what, not string }{
 	{"P3", "bodies that stall, and refusals that wait for them", ""},
 	{"P4", "methods that differ from CONNECT or TRACE by case only", ""},
 	{"P5", "a target's Connection header names what the sidecar sets", ""},
+	{"P6", "Referer: of programs that follow redirects, and of pages", ""},
 	{"P7", "informational answers", ""},
 	{"P8", "a 401 for want of scope", ""},
 	{"P9", "requests that an HTTP/2 target has not processed", ""},
