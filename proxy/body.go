@@ -20,7 +20,7 @@ const (
 	// together, and short for a person who waits for an answer that comes first.
 	bodyGrace = 100 * time.Millisecond
 	// bodyBudget is the memory for small bodies of all requests together, in bytes.
-	bodyBudget = 16 << 20
+	bodyBudget = 8 << 20
 	// lingerTime is how long the rest of a body is read that nobody wants, so that an
 	// app which is still sending learns the answer, and not that its connection was reset.
 	lingerTime = 500 * time.Millisecond

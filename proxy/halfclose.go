@@ -16,8 +16,8 @@ const endsWithRequest = 20 * time.Millisecond
 // clientConn is a connection of an app. Some clients, such as nc -N, say with their
 // request that they will send no more: they close their half of the connection and wait
 // for the answer. A client that leaves closes all of it, which looks the same from here.
-// clientConn goes by the time: an end that comes with the request itself is half of one,
-// and is shown to net/http only after the answer; any later end says that the app left.
+// clientConn goes by the time: an end that comes with a whole request is half of one, and
+// is shown to net/http only after the answer; any other says that the app left.
 type clientConn struct {
 	net.Conn
 
@@ -43,23 +43,15 @@ func (c *clientConn) Read(b []byte) (int, error) {
 	if n > 0 {
 		c.last = time.Now()
 	}
-	if err != io.EOF || !c.active || c.over || time.Since(c.last) > endsWithRequest {
+	// While a head or a body is read there is a deadline: the request is not whole.
+	if err != io.EOF || !c.active || c.over || !c.deadline.IsZero() || time.Since(c.last) > endsWithRequest {
 		return n, err
 	}
-	c.wait()
+	for !c.over && c.deadline.IsZero() {
+		c.changed.Wait() // net/http sets a deadline when it has answered
+	}
 	c.over = true
 	return 0, os.ErrDeadlineExceeded
-}
-
-// wait waits until reading is no longer wanted. The caller holds mu.
-func (c *clientConn) wait() {
-	for !c.over && (c.deadline.IsZero() || time.Now().Before(c.deadline)) {
-		if !c.deadline.IsZero() {
-			wake := time.AfterFunc(time.Until(c.deadline), c.changed.Broadcast)
-			defer wake.Stop()
-		}
-		c.changed.Wait()
-	}
 }
 
 // setActive says whether a request is under way.
