@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -136,8 +135,8 @@ func (b *smallBody) whole() bool {
 // smallReader reads a smallBody, waiting for what has not come yet.
 type smallReader struct {
 	*smallBody
-	at     int
-	closed atomic.Bool
+	at     int  // belongs to who reads
+	closed bool // guarded by mu
 }
 
 func (b *smallBody) reader() *smallReader { return &smallReader{smallBody: b} }
@@ -146,10 +145,10 @@ func (b *smallBody) reader() *smallReader { return &smallReader{smallBody: b} }
 func (r *smallReader) Read(b []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.at == r.came && r.err == nil && !r.closed.Load() {
+	for r.at == r.came && r.err == nil && !r.closed {
 		r.moved.Wait()
 	}
-	if r.closed.Load() {
+	if r.closed {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	n := copy(b, r.data[r.at:r.came])
@@ -161,8 +160,8 @@ func (r *smallReader) Read(b []byte) (int, error) {
 
 // Close implements [io.Closer]. A Read that waits returns.
 func (r *smallReader) Close() error {
-	r.closed.Store(true)
-	r.mu.Lock() // so that no reader is between its look at closed and its wait
+	r.mu.Lock()
+	r.closed = true
 	r.mu.Unlock()
 	r.moved.Broadcast()
 	return nil
