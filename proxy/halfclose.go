@@ -23,7 +23,7 @@ type clientConn struct {
 
 	mu       sync.Mutex // guards all below
 	changed  sync.Cond  // tells of changes of deadline and over
-	last     time.Time  // when bytes last came
+	whole    time.Time  // when the last request was whole: net/http lifts the deadline then
 	deadline time.Time  // of reading
 	active   bool       // a request is under way
 	over     bool       // an end is shown at once: one was held back before, or the connection is closed or hijacked
@@ -38,13 +38,13 @@ func newClientConn(c net.Conn) *clientConn {
 // Read implements [net.Conn].
 func (c *clientConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
+	if err != io.EOF {
+		return n, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n > 0 {
-		c.last = time.Now()
-	}
 	// While a head or a body is read there is a deadline: the request is not whole.
-	if err != io.EOF || !c.active || c.over || !c.deadline.IsZero() || time.Since(c.last) > endsWithRequest {
+	if !c.active || c.over || !c.deadline.IsZero() || time.Since(c.whole) > endsWithRequest {
 		return n, err
 	}
 	for !c.over && c.deadline.IsZero() {
@@ -70,8 +70,12 @@ func (c *clientConn) showEnd() {
 }
 
 func (c *clientConn) setDeadline(t time.Time) {
+	var whole time.Time
+	if t.IsZero() {
+		whole = time.Now()
+	}
 	c.mu.Lock()
-	c.deadline = t
+	c.deadline, c.whole = t, whole
 	c.mu.Unlock()
 	c.changed.Broadcast()
 }

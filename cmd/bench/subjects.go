@@ -34,6 +34,7 @@ func (b *bench) measureSubjects(ctx context.Context, p pace, out io.Writer) erro
 		all = append(all, contender{name: againstName, start: starter(b.against)})
 	}
 	p.warmup = max(p.warmup, 4*time.Second) // each subject gets its token
+	p.rounds = min(p.rounds, 3)             // which therefore take long
 	fmt.Fprintln(out, "A route that takes a subject, 1 KiB over 32 connections:")
 	for _, target := range []string{plain, tlsH1, tlsH2} {
 		for _, subjects := range []int{1, 1000} {
