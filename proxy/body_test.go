@@ -245,6 +245,29 @@ func (c halfDuplex) Close() error {
 	return c.Conn.Close()
 }
 
+// TestIdleTimeEndsWithItsAnswer: the time that an answer had to go on does not bound the
+// next one on its connection.
+func TestIdleTimeEndsWithItsAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = 0 }})
+		s.up.play(func(r *upRequest) bool {
+			if r.n > 1 {
+				time.Sleep(2 * streamIdle)
+				return hello(r)
+			}
+			r.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+			time.Sleep(time.Second)
+			r.say("0\r\n\r\n")
+			return true
+		})
+		for _, want := range []string{"half", "hello"} {
+			if a := s.get("/alpha/x"); a.body != want || a.broken != nil {
+				t.Errorf("%d %q %v, want %s", a.status, a.body, a.broken, want)
+			}
+		}
+	})
+}
+
 // P14: a client that ends its direction with its request gets its answer; one whose end
 // comes later has left.
 func TestP14_HalfClosedClientsGetTheirAnswer(t *testing.T) {

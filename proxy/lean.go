@@ -97,9 +97,11 @@ func (x *exchange) exchangeLean(pool *leanPool, token upstream.Token) (*targetco
 			}
 			now = time.Now()
 		}
+		var deadline time.Time
 		if limit := x.proxy.config.TargetTimeout; limit > 0 {
-			_ = c.SetDeadline(now.Add(limit)) // before Begin, which may put an end to it at once
+			deadline = now.Add(limit)
 		}
+		_ = c.SetDeadline(deadline) // before Begin, which may put an end to it at once
 		c.Begin(x.in.Context())
 		res, err := x.roundTripLean(c, now)
 		if err == nil {
