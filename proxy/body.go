@@ -32,9 +32,13 @@ type upload struct {
 	control *http.ResponseController // of the answer on the same connection
 	small   bool                     // all of it must come within bodyTime
 
-	mu    sync.Mutex // guards all below; it is not held over a read
-	until time.Time  // when it must have come, if it is set
-	err   error      // what reading ended with: io.EOF if the body was read to its end
+	sending *time.Timer   // runs while the target is to take what was read; nil: nobody cares
+	limit   time.Duration // of sending
+
+	mu       sync.Mutex // guards all below; it is not held over a read
+	until    time.Time  // when it must have come, if it is set
+	err      error      // what reading ended with: io.EOF if the body was read to its end
+	answered bool       // the answer has begun
 }
 
 func newUpload(w http.ResponseWriter, r *http.Request) *upload {
@@ -45,6 +49,9 @@ func newUpload(w http.ResponseWriter, r *http.Request) *upload {
 // nothing for too long. The connection is of no use then but for an answer.
 func (u *upload) Read(b []byte) (int, error) {
 	u.mu.Lock()
+	if u.sending != nil {
+		u.sending.Stop() // the target has taken what was read
+	}
 	until := u.until
 	if until.IsZero() {
 		until = time.Now().Add(bodyTime)
@@ -55,9 +62,6 @@ func (u *upload) Read(b []byte) (int, error) {
 	_ = u.control.SetReadDeadline(until)
 	u.mu.Unlock()
 	n, err := u.body.Read(b)
-	if err == nil {
-		return n, nil
-	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.err == nil {
@@ -66,7 +70,26 @@ func (u *upload) Read(b []byte) (int, error) {
 	if err == io.EOF {
 		_ = u.control.SetReadDeadline(time.Time{}) // net/http goes on reading, to notice that the app leaves
 	}
+	if u.sending != nil && (err == nil || !u.answered) {
+		u.sending.Reset(u.limit)
+	}
 	return n, err
+}
+
+// watch has sending run between reads, for limit at most, and from the end of the body
+// until the answer. It is to be called before the first Read.
+func (u *upload) watch(sending *time.Timer, limit time.Duration) {
+	u.sending, u.limit = sending, limit
+}
+
+// answer stops what watch began, if the body has ended: the answer has begun.
+func (u *upload) answer() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.answered = true
+	if u.sending != nil && u.err != nil {
+		u.sending.Stop()
+	}
 }
 
 // Close implements [io.Closer]. It does nothing: leave ends what is left of the body.

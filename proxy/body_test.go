@@ -282,14 +282,20 @@ func TestP14_HalfClosedClientsGetTheirAnswer(t *testing.T) {
 			fromServer, serverOut := net.Pipe()
 			l := &oneListener{conn: halfDuplex{serverOut, serverIn}, closed: make(chan struct{})}
 			serveOn(t, l, s.proxy.Handler())
-			_, _ = io.WriteString(toServer, "GET /alpha/x"+stalledHead+"\r\n")
+			const request = "GET /alpha/x" + stalledHead + "\r\n"
+			_, _ = io.WriteString(toServer, request+request)
 			time.Sleep(after)
 			_ = toServer.Close()
 			c := rawOn(t, fromServer)
 			if a := c.read("GET"); a.body != want {
 				t.Errorf("ended %v after the request: %d %q %v", after, a.status, a.body, a.err)
 			}
-			c.untilEOF() // the connection ends with the answer
+			if want != "" { // the second, which was sent with the first
+				if a := c.read("GET"); a.body != want {
+					t.Errorf("the second request: %d %q %v", a.status, a.body, a.err)
+				}
+			}
+			c.untilEOF() // the connection ends with the last answer
 			synctest.Wait()
 			if left := strings.Contains(s.log.String(), `"status":499`); left != (want == "") {
 				t.Errorf("ended %v after the request: the log says %s", after, s.log)

@@ -13,7 +13,7 @@ import (
 type connections struct {
 	kept     *targetconn.Pool[upstream.Key] // HTTP/1.1, for what goes the lean way
 	protocol *targetconn.Protocol           // what the target chooses to speak
-	dialer   *targetconn.Dialer             // of requests
+	dialers  [2]*targetconn.Dialer          // of requests and upgrades
 	requests *http.Transport                // for what goes the general way, but upgrades
 	upgrades *http.Transport                // HTTP/1.1 only, since HTTP/2 has no upgrades
 
@@ -23,13 +23,13 @@ type connections struct {
 // newConnections returns the connections to the target of r, none of which is open yet.
 func newConnections(c Config, r upstream.Route, upstreamName string, series *metrics.Upstream) *connections {
 	protocol := targetconn.NewProtocol(r.Target)
-	both := targetconn.NewDialer(c.Roots, "h2", "http/1.1")
+	both, old := targetconn.NewDialer(c.Roots, "h2", "http/1.1"), targetconn.NewDialer(c.Roots, "http/1.1")
 	to := &connections{
 		kept:     targetconn.NewPool[upstream.Key](targetconn.NewDialer(c.Roots, "http/1.1"), r.Target, protocol),
 		protocol: protocol,
-		dialer:   both,
+		dialers:  [2]*targetconn.Dialer{both, old},
 		requests: targetconn.NewTransport(both, protocol, c.TargetTimeout),
-		upgrades: targetconn.NewTransport(targetconn.NewDialer(c.Roots, "http/1.1"), nil, c.TargetTimeout),
+		upgrades: targetconn.NewTransport(old, nil, c.TargetTimeout),
 	}
 	to.places.requests, to.places.uploads, to.places.upgrades = make(slots, maxRequests), make(slots, maxUploads), make(slots, maxUpgrades)
 	to.kept.Unasked = func() {
@@ -81,9 +81,11 @@ func (p *Proxy) Connections() []metrics.Connections {
 			all = append(all, metrics.Connections{Upstream: t.upstream})
 		}
 		sum, kept := &all[len(all)-1], t.connections.kept.Figures()
-		open, opened := t.connections.dialer.Figures()
-		sum.InUse, sum.Idle, sum.Shared = sum.InUse+kept.InUse, sum.Idle+kept.Idle, sum.Shared+open
-		sum.Opened += kept.Opened + opened
+		sum.InUse, sum.Idle, sum.Opened = sum.InUse+kept.InUse, sum.Idle+kept.Idle, sum.Opened+kept.Opened
+		for _, d := range t.connections.dialers {
+			open, opened := d.Figures()
+			sum.Shared, sum.Opened = sum.Shared+open, sum.Opened+opened
+		}
 		sum.Distrusted = sum.Distrusted || kept.Distrusted
 	}
 	return all

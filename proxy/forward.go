@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"token-sidecar/proxy/internal/targetconn"
 	"token-sidecar/upstream"
 )
 
@@ -31,6 +32,13 @@ func (x *exchange) forward() {
 	ctx, cut := context.WithCancel(x.in.Context())
 	defer cut()
 	x.cut = cut
+	x.watchSending(cut)
+	defer func() {
+		x.stopSending()
+		if x.own != nil {
+			_ = x.own.Close()
+		}
+	}()
 	in := x.in.WithContext(ctx) // a copy, since net/http looks at the body of its own
 	if streams {
 		// Else net/http reads on in the body before it sends the answer, and a
@@ -60,7 +68,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	connected := func() {}
-	if !x.upgrade {
+	if !x.upgrade && (x.upload == nil || x.small != nil) { // those have connections of their own
 		connected = x.route.connections.protocol.Ask(req.Context())
 		defer connected()
 	}
@@ -90,14 +98,77 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (*http.Response
 		transport = x.route.connections.upgrades
 	}
 	began := time.Now()
-	res, err := transport.RoundTrip(req)
+	var res *http.Response
+	var err error
+	if x.upload != nil && x.small == nil {
+		res, err = x.sendUpload(req, transport)
+	} else {
+		res, err = transport.RoundTrip(req)
+	}
 	if err == nil {
 		x.route.metrics.TargetAnswered(time.Since(began))
+		if x.upload == nil || x.small != nil {
+			x.stopSending()
+		} else {
+			x.upload.answer()
+		}
 	}
 	if x.lapsed != nil {
 		return nil, tokenError{x.lapsed}
 	}
 	return res, err
+}
+
+// sendUpload sends a request with a body that is sent on as it comes, over a connection of
+// its own: on one of HTTP/2 that others share, a target that does not read it would stop
+// the bodies of all (RFC 9113 section 5.2.2).
+func (x *exchange) sendUpload(req *http.Request, transport *http.Transport) (*http.Response, error) {
+	to := x.route.Target
+	conn, err := transport.NewClientConn(req.Context(), to.Scheme, targetconn.Address(to))
+	if err != nil {
+		return nil, err
+	}
+	x.own = conn
+	x.renew(req)
+	x.sendingMoves()
+	return conn.RoundTrip(req)
+}
+
+// watchSending has cut called when the target takes nothing of the request for
+// TARGET_TIMEOUT: net/http bounds the wait for an answer only once all of it is sent.
+func (x *exchange) watchSending(cut func()) {
+	limit := x.proxy.config.TargetTimeout
+	if limit <= 0 {
+		return
+	}
+	timer := time.AfterFunc(time.Hour, func() {
+		x.stalled.Store(true)
+		cut()
+	})
+	timer.Stop()
+	x.sending = timer
+	if x.upload != nil && x.small == nil {
+		x.upload.watch(timer, limit)
+	}
+}
+
+// sendingMoves gives the target its time anew.
+func (x *exchange) sendingMoves() {
+	if x.sending == nil {
+		return
+	}
+	limit := x.proxy.config.TargetTimeout
+	if x.small != nil && !x.bodyIsKept() {
+		limit += bodyTime // which the app may take
+	}
+	x.sending.Reset(limit)
+}
+
+// stopSending ends what watchSending began.
+func (x *exchange) stopSending() {
+	if x.sending != nil {
+		x.sending.Stop()
+	}
 }
 
 func (x *exchange) authorize(req *http.Request, token upstream.Token) {

@@ -26,7 +26,7 @@ type clientConn struct {
 	whole    time.Time  // when the last request was whole: net/http lifts the deadline then
 	deadline time.Time  // of reading
 	active   bool       // a request is under way
-	over     bool       // an end is shown at once: one was held back before, or the connection is closed or hijacked
+	over     bool       // an end is shown at once: the connection is closed or hijacked
 }
 
 func newClientConn(c net.Conn) *clientConn {
@@ -50,7 +50,6 @@ func (c *clientConn) Read(b []byte) (int, error) {
 	for !c.over && c.deadline.IsZero() {
 		c.changed.Wait() // net/http sets a deadline when it has answered
 	}
-	c.over = true
 	return 0, os.ErrDeadlineExceeded
 }
 

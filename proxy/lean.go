@@ -72,6 +72,9 @@ func (x *exchange) blame(err error) error {
 	if fault := x.bodyFault(); fault != nil {
 		return fault
 	}
+	if x.stalled.Load() {
+		return errTargetSlow
+	}
 	if x.in.Context().Err() != nil {
 		return context.Canceled
 	}

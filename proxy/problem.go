@@ -46,6 +46,7 @@ var (
 	errBodySlow     = &problem{http.StatusRequestTimeout, "body_timeout", "http_request_error", "The request body stood still for 10 s, or a small one took longer than that.", 0}
 	errBusy         = &problem{http.StatusServiceUnavailable, "target_busy", "connection_limit_reached", "As many requests to this target are under way as there may be. Send fewer at a time.", time.Second}
 	errRedirect     = &problem{http.StatusBadGateway, "redirect_refused", "http_protocol_error", "The target redirects to the sidecar itself, to another route or subject, or to what can be read in two ways.", 0}
+	errTargetSlow   = &problem{http.StatusGatewayTimeout, "target_timeout", "http_response_timeout", "The target did not answer in time.", 0}
 	errInternal     = &problem{http.StatusInternalServerError, "internal_error", "proxy_internal_error", "The sidecar failed; its log says where.", 0}
 )
 
@@ -86,7 +87,7 @@ func problemOf(err error) *problem {
 	cause := upstream.ConnError(err)
 	switch cause {
 	case "connection_timeout", "http_response_timeout", "dns_timeout":
-		return &problem{http.StatusGatewayTimeout, "target_timeout", cause, "The target did not answer in time.", 0}
+		return &problem{http.StatusGatewayTimeout, "target_timeout", cause, errTargetSlow.detail, 0}
 	}
 	return &problem{http.StatusBadGateway, "target_unreachable", cause, "The target cannot be reached, or what it sent is not HTTP.", 0}
 }

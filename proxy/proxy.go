@@ -144,8 +144,11 @@ type exchange struct {
 	sent    upstream.Token // last
 	lapsed  error          // why there was no other when the token had expired before it was sent
 	answer  answerBody
-	cut     func()    // ends the request on the general way; nil on the lean way
-	tunnel  io.Closer // upgraded connection to the target
+	own     *http.ClientConn // the connection of an upload; nil if there is none
+	sending *time.Timer      // cuts a request of which the target takes nothing; nil: none does
+	stalled atomic.Bool      // it has done so
+	cut     func()           // ends the request on the general way; nil on the lean way
+	tunnel  io.Closer        // upgraded connection to the target
 
 	informational int           // answers so far; owned by the transport until the real one is there
 	waited        time.Duration // for a token
@@ -188,6 +191,10 @@ func (x *exchange) end() {
 	r := recover()
 	defer func() { x.leaveBody(r == nil) }()
 	if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		if x.out.status != 0 && x.out.status != statusClientClosed {
+			// A client that got nothing at all may send its request again.
+			_ = http.NewResponseController(x.out.ResponseWriter).Flush()
+		}
 		x.observe()
 		panic(http.ErrAbortHandler) // the answer broke off: so must the connection
 	}

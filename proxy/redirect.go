@@ -101,7 +101,9 @@ func (x *exchange) ownReference(raw string) (own, to string) {
 		if seen, err := url.Parse("//" + ref); err == nil && seen.User == nil {
 			_, at = hostOf(seen)
 		}
-		if x.itself(u.Scheme) || x.proxy.isTarget(at) {
+		// Clients follow "ftp://" and others, too.
+		name, _ := hostOf(u)
+		if x.itself(u.Scheme) || x.proxy.isTarget(at) || (u.Host != "" && (x.itself(name) || !plainHost(name))) {
 			return "", toRefused
 		}
 		return ref, toForeign

@@ -128,6 +128,7 @@ func TestP2_ForeignReferencesPass(t *testing.T) {
 // steering are references by which a target would have the app ask the sidecar for
 // something else, or that clients read in more than one way.
 var steering = []string{
+	"ftp://127.0.0.1:2121/x", "FTP://[::1]/", "gopher://localhost/x", "ws://127.0.0.1:9090/", "dict://0x7f.1/x", "http://ip6-localhost/x", "https://loopback:1/",
 	// Another route, or this one by a spelling that is not its own.
 	"/beta/x", "/beta", "https://api.example/beta/x", "http://api.example/beta", "//API.EXAMPLE./beta/x", "https://api.example:80/beta/x",
 	"https://gamma.example:8443/g/x", "http://gamma.example:8443/g", "https://dotted.example/d", "https://dotted.example./d/x",

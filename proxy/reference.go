@@ -101,7 +101,11 @@ func (p *Proxy) baseAt(at, path string) (base string, found bool) {
 // name of the sidecar's. A port says nothing: several listeners may be the
 // sidecar's.
 func (x *exchange) itself(name string) bool {
-	if name == "localhost" || strings.HasSuffix(name, ".localhost") || x.proxy.config.Hosts.Allowed(name) {
+	switch name { // as hosts files have them
+	case "localhost", "loopback", "ip6-localhost", "ip6-loopback", "localhost6", "localhost.localdomain", "localhost6.localdomain6":
+		return true
+	}
+	if strings.HasSuffix(name, ".localhost") || x.proxy.config.Hosts.Allowed(name) {
 		return true
 	}
 	if asked, _ := hostOf(&url.URL{Host: x.in.Host}); asked == name && !x.absolute() {

@@ -61,6 +61,9 @@ const webSocket = "websocket"
 func endsHere(name string) bool {
 	if strings.IndexByte(name, '_') >= 0 {
 		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		if hopByHop(name) || name == "Content-Length" {
+			return true // a server could take it for the framing
+		}
 	}
 	switch name {
 	case subjectHeader, scopeHeader, routeHeader, callerHeader,
@@ -70,5 +73,5 @@ func endsHere(name string) bool {
 		"X-Rewrite-Url":
 		return true
 	}
-	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-")
+	return strings.HasPrefix(name, "X-Token-") || strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-")
 }

@@ -20,6 +20,7 @@ func (x *exchange) watch(req *http.Request, connected func()) {
 	}
 	trace.GotConn = func(httptrace.GotConnInfo) {
 		connected()
+		x.sendingMoves()
 		if x.lapsed == nil {
 			x.renew(req)
 		}

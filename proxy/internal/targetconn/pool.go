@@ -76,11 +76,15 @@ type Pool[K comparable] struct {
 // scheme, which is http or https (RFC 9110 sections 4.2.1 and 4.2.2). protocol is what
 // is known of the target.
 func NewPool[K comparable](dialer *Dialer, target *url.URL, protocol *Protocol) *Pool[K] {
-	address := target.Host
+	return &Pool[K]{Dialer: dialer, protocol: protocol, address: Address(target), tls: target.Scheme == "https"}
+}
+
+// Address returns host and port of target, whose scheme is http or https.
+func Address(target *url.URL) string {
 	if target.Port() == "" {
-		address = net.JoinHostPort(target.Hostname(), defaultPort[target.Scheme])
+		return net.JoinHostPort(target.Hostname(), defaultPort[target.Scheme])
 	}
-	return &Pool[K]{Dialer: dialer, protocol: protocol, address: address, tls: target.Scheme == "https"}
+	return target.Host
 }
 
 var defaultPort = map[string]string{"http": "80", "https": "443"}
