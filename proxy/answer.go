@@ -99,10 +99,10 @@ func (b *answerBody) Close() error {
 // coming from the sidecar, and any that shows our token: the app must not have it.
 // What the sidecar adds to an answer is added afterwards.
 func (x *exchange) scrub(h http.Header) {
-	endHop(h)
+	endNominated(h)
 	search := tokenSearch{token: x.sent.AccessToken()}
 	for name, values := range h {
-		if withheld(name) || notTheTargets(name) || search.inHeader(name, values) {
+		if hopByHop(name) || withheld(name) || notTheTargets(name) || search.inHeader(name, values) {
 			delete(h, name)
 		}
 	}
@@ -119,17 +119,12 @@ func (x *exchange) scrubTrailer(h http.Header) {
 	}
 }
 
-// endHop removes the headers that are about one connection only, and those that
-// the Connection header nominates as such (RFC 9110 section 7.6.1).
-func endHop(h http.Header) {
+// endNominated removes the headers that the Connection header nominates as those of one
+// connection only (RFC 9110 section 7.6.1).
+func endNominated(h http.Header) {
 	for _, line := range h["Connection"] {
 		for option := range strings.SplitSeq(line, ",") {
 			delete(h, http.CanonicalHeaderKey(strings.Trim(option, " \t")))
-		}
-	}
-	for name := range h {
-		if hopByHop(name) {
-			delete(h, name)
 		}
 	}
 }

@@ -32,8 +32,7 @@ type upload struct {
 	control *http.ResponseController // of the answer on the same connection
 	small   bool                     // all of it must come within bodyTime
 
-	sending *time.Timer   // runs while the target is to take what was read; nil: nobody cares
-	limit   time.Duration // of sending
+	stall *stall // runs while the target is to take what was read; set before the first Read
 
 	mu       sync.Mutex // guards all below; it is not held over a read
 	until    time.Time  // when it must have come, if it is set
@@ -49,9 +48,7 @@ func newUpload(w http.ResponseWriter, r *http.Request) *upload {
 // nothing for too long. The connection is of no use then but for an answer.
 func (u *upload) Read(b []byte) (int, error) {
 	u.mu.Lock()
-	if u.sending != nil {
-		u.sending.Stop() // the target has taken what was read
-	}
+	u.stall.stop() // the target has taken what was read
 	until := u.until
 	if until.IsZero() {
 		until = time.Now().Add(bodyTime)
@@ -70,29 +67,24 @@ func (u *upload) Read(b []byte) (int, error) {
 	if err == io.EOF {
 		_ = u.control.SetReadDeadline(time.Time{}) // net/http goes on reading, to notice that the app leaves
 	}
-	if u.sending != nil && (err == nil || !u.answered) {
-		u.sending.Reset(u.limit)
+	if err == nil || !u.answered {
+		u.stall.restart(0)
 	}
 	return n, err
 }
 
-// watch has sending run between reads, for limit at most, and from the end of the body
-// until the answer. It is to be called before the first Read.
-func (u *upload) watch(sending *time.Timer, limit time.Duration) {
-	u.sending, u.limit = sending, limit
-}
-
-// answer stops what watch began, if the body has ended: the answer has begun.
+// answer notes that the answer has begun. What is left of the body still has to be taken,
+// but once it has ended there is nothing to wait for.
 func (u *upload) answer() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.answered = true
-	if u.sending != nil && u.err != nil {
-		u.sending.Stop()
+	if u.err != nil {
+		u.stall.stop()
 	}
 }
 
-// Close implements [io.Closer]. It does nothing: leave ends what is left of the body.
+// Close implements [io.Closer]. It does nothing: leaveBody ends what is left of the body.
 func (u *upload) Close() error { return nil }
 
 // ended returns what reading has ended with, nil if it has not ended.
@@ -215,6 +207,10 @@ func (x *exchange) keepBody() error {
 	}
 	return nil
 }
+
+// isUpload reports whether the request has a body that is not kept, but only sent on as
+// it comes.
+func (x *exchange) isUpload() bool { return x.upload != nil && x.small == nil }
 
 // bodyIsKept reports whether all of the body is in x.body.
 func (x *exchange) bodyIsKept() bool {

@@ -136,9 +136,9 @@ func TestP10_WaitForAPlaceIsBounded(t *testing.T) {
 		bounded func(*connections) *slots
 		request string
 	}{
-		"request": {func(c *connections) *slots { return &c.places.requests }, "GET /alpha/x" + stalledHead + "\r\n"},
-		"upload":  {func(c *connections) *slots { return &c.places.uploads }, "POST /alpha/x" + stalledHead + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"},
-		"upgrade": {func(c *connections) *slots { return &c.places.upgrades }, "GET /alpha/x" + stalledHead + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"},
+		"request": {func(c *connections) *slots { return &c.slots.requests }, "GET /alpha/x" + stalledHead + "\r\n"},
+		"upload":  {func(c *connections) *slots { return &c.slots.uploads }, "POST /alpha/x" + stalledHead + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"},
+		"upgrade": {func(c *connections) *slots { return &c.slots.upgrades }, "GET /alpha/x" + stalledHead + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSide(t, setup{pipes: &pipes{}})

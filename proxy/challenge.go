@@ -58,7 +58,7 @@ func cutToken(s string) (token, rest string) {
 
 // tokenRune reports whether r may be in a token.
 func tokenRune(r rune) bool {
-	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }
 
 // skipToken68 skips what a scheme may have in place of parameters: some characters of

@@ -17,7 +17,7 @@ type connections struct {
 	requests *http.Transport                // for what goes the general way, but upgrades
 	upgrades *http.Transport                // HTTP/1.1 only, since HTTP/2 has no upgrades
 
-	places struct{ requests, uploads, upgrades slots }
+	slots struct{ requests, uploads, upgrades slots }
 }
 
 // newConnections returns the connections to the target of r, none of which is open yet.
@@ -31,7 +31,7 @@ func newConnections(c Config, r upstream.Route, upstreamName string, series *met
 		requests: targetconn.NewTransport(both, protocol, c.TargetTimeout),
 		upgrades: targetconn.NewTransport(old, nil, c.TargetTimeout),
 	}
-	to.places.requests, to.places.uploads, to.places.upgrades = make(slots, maxRequests), make(slots, maxUploads), make(slots, maxUpgrades)
+	to.slots.requests, to.slots.uploads, to.slots.upgrades = make(slots, maxRequests), make(slots, maxUploads), make(slots, maxUpgrades)
 	to.kept.Unasked = func() {
 		series.UnaskedBytes()
 		c.Log.Warn().Str("upstream", upstreamName).Str("target", r.Target.Host).
@@ -40,16 +40,16 @@ func newConnections(c Config, r upstream.Route, upstreamName string, series *met
 	return to
 }
 
-// place returns where a request has to take its place: one whose body is sent on as it
-// comes, one for an upgrade, or any other.
-func (c *connections) place(streams, upgrade bool) slots {
+// slotsFor returns the slots of which a request needs one: those for a body that is sent
+// on as it comes, those for an upgrade, or those for any other.
+func (c *connections) slotsFor(streams, upgrade bool) slots {
 	switch {
 	case upgrade:
-		return c.places.upgrades
+		return c.slots.upgrades
 	case streams:
-		return c.places.uploads
+		return c.slots.uploads
 	}
-	return c.places.requests
+	return c.slots.requests
 }
 
 // lean reports whether requests of r may use kept HTTP/1.1 connections. Where a route

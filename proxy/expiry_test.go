@@ -53,31 +53,38 @@ func (l lapse) want(s *side) string {
 // F10: what waits for its connection for longer than its token lives gets another token
 // before it is sent, or is not sent.
 func TestF10_TokenExpiresDuringDial(t *testing.T) {
-	for _, c := range lapses() {
-		synctest.Test(t, func(t *testing.T) {
-			network := &pipes{}
-			target := newTLSTargetOn(t, network.listen(), 0)
-			target.serve = func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.WriteString(w, r.Proto+" "+r.Header.Get("Authorization"))
-			}
-			s := newSide(t, setup{pipes: network, config: func(c *Config) { c.Roots = target.roots["trusted"] },
-				upstreams: func(s *side) []upstream.Upstream { return []upstream.Upstream{s.oauth2("alpha", target.url)} }})
-			c.issue(s)
-			s.useDialer(func(ctx context.Context, network, address string) (net.Conn, error) {
-				time.Sleep(c.wait)
-				return s.pipes.DialContext(ctx, network, address)
-			})
-			a := s.get("/alpha/x")
-			if want := c.want(s); want != "" {
-				if want = protocol() + " Bearer " + want; a.status != 200 || a.body != want {
-					t.Errorf("%+v: %d %q, want %q", c, a.status, a.body, want)
+	const upload = "POST /alpha/x" + stalledHead + "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+	for request, proto := range map[string]string{"GET /alpha/x" + stalledHead + "\r\n": protocol(), upload: "HTTP/2.0"} {
+		for _, c := range lapses() {
+			synctest.Test(t, func(t *testing.T) {
+				network := &pipes{}
+				target := newTLSTargetOn(t, network.listen(), 0)
+				target.serve = func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.Copy(io.Discard, r.Body)
+					_, _ = io.WriteString(w, r.Proto+" "+r.Header.Get("Authorization"))
 				}
-				return
-			}
-			a.problem(t, 503, "token_unavailable")
-			if target.served.Load() != 0 {
-				t.Error("a request was sent")
-			}
-		})
+				s := newSide(t, setup{pipes: network, config: func(c *Config) { c.Roots = target.roots["trusted"] },
+					upstreams: func(s *side) []upstream.Upstream { return []upstream.Upstream{s.oauth2("alpha", target.url)} }})
+				c.issue(s)
+				s.useDialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+					time.Sleep(c.wait)
+					return s.pipes.DialContext(ctx, network, address)
+				})
+				conn := s.dial(s.addr)
+				conn.write(request)
+				a := conn.read("GET")
+				if want := c.want(s); want != "" {
+					if want = proto + " Bearer " + want; a.status != 200 || a.body != want {
+						t.Errorf("%+v: %d %q, want %q", c, a.status, a.body, want)
+					}
+					return
+				}
+				a.problem(t, 503, "token_unavailable")
+				if target.served.Load() != 0 {
+					t.Error("a request was sent")
+				}
+				time.Sleep(time.Second) // net/http lingers after an answer that comes before the body
+			})
+		}
 	}
 }

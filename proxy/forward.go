@@ -20,25 +20,23 @@ import (
 func (x *exchange) forward() {
 	x.upgrade = x.asksForWebSocket()
 	streams := x.in.ContentLength != 0 && x.body == nil
-	place := x.route.connections.place(streams, x.upgrade)
-	if err := place.take(x.in.Context()); err != nil {
+	slots := x.route.connections.slotsFor(streams, x.upgrade)
+	if err := slots.take(x.in.Context()); err != nil {
 		x.fail(err)
 		return
 	}
-	defer place.give()
+	defer slots.give()
 	if x.plain() && x.forwardLean() {
 		return
 	}
 	ctx, cut := context.WithCancel(x.in.Context())
 	defer cut()
 	x.cut = cut
-	x.watchSending(cut)
-	defer func() {
-		x.stopSending()
-		if x.own != nil {
-			_ = x.own.Close()
-		}
-	}()
+	x.stall = newStall(x.proxy.config.TargetTimeout, cut)
+	defer x.stall.stop()
+	if x.isUpload() {
+		x.upload.stall = x.stall
+	}
 	in := x.in.WithContext(ctx) // a copy, since net/http looks at the body of its own
 	if streams {
 		// Else net/http reads on in the body before it sends the answer, and a
@@ -68,7 +66,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	connected := func() {}
-	if !x.upgrade && (x.upload == nil || x.small != nil) { // those have connections of their own
+	if !x.upgrade && !x.isUpload() { // those have connections of their own
 		connected = x.route.connections.protocol.Ask(req.Context())
 		defer connected()
 	}
@@ -100,18 +98,14 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (*http.Response
 	began := time.Now()
 	var res *http.Response
 	var err error
-	if x.upload != nil && x.small == nil {
+	if x.isUpload() {
 		res, err = x.sendUpload(req, transport)
 	} else {
 		res, err = transport.RoundTrip(req)
+		x.stall.stop()
 	}
 	if err == nil {
 		x.route.metrics.TargetAnswered(time.Since(began))
-		if x.upload == nil || x.small != nil {
-			x.stopSending()
-		} else {
-			x.upload.answer()
-		}
 	}
 	if x.lapsed != nil {
 		return nil, tokenError{x.lapsed}
@@ -119,56 +113,24 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (*http.Response
 	return res, err
 }
 
-// sendUpload sends a request with a body that is sent on as it comes, over a connection of
-// its own: on one of HTTP/2 that others share, a target that does not read it would stop
-// the bodies of all (RFC 9113 section 5.2.2).
+// sendUpload sends an upload over a connection of its own: on one of HTTP/2 that others
+// share, a target that does not read it would stop the bodies of all (RFC 9113 section
+// 5.2.2). The connection lives as long as the exchange.
 func (x *exchange) sendUpload(req *http.Request, transport *http.Transport) (*http.Response, error) {
 	to := x.route.Target
 	conn, err := transport.NewClientConn(req.Context(), to.Scheme, targetconn.Address(to))
 	if err != nil {
 		return nil, err
 	}
-	x.own = conn
+	context.AfterFunc(req.Context(), func() { _ = conn.Close() })
 	x.renew(req)
-	x.sendingMoves()
-	return conn.RoundTrip(req)
-}
-
-// watchSending has cut called when the target takes nothing of the request for
-// TARGET_TIMEOUT: net/http bounds the wait for an answer only once all of it is sent.
-func (x *exchange) watchSending(cut func()) {
-	limit := x.proxy.config.TargetTimeout
-	if limit <= 0 {
-		return
+	if x.lapsed != nil {
+		return nil, x.lapsed
 	}
-	timer := time.AfterFunc(time.Hour, func() {
-		x.stalled.Store(true)
-		cut()
-	})
-	timer.Stop()
-	x.sending = timer
-	if x.upload != nil && x.small == nil {
-		x.upload.watch(timer, limit)
-	}
-}
-
-// sendingMoves gives the target its time anew.
-func (x *exchange) sendingMoves() {
-	if x.sending == nil {
-		return
-	}
-	limit := x.proxy.config.TargetTimeout
-	if x.small != nil && !x.bodyIsKept() {
-		limit += bodyTime // which the app may take
-	}
-	x.sending.Reset(limit)
-}
-
-// stopSending ends what watchSending began.
-func (x *exchange) stopSending() {
-	if x.sending != nil {
-		x.sending.Stop()
-	}
+	x.stall.restart(0)
+	res, err := conn.RoundTrip(req)
+	x.upload.answer()
+	return res, err
 }
 
 func (x *exchange) authorize(req *http.Request, token upstream.Token) {

@@ -21,12 +21,12 @@ const endsWithRequest = 20 * time.Millisecond
 type clientConn struct {
 	net.Conn
 
-	mu       sync.Mutex // guards all below
-	changed  sync.Cond  // tells of changes of deadline and over
-	whole    time.Time  // when the last request was whole: net/http lifts the deadline then
-	deadline time.Time  // of reading
-	active   bool       // a request is under way
-	over     bool       // an end is shown at once: the connection is closed or hijacked
+	mu      sync.Mutex // guards all below
+	changed sync.Cond  // tells of changes of bounded and over
+	active  bool       // a request is under way
+	whole   time.Time  // when that request was there with its body
+	bounded bool       // reading has a deadline: net/http and upload set one while a head or a body is read, and to end a read
+	over    bool       // an end is shown at once: the connection is closed or hijacked
 }
 
 func newClientConn(c net.Conn) *clientConn {
@@ -43,20 +43,23 @@ func (c *clientConn) Read(b []byte) (int, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// While a head or a body is read there is a deadline: the request is not whole.
-	if !c.active || c.over || !c.deadline.IsZero() || time.Since(c.whole) > endsWithRequest {
+	if !c.active || c.over || c.bounded || time.Since(c.whole) > endsWithRequest {
 		return n, err
 	}
-	for !c.over && c.deadline.IsZero() {
+	for !c.over && !c.bounded {
 		c.changed.Wait() // net/http sets a deadline when it has answered
 	}
 	return 0, os.ErrDeadlineExceeded
 }
 
-// setActive says whether a request is under way.
+// setActive says whether a request is under way, whose head has been read.
 func (c *clientConn) setActive(active bool) {
+	var now time.Time
+	if active {
+		now = time.Now()
+	}
 	c.mu.Lock()
-	c.active = active
+	c.active, c.whole = active, now
 	c.mu.Unlock()
 }
 
@@ -68,26 +71,26 @@ func (c *clientConn) showEnd() {
 	c.changed.Broadcast()
 }
 
-func (c *clientConn) setDeadline(t time.Time) {
-	var whole time.Time
-	if t.IsZero() {
-		whole = time.Now()
-	}
+// bound notes that reading has a deadline from now on, unless t is zero.
+func (c *clientConn) bound(t time.Time) {
 	c.mu.Lock()
-	c.deadline, c.whole = t, whole
+	c.bounded = !t.IsZero()
+	if c.active && !c.bounded {
+		c.whole = time.Now() // the body has come
+	}
 	c.mu.Unlock()
 	c.changed.Broadcast()
 }
 
 // SetReadDeadline implements [net.Conn].
 func (c *clientConn) SetReadDeadline(t time.Time) error {
-	c.setDeadline(t)
+	c.bound(t)
 	return c.Conn.SetReadDeadline(t)
 }
 
 // SetDeadline implements [net.Conn].
 func (c *clientConn) SetDeadline(t time.Time) error {
-	c.setDeadline(t)
+	c.bound(t)
 	return c.Conn.SetDeadline(t)
 }
 

@@ -72,7 +72,7 @@ func (x *exchange) blame(err error) error {
 	if fault := x.bodyFault(); fault != nil {
 		return fault
 	}
-	if x.stalled.Load() {
+	if x.stall.hasEnded() {
 		return errTargetSlow
 	}
 	if x.in.Context().Err() != nil {

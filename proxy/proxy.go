@@ -1,11 +1,12 @@
-// Package proxy answers the app's requests: guard, route, key, body, token,
-// forward, judge, observe. Each step has a file of its own: guard.go, route.go with
-// path.go, body.go for what the app sends, slots.go for how many requests go on at a
-// time, lean.go with lean_head.go for requests over HTTP/1.1 connections that are
-// kept, forward.go with rewrite.go and watch.go for all others, replay.go with
-// challenge.go, answer.go with answer_framing.go, answer_token.go, informational.go
-// and redirect.go, which has reference.go and link.go below it, observe.go. problem.go is the one place where errors become
-// statuses. connections.go keeps the connections to a target, of which
+// Package proxy answers the app's requests: guard, route, key, body, token, forward,
+// judge, observe. A connection of an app is made by server.go with halfclose.go. Each
+// step has a file of its own: guard.go with hosts.go; route.go with path.go; body.go for
+// what the app sends; slots.go for how many requests go on at a time; lean.go with
+// lean_head.go for requests over HTTP/1.1 connections that are kept; forward.go with
+// rewrite.go, watch.go and stall.go for all others; replay.go with challenge.go; answer.go
+// with answer_framing.go, answer_token.go, informational.go and redirect.go, below which
+// are reference.go and link.go; observe.go. problem.go is the one place where errors
+// become statuses. connections.go has the connections to a target, of which
 // internal/targetconn knows the rest.
 package proxy
 
@@ -144,11 +145,9 @@ type exchange struct {
 	sent    upstream.Token // last
 	lapsed  error          // why there was no other when the token had expired before it was sent
 	answer  answerBody
-	own     *http.ClientConn // the connection of an upload; nil if there is none
-	sending *time.Timer      // cuts a request of which the target takes nothing; nil: none does
-	stalled atomic.Bool      // it has done so
-	cut     func()           // ends the request on the general way; nil on the lean way
-	tunnel  io.Closer        // upgraded connection to the target
+	stall   *stall    // bounds the sending on the general way; nil on the lean way
+	cut     func()    // ends the request on the general way; nil on the lean way
+	tunnel  io.Closer // upgraded connection to the target
 
 	informational int           // answers so far; owned by the transport until the real one is there
 	waited        time.Duration // for a token

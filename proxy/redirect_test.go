@@ -18,7 +18,7 @@ func redirects(t *testing.T) *Proxy {
 	for _, u := range []upstream.Upstream{
 		s.oauth2("alpha", "https://api.example/v1"), s.oauth2("twin", "https://api.example/v1"), s.oauth2("deep", "https://api.example/v1/deep"),
 		s.oauth2("beta", "https://api.example/beta"), s.oauth2("gamma", "https://gamma.example:8443/g"), s.oauth2("dotted", "https://dotted.example./d"),
-		s.oauth2("root", "https://root.example"), s.oauth2("local", "http://127.0.0.1:4711/l"), s.withSubject("https://api.example/o"),
+		s.oauth2("whole", "https://root.example"), s.oauth2("local", "http://127.0.0.1:4711/l"), s.withSubject("https://api.example/o"),
 	} {
 		for _, r := range u.Routes() {
 			p.addRoute(newRoute(r, u, nil, nil))
@@ -91,7 +91,7 @@ func TestP2_OwnTargetStaysInTheSidecar(t *testing.T) {
 	}
 	// A subject within the path of the target is no subject of the sidecar's.
 	for _, c := range [][3]string{{"/oclc/~91475/a", "/o/~bob", "/oclc/~91475/~bob"}, {"http://api.example/o/a", "/o/~bob/x", "/o/~bob/x"},
-		{"/root/a", "//root.example/b", "/root/b"}, {"/root/a", "/b", "/root/b"}, {"/root", "b", "/root/b"}, {"/gamma/a", "https://gamma.example:8443/g/b", "/gamma/b"},
+		{"/whole/a", "//root.example/b", "/whole/b"}, {"/whole/a", "/b", "/whole/b"}, {"/whole", "b", "/whole/b"}, {"/gamma/a", "https://gamma.example:8443/g/b", "/gamma/b"},
 		{"/dotted/a", "https://dotted.example/d/b", "/dotted/b"}, {"/local/a", "http://127.0.0.1:4711/l/b", "/local/b"},
 		{"/alpha/a", "/v1/deep/x", "/alpha/deep/x"}, {"/alpha/{|}/a%2Fb", "c", "/alpha/%7B%7C%7D/c"}} {
 		if got, to := asked(t, p, c[0], "").ownReference(c[1]); got != c[2] || to != toOwn {

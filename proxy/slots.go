@@ -18,7 +18,7 @@ const (
 	slotWait = 2 * time.Second
 )
 
-// take takes a place, which must be given back. It blocks for slotWait at most, or until
+// take takes a slot, which must be given back. It blocks for slotWait at most, or until
 // ctx ends, and returns errBusy or the error of ctx then.
 func (s slots) take(ctx context.Context) error {
 	select {
@@ -38,5 +38,5 @@ func (s slots) take(ctx context.Context) error {
 	}
 }
 
-// give gives a place back.
+// give gives a slot back.
 func (s slots) give() { <-s }

@@ -159,7 +159,10 @@ func TestP9_BodiesOnTheirWayAreSentAgain(t *testing.T) {
 		return target.requests == 2
 	})
 	conn.write(".last")
-	if a := conn.read("POST"); a.status != 200 || target.bodies[0] != "first.last" {
+	a := conn.read("POST")
+	target.mu.Lock()
+	defer target.mu.Unlock()
+	if a.status != 200 || len(target.bodies) != 1 || target.bodies[0] != "first.last" {
 		t.Errorf("%d %q, the target got %q", a.status, a.body, target.bodies)
 	}
 	s.proxy.CloseIdleConnections()

@@ -20,7 +20,11 @@ func (x *exchange) watch(req *http.Request, connected func()) {
 	}
 	trace.GotConn = func(httptrace.GotConnInfo) {
 		connected()
-		x.sendingMoves()
+		if x.small != nil && !x.bodyIsKept() {
+			x.stall.restart(bodyTime) // which the app may take for the rest of it
+		} else {
+			x.stall.restart(0)
+		}
 		if x.lapsed == nil {
 			x.renew(req)
 		}

@@ -151,14 +151,14 @@ func TestP3_StalledCallersShutNobodyOut(t *testing.T) {
 	})
 	t.Logf("all are answered after %s", time.Since(began))
 
-	// Stalled once more, and told to stop: the second signal ends it.
+	// Told to stop, it waits for what is under way: here no longer than for the bodies.
 	idle = newCrowd(t, p.addrs["data"], 10)
 	idle.each(func(conn net.Conn) error {
 		_, err := io.WriteString(conn, "POST /books/x HTTP/1.1\r\nHost: localhost\r\nX-Sidecar-Token: "+caller+"\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
 		return err
 	})
 	p.signal(syscall.SIGTERM)
-	if code := p.AwaitExit(t); code != 0 { // when their time is over, long before the deadline
+	if code := p.AwaitExit(t); code != 0 { // long before DRAIN_TIMEOUT, which AwaitExit would not wait for
 		t.Errorf("exit code %d", code)
 	}
 }

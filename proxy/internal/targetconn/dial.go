@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -61,4 +62,32 @@ func (d *Dialer) handshake(ctx context.Context, raw net.Conn, address string) (*
 		return nil, err
 	}
 	return c, nil
+}
+
+// dial opens a connection. It blocks as Get does.
+func (p *Pool[K]) dial(ctx context.Context) (*Conn, error) {
+	raw, err := p.Dialer.DialContext(ctx, "tcp", p.address)
+	if err != nil {
+		return nil, err
+	}
+	if !p.tls {
+		return newConn(raw, raw, nil), nil
+	}
+	below := &records{Conn: raw}
+	secure, err := p.Dialer.handshake(ctx, below, p.address)
+	if err != nil {
+		// The target's alert no_application_protocol (RFC 7301 section 3.2).
+		if strings.Contains(err.Error(), "no application protocol") {
+			return nil, ErrNotHTTP1
+		}
+		return nil, err
+	}
+	if secure.ConnectionState().NegotiatedProtocol == "" && !p.protocol.HTTP1() {
+		// A target that chooses no protocol may speak HTTP/2 only: some servers, such
+		// as those of Go, treat a client that offers HTTP/1.1 alone as one that offers
+		// nothing. Only a client that offers both finds out.
+		_ = raw.Close()
+		return nil, ErrNotHTTP1
+	}
+	return newConn(raw, secure, below), nil
 }

@@ -20,7 +20,6 @@ import (
 	"errors"
 	"net"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 )
@@ -164,34 +163,6 @@ func (p *Pool[K]) reserve() error {
 	p.open++
 	p.opened++
 	return nil
-}
-
-// dial opens a connection. It blocks as Get does.
-func (p *Pool[K]) dial(ctx context.Context) (*Conn, error) {
-	raw, err := p.Dialer.DialContext(ctx, "tcp", p.address)
-	if err != nil {
-		return nil, err
-	}
-	if !p.tls {
-		return newConn(raw, raw, nil), nil
-	}
-	below := &records{Conn: raw}
-	secure, err := p.Dialer.handshake(ctx, below, p.address)
-	if err != nil {
-		// The target's alert no_application_protocol (RFC 7301 section 3.2).
-		if strings.Contains(err.Error(), "no application protocol") {
-			return nil, ErrNotHTTP1
-		}
-		return nil, err
-	}
-	if secure.ConnectionState().NegotiatedProtocol == "" && !p.protocol.HTTP1() {
-		// A target that chooses no protocol may speak HTTP/2 only: some servers, such
-		// as those of Go, treat a client that offers HTTP/1.1 alone as one that offers
-		// nothing. Only a client that offers both finds out.
-		_ = raw.Close()
-		return nil, ErrNotHTTP1
-	}
-	return newConn(raw, secure, below), nil
 }
 
 // Put takes c back, to be handed out again. The connection must be in the state in
