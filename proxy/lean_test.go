@@ -93,6 +93,9 @@ func TestLeanKeptConnectionsAreLookedAt(t *testing.T) {
 			if got := s.up.requests(); len(got) != 2 || got[1].Conn == got[0].Conn || got[1].body != c.body {
 				t.Errorf("the target %s, then %s: it saw %d requests", name, c.method, len(got))
 			}
+			if distrusted := s.proxy.Connections()[0].Distrusted; distrusted != (name == "sends" && !*general) {
+				t.Errorf("the target %s: distrusted is %t", name, distrusted)
+			}
 		}
 	}
 }

@@ -76,6 +76,9 @@ func TestKeptConnectionsOverTLS(t *testing.T) {
 			t.Errorf("connection %s lives on", now)
 		}
 	}
+	if s.proxy.Connections()[0].Distrusted {
+		t.Error("the end of TLS (close_notify) passes for bytes unasked")
+	}
 }
 
 // P1: a new connection resumes the TLS session of an earlier one, on either way, so that

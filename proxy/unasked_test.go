@@ -23,15 +23,16 @@ func TestG5_UnaskedAnswerWithinTLS(t *testing.T) {
 		"\r\nContent-Length: 0\r\n\r\n" // as much as is read at a time
 	for name, c := range map[string]struct {
 		records []string
-		hold    int // bytes of the last record that come later
+		hold    int  // bytes of the last record that come later
+		seen    bool // it can be seen at once that they are unasked
 	}{
-		"nothing":        {[]string{first}, 0},
-		"whole record":   {[]string{first, unasked}, 0},
-		"same record":    {[]string{first + unasked}, 0},
-		"full buffer":    {[]string{fill + unasked}, 0},
-		"part":           {[]string{first, unasked}, 5},
-		"header of one":  {[]string{first, unasked}, 17 + len(unasked) + 2}, // RFC 8446 section 5.2: 17 bytes more than what is sent
-		"empty and then": {[]string{first, "", unasked}, 0},
+		"nothing":        {[]string{first}, 0, false},
+		"whole record":   {[]string{first, unasked}, 0, true},
+		"same record":    {[]string{first + unasked}, 0, true},
+		"full buffer":    {[]string{fill + unasked}, 0, true},
+		"part":           {[]string{first, unasked}, 5, false},
+		"header of one":  {[]string{first, unasked}, 17 + len(unasked) + 2, false}, // RFC 8446 section 5.2: 17 bytes more than what is sent
+		"empty and then": {[]string{first, "", unasked}, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			roots, address, connections := lumpingTarget(t, c.records, c.hold)
@@ -42,6 +43,9 @@ func TestG5_UnaskedAnswerWithinTLS(t *testing.T) {
 				if a := s.get("/alpha/x"); strings.Contains(a.body, "UNASKED") || a.status == 502 {
 					t.Errorf("%d %q", a.status, a.body)
 				}
+			}
+			if distrusted := s.proxy.Connections()[0].Distrusted; distrusted != (c.seen && !*general) {
+				t.Errorf("distrusted is %t", distrusted)
 			}
 			if n := connections(); name == "nothing" && n != 1 && !*general {
 				t.Errorf("%d connections, want one that is kept", n)
