@@ -311,6 +311,10 @@ func TestP14_HalfClosedClientsGetTheirAnswer(t *testing.T) {
 			if took := time.Since(ended); c.answers == 0 && took > lingerTime {
 				t.Errorf("ended %s: noticed after %v", name, took)
 			}
+			synctest.Wait()
+			if strings.Contains(s.log.String(), `"status":408`) {
+				t.Errorf("ended %s: taken for a body that stands still: %s", name, s.log)
+			}
 		})
 	}
 }

@@ -217,3 +217,37 @@ func TestFirstRequestFindsOut(t *testing.T) {
 		})
 	}
 }
+
+// TestSweepLooksAtIdleConnections: what a target sent on a connection that no request came
+// for is seen when that is closed for its age.
+func TestSweepLooksAtIdleConnections(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, sends := range []string{"", "HTTP/1.1 200 OK\r\n"} {
+		target := &url.URL{Scheme: "http", Host: l.Addr().String()}
+		p := NewPool[string](NewDialer(nil, "http/1.1"), target, NewProtocol(target))
+		c, _ := get(t, p, "a")
+		far, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Put(c)
+		_, _ = far.Write([]byte(sends))
+		_ = far.Close()
+		for end := time.Now().Add(patience); c.peeker.untouched(); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("what the target did does not arrive")
+			}
+		}
+		p.mu.Lock()
+		p.idle.oldest.since = time.Now().Add(-idleTimeout)
+		p.mu.Unlock()
+		p.sweepIdle()
+		if f := p.Figures(); f.Distrusted != (sends != "") || f.Idle != 0 || f.InUse != 0 {
+			t.Errorf("after %q: %+v", sends, f)
+		}
+	}
+}
