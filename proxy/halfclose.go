@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,16 +19,26 @@ const endsWithRequest = 20 * time.Millisecond
 // for the answer. A client that leaves closes all of it, which looks the same from here.
 // clientConn goes by the time: an end that comes with a whole request is half of one, and
 // is shown to net/http only after the answer; any other says that the app left.
+//
+// It costs each request some atomic stores. Only an end takes the mutex.
 type clientConn struct {
 	net.Conn
 
-	mu      sync.Mutex // guards all below
-	changed sync.Cond  // tells of changes of bounded and over
-	active  bool       // a request is under way
-	whole   time.Time  // when that request was there with its body
-	bounded bool       // reading has a deadline: net/http and upload set one while a head or a body is read, and to end a read
-	over    bool       // an end is shown at once: the connection is closed or hijacked
+	whole   atomic.Int64 // when the request under way was there with its body, in nanoseconds of the wall clock; 0: none is under way
+	reading atomic.Int32 // what bounds reading now
+	over    atomic.Bool  // an end is shown at once: the connection is closed or hijacked
+
+	waits   atomic.Bool // an end is held back
+	mu      sync.Mutex  // guards nothing but the wait for changed
+	changed sync.Cond   // tells who holds an end back of changes of reading and over
 }
+
+// What bounds reading.
+const (
+	unbounded = iota // nothing: net/http waits for what may come behind a whole request
+	bounded          // a deadline, as net/http and upload set one while a head or a body is read
+	ended            // a deadline that was over when it was set, by which net/http ends a read
+)
 
 func newClientConn(c net.Conn) *clientConn {
 	cc := &clientConn{Conn: c}
@@ -41,45 +52,60 @@ func (c *clientConn) Read(b []byte) (int, error) {
 	if err != io.EOF {
 		return n, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.active || c.over || c.bounded || time.Since(c.whole) > endsWithRequest {
+	whole := c.whole.Load()
+	if whole == 0 || time.Since(time.Unix(0, whole)) > endsWithRequest {
 		return n, err
 	}
-	for !c.over && !c.bounded {
-		c.changed.Wait() // net/http sets a deadline when it has answered
+	c.waits.Store(true)
+	defer c.waits.Store(false)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over.Load() || c.reading.Load() == bounded {
+		return n, err // within the request, which is not half of one
+	}
+	for !c.over.Load() && c.reading.Load() == unbounded {
+		c.changed.Wait() // net/http ends the read when it has answered
 	}
 	return 0, os.ErrDeadlineExceeded
 }
 
 // setActive says whether a request is under way, whose head has been read.
 func (c *clientConn) setActive(active bool) {
-	var now time.Time
+	now := int64(0)
 	if active {
-		now = time.Now()
+		now = time.Now().UnixNano()
 	}
-	c.mu.Lock()
-	c.active, c.whole = active, now
-	c.mu.Unlock()
+	c.whole.Store(now)
 }
 
 // showEnd has an end shown at once from now on.
 func (c *clientConn) showEnd() {
-	c.mu.Lock()
-	c.over = true
-	c.mu.Unlock()
-	c.changed.Broadcast()
+	c.over.Store(true)
+	c.tell()
 }
 
-// bound notes that reading has a deadline from now on, unless t is zero.
+// bound notes what a deadline for reading means.
 func (c *clientConn) bound(t time.Time) {
-	c.mu.Lock()
-	c.bounded = !t.IsZero()
-	if c.active && !c.bounded {
-		c.whole = time.Now() // the body has come
+	now := int32(bounded)
+	switch {
+	case t.IsZero():
+		now = unbounded
+	case t.Unix() < 1<<20: // net/http uses a time of January 1970
+		now = ended
 	}
-	c.mu.Unlock()
-	c.changed.Broadcast()
+	if was := c.reading.Swap(now); was == bounded && now == unbounded && c.whole.Load() != 0 {
+		c.whole.Store(time.Now().UnixNano()) // the body has come
+	}
+	c.tell()
+}
+
+// tell wakes who holds an end back.
+func (c *clientConn) tell() {
+	if c.waits.Load() {
+		c.mu.Lock()
+		c.changed.Broadcast()
+		c.mu.Unlock()
+	}
 }
 
 // SetReadDeadline implements [net.Conn].

@@ -206,7 +206,7 @@ func (x *exchange) copyBody(c *targetconn.Conn, res *http.Response) error {
 			if flusher, ok := x.out.ResponseWriter.(http.Flusher); ok {
 				flusher.Flush()
 			}
-			_ = c.SetDeadline(time.Now().Add(idleTime(res)))
+			_ = c.SetReadDeadline(time.Now().Add(idleTime(res)))
 			if err := x.in.Context().Err(); err != nil {
 				return err // the deadline by which that ends the connection must not be taken away
 			}

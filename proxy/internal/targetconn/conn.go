@@ -61,6 +61,9 @@ func (c *Conn) Begin(ctx context.Context) {
 // deadline that is set after the context has ended undoes that end.
 func (c *Conn) SetDeadline(t time.Time) error { return c.conn.SetDeadline(t) }
 
+// SetReadDeadline is SetDeadline for reading alone.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.conn.SetReadDeadline(t) }
+
 // Writer is where the request is written to. It holds 4 KiB back until it is flushed.
 func (c *Conn) Writer() *bufio.Writer { return c.out }
 
