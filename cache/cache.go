@@ -5,9 +5,9 @@
 //
 // cache.go is what the other rooms call; clock.go has the states; index.go
 // finds an entry and table.go keeps them within bounds; join.go has callers
-// wait for the one load per key, which flight.go makes; schedule.go refreshes
-// ahead; failure.go and gate.go say when to try again; reject.go handles tokens
-// that a target refused. shared_load.go is where a load meets the tokens that
+// wait for the one load per key, which flight.go makes when line.go gives it
+// its turn; schedule.go refreshes ahead; failure.go and gate.go say when to try
+// again; reject.go handles tokens that a target refused. shared_load.go is where a load meets the tokens that
 // replicas share: package shared keeps those in Redis, of which this package
 // knows nothing. status.go tells people how it all does.
 package cache
@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/time/rate"
 
 	"token-sidecar/cache/shared"
 	"token-sidecar/metrics"
@@ -42,11 +41,12 @@ type Config struct {
 	// replaced. Zero means 0.2. Each refresh varies it by a fifth, so that
 	// tokens issued together are not replaced together.
 	RefreshAhead float64
-	// TokenTimeout bounds one token request, the wait for the rate limit
-	// included. Zero means 10 s.
+	// TokenTimeout bounds one token request. Zero means 10 s. A request waits for a
+	// quarter of it at most until the rate allows its token request.
 	TokenTimeout time.Duration
 	// TokenRate bounds the token requests to one upstream, per second, with a
-	// burst of one second's worth. Zero means 100.
+	// burst of one second's worth. Zero means 100. Who comes first is decided by
+	// who needs its token first.
 	TokenRate float64
 	// Shared is the tokens shared by all replicas; nil means none are. The
 	// cache does not close it.
@@ -66,8 +66,6 @@ type Cache struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // the scheduler and all flights
 
-	flights atomic.Int32 // under way
-
 	life   sync.RWMutex // guards closed: no work is added once it is set
 	closed bool
 }
@@ -75,8 +73,9 @@ type Cache struct {
 // source is one upstream and what the cache knows of its token endpoint.
 type source struct {
 	upstream.Upstream
-	limiter *rate.Limiter
+	line    *line
 	gate    gate
+	flights atomic.Int32 // under way
 	metrics *metrics.Upstream
 	last    atomic.Pointer[TokenRequest] // nil: none was made
 }
@@ -101,7 +100,7 @@ func New(config Config) *Cache {
 	for _, u := range config.Upstreams {
 		c.sources[u.Name()] = &source{
 			Upstream: u,
-			limiter:  rate.NewLimiter(rate.Limit(config.TokenRate), max(int(config.TokenRate), 1)),
+			line:     newLine(u.Name(), config.TokenRate, config.TokenTimeout/4),
 			metrics:  config.Metrics.Upstream(u.Name()),
 		}
 	}
@@ -125,7 +124,7 @@ func (c *Cache) Token(ctx context.Context, key upstream.Key) (upstream.Token, er
 	if token, ok := c.Held(key, time.Now()); ok {
 		return token, nil
 	}
-	return c.await(ctx, key, untilInvalid)
+	return c.await(ctx, key, needUsable)
 }
 
 // Held returns the token of key if it is in memory and usable at now, which the
@@ -164,9 +163,10 @@ func (c *Cache) stale(s *slot, key upstream.Key, now instant) (upstream.Token, b
 }
 
 // LongToken is Token for tokens that are handed on: one with less than half of
-// its life left is replaced first, so that nobody is given a dying one.
+// its life left is replaced first, so that nobody is given a dying one. If no other
+// can be had now, what is left is handed on: its expiry tells how much that is.
 func (c *Cache) LongToken(ctx context.Context, key upstream.Key) (upstream.Token, error) {
-	return c.await(ctx, key, halfway)
+	return c.await(ctx, key, needHalf)
 }
 
 // Pin keeps the token of key fresh from now on, whether it is used or not, and

@@ -3,6 +3,7 @@ package cache
 import (
 	"time"
 
+	"token-sidecar/cache/shared"
 	"token-sidecar/upstream"
 )
 
@@ -23,15 +24,18 @@ func (t instant) add(d time.Duration) instant { return instant{t.wall + int64(d)
 // reached reports whether t has come by now.
 func (t instant) reached(now instant) bool { return now.mono >= t.mono || now.wall >= t.wall }
 
-// until returns how far off t is by the monotonic clock.
-func (t instant) until(now instant) time.Duration { return time.Duration(t.mono - now.mono) }
+// until returns how far off t is, by the clock that says that it is nearer.
+func (t instant) until(now instant) time.Duration {
+	return time.Duration(min(t.mono-now.mono, t.wall-now.wall))
+}
 
 // held is a token and the bounds of its states. It never changes.
 type held struct {
 	staleAt   instant // from here on it is replaced in the background
 	invalidAt instant // from here on it is not used
 	token     upstream.Token
-	life      time.Duration // from issue to expiry
+	life      time.Duration  // from issue to expiry
+	version   shared.Version // of the value in Redis, if it is shared
 }
 
 // maxSkew is taken off a token's end for whole-second clocks, drift and the
@@ -43,11 +47,13 @@ const maxSkew = 2 * time.Second
 func hold(token upstream.Token, life, left time.Duration, now instant, ahead float64) *held {
 	invalid := left - min(maxSkew, life/10)
 	stale := min(left-time.Duration(ahead*float64(life)), invalid)
-	return &held{now.add(stale), now.add(invalid), token, life}
+	return &held{staleAt: now.add(stale), invalidAt: now.add(invalid), token: token, life: life}
 }
 
-// holdNew is hold for a token that was issued by our own clock.
-func holdNew(token upstream.Token, now instant, ahead float64) *held {
-	left := time.Duration(token.Expiry().UnixNano() - now.wall)
+// holdNew is hold for a token that was issued by our own clock, in a token request
+// that began at began. If the wall clock was set back since, that is no life gained.
+func holdNew(token upstream.Token, began, now instant, ahead float64) *held {
+	setBack := max((now.mono-began.mono)-(now.wall-began.wall), 0)
+	left := time.Duration(token.Expiry().UnixNano() - now.wall - setBack)
 	return hold(token, token.Expiry().Sub(token.Issued()), left, now, ahead)
 }

@@ -16,7 +16,7 @@ func TestC11_EitherClockEndsALife(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := holdNew(token, start, 0.2)
+	h := holdNew(token, start, start, 0.2)
 	at := func(wall, mono time.Duration) instant {
 		return instant{start.wall + int64(wall), start.mono + int64(mono)}
 	}

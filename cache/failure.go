@@ -25,20 +25,37 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// failure is the last failed load of a key, and when the next may begin. A nil
-// *failure is none.
-type failure struct {
-	cause *upstream.Error
-	until instant
-	steps int // failures in a row
+// unasked says that a load came to nothing without a token request, for reasons of our
+// own: it is no failure of the key or of the token endpoint.
+type unasked struct {
+	reason  *Error
+	promise time.Time // when a request may come again and will have its turn; zero: it has none to wait for
 }
 
-// pending returns an *Error while the time for another attempt has not come.
-func (f *failure) pending(now instant) error {
-	if f == nil || f.until.reached(now) {
+func (u *unasked) Error() string { return u.reason.Error() }
+
+// failure is the last failed load of a key, and when the next may begin. A nil
+// *failure is none. It never changes.
+type failure struct {
+	cause      *upstream.Error
+	pause      pause
+	steps      int                  // failures in a row
+	credential upstream.Fingerprint // in use then: with another, all may be well
+	recoveries int                  // of the gate by then: after another one, the endpoint works
+}
+
+// void reports whether f says nothing any more.
+func (f *failure) void(credential upstream.Fingerprint, recoveries int) bool {
+	return f == nil || f.credential != credential || (f.recoveries != recoveries && !f.lasting())
+}
+
+// pending returns an *Error while the time for another attempt has not come, for
+// somebody who needs a token at needed.
+func (f *failure) pending(now, needed instant) error {
+	if f == nil || f.pause.end(needed).reached(now) {
 		return nil
 	}
-	return &Error{f.cause, f.until.until(now)}
+	return &Error{f.cause, max(f.pause.end(needed).until(now), time.Millisecond)}
 }
 
 // How long a refusal stands before the provider is asked again. A subject may
@@ -54,39 +71,53 @@ const (
 	maxHonored = 5 * time.Minute // of a Retry-After
 )
 
-// note records a failed load. life is that of the token still held, zero if
+// newFailure returns what err, of a load for a key of the upstream name, means after
+// the failure before, which may be nil. life is that of the token still held, zero if
 // none is usable: a short-lived token leaves little time for the second attempt.
-func (f *failure) note(name string, err error, now instant, life time.Duration) {
-	var wait time.Duration
+func newFailure(before *failure, name string, err error, now instant, life time.Duration) *failure {
+	f := &failure{}
+	if before != nil {
+		f.steps = before.steps
+	}
 	var known *Error
-	var cause *upstream.Error
 	switch {
 	case errors.As(err, &known): // of the parent in a chain
-		f.cause, wait = known.Cause, known.RetryAfter
-	case errors.As(err, &cause):
-		f.cause = cause
-		wait = f.pause(life)
+		f.cause = known.Cause
+		at := now.add(known.RetryAfter)
+		f.pause = pause{at, at}
+	case errors.As(err, &f.cause):
+		f.pause = f.paused(now, life)
 	default:
-		f.cause = &upstream.Error{Upstream: name, Class: upstream.ClassUnavailable,
-			Reason: "the token request was broken off"}
-		wait = f.pause(life)
+		f.cause = brokenOff(name)
+		f.pause = f.paused(now, life)
 	}
 	f.steps++
-	f.until = now.add(wait)
+	return f
 }
 
-func (f *failure) pause(life time.Duration) time.Duration {
+// brokenOff is the failure of a load that ended in none of the ways it should.
+func brokenOff(name string) *upstream.Error {
+	return &upstream.Error{Upstream: name, Class: upstream.ClassUnavailable, Reason: "the token request was broken off"}
+}
+
+func (f *failure) paused(now instant, life time.Duration) pause {
 	switch f.cause.Class {
 	case upstream.ClassSubject:
-		return subjectPause
+		return pause{now.add(subjectPause), now.add(subjectPause)}
 	case upstream.ClassScope:
-		return scopePause
+		return pause{now.add(scopePause), now.add(scopePause)}
 	}
 	first := time.Second
 	if life > 0 {
 		first = min(max(life/20, 50*time.Millisecond), first)
 	}
-	return max(backoff(first, maxBackoff, f.steps), min(f.cause.RetryAfter, maxHonored))
+	wait := backoff(first, maxBackoff, f.steps)
+	soonest := wait
+	if endpointWide(f.cause.Class) {
+		soonest = min(wait, probePause())
+	}
+	asked := min(f.cause.RetryAfter, maxHonored)
+	return pause{now.add(max(wait, asked)), now.add(max(soonest, asked))}
 }
 
 // backoff returns first doubled steps times, at most limit, varied so that
@@ -101,6 +132,18 @@ func backoff(first, limit time.Duration, steps int) time.Duration {
 
 // lasting reports whether the provider decided against this key, so that
 // asking again without a request is no use.
-func (f *failure) lasting() bool {
-	return f != nil && (f.cause.Class == upstream.ClassSubject || f.cause.Class == upstream.ClassScope)
+func (f *failure) lasting() bool { return f != nil && decided(f.cause.Class) }
+
+// decided reports whether a failure of class is a decision of the provider against one key.
+func decided(class upstream.Class) bool {
+	return class == upstream.ClassSubject || class == upstream.ClassScope
+}
+
+// causeOf returns the failed token request that err is, nil if it is none.
+func causeOf(err error) *upstream.Error {
+	var cause *upstream.Error
+	if errors.As(err, &cause) {
+		return cause
+	}
+	return nil
 }

@@ -76,8 +76,8 @@ func TestF5_F9_Outage(t *testing.T) {
 		if refusedAt < 58*time.Second || refusedAt > 60*time.Second {
 			t.Errorf("the old token served for %s of its 60 s", refusedAt)
 		}
-		if n := s.count() - before; n < 3 || n >= 20 {
-			t.Errorf("%d token requests in 60 s of outage, want fewer than 20", n)
+		if n := s.count() - before; n < 3 || n > 75 {
+			t.Errorf("%d token requests in 60 s of outage, want no more than one in 0.8 s", n)
 		}
 		down.Store(false)
 		healed := time.Now()
@@ -87,8 +87,8 @@ func TestF5_F9_Outage(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		if took := time.Since(healed); took > 18*time.Second {
-			t.Errorf("healed %s after the endpoint, want within one step of back-off", took)
+		if took := time.Since(healed); took > time.Second {
+			t.Errorf("healed %s after the endpoint, want within a second, since requests fail", took)
 		}
 	})
 }
@@ -107,8 +107,8 @@ func TestF5_OutageOfManyKeys(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		if n := s.count(); n >= 20 {
-			t.Errorf("%d token requests for 500 keys in 60 s of outage, want fewer than 20", n)
+		if n := s.count(); n > 78 {
+			t.Errorf("%d token requests for 500 keys in 60 s of outage, want no more than one in 0.8 s", n)
 		}
 	})
 }

@@ -16,11 +16,14 @@ type flight struct {
 	token upstream.Token
 	err   error
 
+	need       need                 // how much life its token must have left
 	refresh    bool                 // of a token that is still usable
 	used       bool                 // whether the key was used since the refresh before
+	turn       *turn                // to make the token request
+	needed     instant              // when the key has no token without this load
 	rejected   upstream.Token       // by a target; guarded by the entry's mu
 	credential upstream.Fingerprint // in use when the flight began
-	began      int                  // what the gate said of that
+	generation int                  // of the gate then
 	forbidden  error                // why no token request may be made now: only shared tokens are looked for
 }
 
@@ -52,38 +55,65 @@ var errGone = errors.New("the entry is gone")
 
 func (c *Cache) depart(e *entry, f *flight, now instant) error {
 	f.credential = e.source.Fingerprint()
-	err := e.failure.pending(now)
+	entered := false
+	err := f.forbidden
 	if err == nil {
-		f.began, err = e.source.gate.enter(now, f.credential)
+		err = c.pending(e, f, now)
+	}
+	if err == nil {
+		f.generation, err = e.source.gate.enter(now, f.needed, f.credential)
+		entered = err == nil
 	}
 	if err != nil && !c.mayPeek(e, now) {
 		return err
 	}
 	f.forbidden = err
 	f.done = make(chan struct{})
-	if c.flights.Add(1) > maxFlights {
-		c.flights.Add(-1)
-		if err == nil {
-			e.source.gate.leave(f.began, e.key, errBroken, now, f.credential)
-		}
-		return tooMany(e.key.Upstream)
+	if err = e.source.takeOff(f); err == nil && !c.start(func() { c.fly(e, f) }) {
+		e.source.flights.Add(-1)
+		err = ErrClosed
 	}
-	if !c.start(func() { c.fly(e, f) }) {
-		c.flights.Add(-1)
-		return ErrClosed
+	if err != nil {
+		if entered {
+			_ = e.source.gate.leave(f.generation, e.key, errBroken, now, f.credential)
+		}
+		return err
 	}
 	e.flight = f
 	e.resting.Store(false)
 	return nil
 }
 
-// maxFlights bounds the loads at a time: their entries cannot be let go, so
-// that subjects asked for faster than tokens come must not pile up.
+// pending returns an *Error while no token request may be made for e. e.mu is held.
+func (c *Cache) pending(e *entry, f *flight, now instant) error {
+	if err := e.source.gate.refusing(now, f.credential); err != nil {
+		return err
+	}
+	if e.failure.void(f.credential, e.source.gate.recovered()) {
+		e.failure = nil
+	}
+	if err := e.failure.pending(now, f.needed); err != nil {
+		return err
+	}
+	if wait := time.Until(e.promise); wait > 0 && !f.refresh && f.need != needFresh {
+		return tooMany(e.key.Upstream, wait)
+	}
+	return nil
+}
+
+// maxFlights bounds the loads of one upstream at a time: their entries cannot be let
+// go, so that subjects asked for faster than tokens come must not pile up.
 const maxFlights = 2048
 
-func tooMany(name string) error {
-	return &Error{RetryAfter: time.Second, Cause: &upstream.Error{Upstream: name,
-		Class: upstream.ClassThrottled, Reason: "more token requests are due than may be made at a time"}}
+// takeOff counts one more flight. If there are as many as may be, one whose turn has a
+// later deadline makes room for f, and else f has none. A load that others wait for
+// within their own is not counted against them.
+func (s *source) takeOff(f *flight) error {
+	if s.flights.Add(1) > maxFlights && f.need != needFresh && !s.line.makeRoom(f.turn.deadline) {
+		s.flights.Add(-1)
+		return tooMany(s.Name(), max(s.line.drained(), time.Second))
+	}
+	return nil
 }
 
 // errBroken is what is left of a load that panicked or ended its goroutine.
@@ -101,39 +131,45 @@ func (c *Cache) fly(e *entry, f *flight) {
 			err = errBroken
 		}
 		c.settle(e, f, l, err)
-		c.flights.Add(-1)
+		e.source.flights.Add(-1)
 		if l.after != nil {
 			l.after() // nobody waits for it
 		}
 	}()
-	ctx, cancel := context.WithTimeout(c.ctx, c.flightTime())
-	defer cancel()
-	l, err = c.load(ctx, e, f)
+	l, err = c.load(c.ctx, e, f)
 }
 
 // loaded is what a load came to.
 type loaded struct {
-	held  *held  // nil if it failed
+	held  *held  // nil if it failed; with an error, a token that would do for less
 	asked bool   // the token endpoint was asked
 	after func() // to be called once the token is in use, if not nil
 }
 
 // load gets a token for e: a shared one if there is a newer one, else by a
-// token request.
+// token request, when its turn comes.
 func (c *Cache) load(ctx context.Context, e *entry, f *flight) (loaded, error) {
-	if c.config.Shared == nil {
-		return c.fetch(ctx, e)
+	if c.config.Shared != nil {
+		return c.loadShared(ctx, e, f)
 	}
-	return c.loadShared(ctx, e, f)
+	if err := c.takeTurn(ctx, e, f); err != nil {
+		return loaded{}, err
+	}
+	return c.fetch(ctx, e)
+}
+
+// takeTurn waits until f may make its token request.
+func (c *Cache) takeTurn(ctx context.Context, e *entry, f *flight) error {
+	if e.source.line.now() {
+		return nil
+	}
+	return e.source.line.wait(ctx, f.turn, c.start)
 }
 
 // fetch makes the token request.
 func (c *Cache) fetch(ctx context.Context, e *entry) (loaded, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.TokenTimeout)
 	defer cancel()
-	if err := e.source.limiter.Wait(ctx); err != nil {
-		return loaded{}, tooMany(e.key.Upstream)
-	}
 	began := time.Now()
 	token, err := e.source.Fetch(ctx, e.key, parents{c})
 	outcome := "ok"
@@ -155,7 +191,7 @@ func (c *Cache) fetch(ctx context.Context, e *entry) (loaded, error) {
 		e.source.metrics.NarrowScope()
 		c.config.Log.Warn().Str("upstream", e.key.Upstream).Msg("the granted scope is narrower than the one asked for")
 	}
-	return loaded{held: holdNew(token, c.now(), c.ahead()), asked: true}, nil
+	return loaded{held: holdNew(token, c.instant(began), c.now(), c.ahead()), asked: true}, nil
 }
 
 // settle ends the flight of e with a token or an error.
@@ -166,25 +202,37 @@ func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 		err = &upstream.Error{Upstream: e.key.Upstream, Class: upstream.ClassMalformed,
 			Reason: "the token's life was over when it arrived"}
 	}
+	var own *unasked
+	ours := errors.As(err, &own)
 	if f.forbidden == nil {
 		verdict := err
-		if err == nil && !l.asked {
-			verdict = errAdopted
+		if ours || err == nil && !l.asked {
+			verdict = errNoNews
 		}
-		e.source.gate.leave(f.began, e.key, verdict, now, f.credential)
+		if meant := e.source.gate.leave(f.generation, e.key, verdict, now, f.credential); verdict == err {
+			err = meant
+		}
+	}
+	if l.held != nil && !l.held.invalidAt.reached(now) {
+		c.table.hold(e, l.held)
 	}
 	switch {
 	case err == nil:
-		c.table.hold(e, l.held)
-		e.failure = nil
+		e.failure, e.promise = nil, time.Time{}
 		f.token = l.held.token
 	case f.forbidden != nil:
 		f.err = f.forbidden // nothing new was learned
+	case ours:
+		f.err, e.promise = own.reason, own.promise
 	default:
 		c.fail(e, f, err, now)
-		f.err = &Error{e.failure.cause, max(e.failure.until.until(now), time.Millisecond)}
+		f.err = &Error{e.failure.cause, c.nextAttempt(e, now)}
 	}
-	if f.refresh {
+	if h := e.held.Load(); err != nil && f.used && h != nil && needUsable.met(h, now) {
+		e.setUsed() // keep trying while there is a token to replace
+	}
+	e.rejections.settle(f, l, err, ours, now)
+	if f.refresh && !ours {
 		e.source.metrics.Refresh(err == nil)
 	}
 	e.flight = nil
@@ -194,9 +242,9 @@ func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 	close(f.done)
 }
 
-// errAdopted says that a token came from another replica: good news, but not of
-// the token endpoint.
-var errAdopted = errors.New("adopted")
+// errNoNews says that a load did not ask the token endpoint: because the token came
+// from another replica, or because it was not its turn.
+var errNoNews = errors.New("no news of the token endpoint")
 
 // fail notes a failed load. e.mu is held.
 func (c *Cache) fail(e *entry, f *flight, err error, now instant) {
@@ -204,20 +252,26 @@ func (c *Cache) fail(e *entry, f *flight, err error, now instant) {
 	if h := e.held.Load(); h != nil && !h.invalidAt.reached(now) {
 		life = h.life
 	}
-	if e.failure == nil {
-		e.failure = &failure{}
-	}
-	e.failure.note(e.key.Upstream, err, now, life)
-	if f.used && life > 0 {
-		e.setUsed() // keep trying while there is a token to replace
-	}
+	e.failure = newFailure(e.failure, e.key.Upstream, err, now, life)
+	e.failure.credential, e.failure.recoveries = f.credential, e.source.gate.recovered()
 	if !f.rejected.IsZero() && e.failure.lasting() {
 		// The target refuses this token and the provider gives no other.
 		c.table.hold(e, nil)
 	}
 	if c.ctx.Err() == nil {
 		c.config.Log.Warn().Str("upstream", e.key.Upstream).Str("kind", string(e.key.Kind)).
-			Stringer("retry_in", e.failure.until.until(now).Round(time.Millisecond)).
+			Stringer("retry_in", c.nextAttempt(e, now).Round(time.Millisecond)).
 			Str("error", e.failure.cause.Error()).Msg("token request failed")
 	}
+}
+
+// nextAttempt returns how long no token request will be made for e, which has failed
+// just now. e.mu is held.
+func (c *Cache) nextAttempt(e *entry, now instant) time.Duration {
+	needed := now
+	if h := e.held.Load(); h != nil && !h.invalidAt.reached(now) {
+		needed = h.invalidAt
+	}
+	wait := max(e.failure.pause.end(needed).until(now), e.source.gate.shut(now, needed))
+	return max(wait, time.Millisecond)
 }

@@ -14,36 +14,36 @@ func TestLateFailuresAreNoNews(t *testing.T) {
 	now := instant{0, 1}
 	credential := upstream.Fingerprint{1}
 	fail := &upstream.Error{Class: upstream.ClassUnavailable}
-	late, _ := g.enter(now, credential)
+	late, _ := g.enter(now, now, credential)
 	for i := range failuresToClose {
-		began, err := g.enter(now, credential)
+		began, err := g.enter(now, now, credential)
 		if err != nil {
 			t.Fatal("closed before enough failures")
 		}
 		g.leave(began, subject(string(rune('a'+i))), fail, now, credential)
 	}
 	g.leave(late, subject("late"), fail, now, credential)
-	pause := g.shut(now)
+	pause := g.shut(now, now.add(time.Hour))
 	if pause <= 0 || pause > 1200*time.Millisecond {
 		t.Fatalf("closed for %s, want one step", pause)
 	}
 	now = now.add(pause)
-	probe, err := g.enter(now, credential)
+	probe, err := g.enter(now, now, credential)
 	if err != nil {
 		t.Fatal("no probe after the pause")
 	}
 	g.leave(late, subject("late"), fail, now, credential)
-	if g.shut(now) > 0 {
+	if g.shut(now, now) > 0 {
 		t.Error("a failure from before made the pause longer")
 	}
-	if _, err := g.enter(now, credential); err == nil {
+	if _, err := g.enter(now, now, credential); err == nil {
 		t.Error("there is a second probe")
 	}
 	g.leave(probe, subject("probe"), nil, now, credential)
 	for i := range 2 * failuresToClose {
 		g.leave(late, subject(string(rune('a'+i))), fail, now, credential)
 	}
-	if _, err := g.enter(now, credential); err != nil {
+	if _, err := g.enter(now, now, credential); err != nil {
 		t.Error("failures from before closed it again")
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"token-sidecar/cache"
 	"token-sidecar/cache/internal/redistest"
+	"token-sidecar/cache/shared"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
@@ -92,7 +93,7 @@ func TestAdoptedRefreshIsCounted(t *testing.T) {
 		network.Redis.FlushAll()
 		now := time.Now()
 		newer, _ := upstream.NewToken("of-another", "", now, now.Add(time.Hour))
-		store.Add(context.Background(), store.Place(s.Fingerprint(), key(s, "a")), newer)
+		store.Add(context.Background(), store.Place(s.Fingerprint(), key(s, "a")), store.Seal(store.Place(s.Fingerprint(), key(s, "a")), newer), shared.Version{})
 		time.Sleep(30 * time.Second)
 		if got := mustToken(t, c, key(s, "a")); !got.Same(newer) {
 			t.Errorf("got %s", got.AccessToken())

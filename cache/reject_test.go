@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -39,22 +40,32 @@ func TestRejectReplacesOnceForAll(t *testing.T) {
 	})
 }
 
-func TestRejectCoolsDown(t *testing.T) {
+// TestReplacementsGrowApart has a target answer 401 to all that is sent to it.
+func TestReplacementsGrowApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &stub{name: "up", life: time.Hour}
+		s := &stub{name: "up", life: 24 * time.Hour}
 		c := newCache(t, s, cache.Config{})
 		defer c.Close()
-		for range 10 * 200 { // ten seconds of a target that answers 401 to all
-			c.Reject(t.Context(), key(s, "a"), mustToken(t, c, key(s, "a")))
-			time.Sleep(5 * time.Millisecond)
+		refuse := func(span time.Duration) {
+			for began := time.Now(); time.Since(began) < span; time.Sleep(5 * time.Millisecond) {
+				c.Reject(t.Context(), key(s, "a"), mustToken(t, c, key(s, "a")))
+			}
 		}
-		if s.count() != 2 {
-			t.Errorf("%d token requests, want the first and one replacement", s.count())
+		refuse(4 * time.Minute)
+		var apart []time.Duration
+		times := s.times()
+		for i := 2; i < len(times); i++ {
+			apart = append(apart, (times[i] - times[i-1]).Round(10*time.Millisecond))
 		}
-		time.Sleep(30 * time.Second)
-		c.Reject(t.Context(), key(s, "a"), mustToken(t, c, key(s, "a")))
-		if s.count() != 3 {
-			t.Errorf("%d token requests after the cool-down, want 3", s.count())
+		want := "[1s 2s 4s 8s 16s 30s 30s 30s 30s 30s 30s]"
+		if times[1] != 0 || fmt.Sprint(apart) != want {
+			t.Errorf("replaced at once after %s, and then %s apart, want %s", times[1], apart, want)
+		}
+		time.Sleep(5 * time.Minute)
+		before := s.count()
+		refuse(500 * time.Millisecond)
+		if n := s.count() - before; n != 1 {
+			t.Errorf("%d replacements at once after five minutes without a 401, want 1", n)
 		}
 	})
 }

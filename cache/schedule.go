@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"time"
 
 	"token-sidecar/upstream"
@@ -10,13 +11,17 @@ import (
 func (c *Cache) runAgenda() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	changes := c.newWatch()
 	for c.ctx.Err() == nil {
+		if changes.seen(c.now()) {
+			c.reconsiderAll()
+		}
 		e, wait := c.agenda.next(c.now())
 		if e != nil {
 			c.due(e)
 			continue
 		}
-		timer.Reset(wait)
+		timer.Reset(min(wait, lookAround))
 		select {
 		case <-timer.C:
 		case <-c.agenda.wake:
@@ -25,33 +30,120 @@ func (c *Cache) runAgenda() {
 	}
 }
 
+// lookAround is how soon the agenda notices what makes its times wrong.
+const lookAround = time.Second
+
+// watch notices what changes when entries are due: a wall clock that was set forward,
+// or a machine that was suspended, during which the monotonic clock stands still; a
+// credential that was replaced; a token endpoint that works again.
+type watch struct {
+	c     *Cache
+	next  instant
+	ahead int64 // of the wall clock before the monotonic one
+	known map[*source]endpointState
+}
+
+type endpointState struct {
+	credential upstream.Fingerprint
+	recoveries int
+}
+
+func (c *Cache) newWatch() *watch {
+	w := &watch{c: c, known: map[*source]endpointState{}}
+	w.seen(c.now())
+	return w
+}
+
+// seen reports whether anything has changed. It looks once per lookAround.
+func (w *watch) seen(now instant) bool {
+	if !w.next.reached(now) {
+		return false
+	}
+	w.next = now.add(lookAround)
+	ahead := now.wall - now.mono
+	changed := ahead > w.ahead+int64(lookAround)
+	w.ahead = ahead
+	for _, s := range w.c.sources {
+		state := endpointState{s.Fingerprint(), s.gate.recovered()}
+		changed = changed || w.known[s] != state
+		w.known[s] = state
+	}
+	return changed
+}
+
+// reconsiderAll plans all entries anew.
+func (c *Cache) reconsiderAll() {
+	c.table.index.each(func(e *entry) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.failure.void(e.source.Fingerprint(), e.source.gate.recovered()) {
+			e.failure = nil
+		}
+		c.plan(e, c.now())
+	})
+}
+
 // due does what the time has come for: refresh the token of e, or let e go if
 // nobody used it.
 func (c *Cache) due(e *entry) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	now := c.now()
 	h := e.held.Load()
-	usable := h != nil && !h.invalidAt.reached(now)
+	usable := h != nil && needUsable.met(h, now)
+	promised := time.Until(e.promise) + keepPromise
 	switch {
 	case e.gone.Load() || e.flight != nil:
 		// A flight plans anew when it ends.
-	case usable && !h.staleAt.reached(now):
+	case usable && !h.staleAt.reached(now) && !e.rejections.due(h):
 		c.plan(e, now)
+	case !usable && !e.pinned.Load() && promised > 0:
+		c.schedule(e, now.add(promised)) // the turn is for the request, if it comes again
 	case e.pinned.Load() || (e.used() && (usable || !e.failure.lasting())):
-		used := e.takeUsed()
-		if c.launch(e, &flight{refresh: usable, used: used}, now) != nil {
-			if used {
-				e.setUsed()
-			}
-			c.plan(e, now)
-		}
+		c.refresh(e, h, now)
 	case usable:
 		c.schedule(e, h.invalidAt)
 		e.resting.Store(true) // last: whoever revives e has it come due sooner
 	default:
 		c.table.remove(e, &c.agenda)
 	}
-	e.mu.Unlock()
+}
+
+// keepPromise is how long a request that had no turn is remembered after the time at
+// which it may come again.
+const keepPromise = 10 * time.Second
+
+// refresh starts a load for e, which holds h, without a request that waits for it.
+func (c *Cache) refresh(e *entry, h *held, now instant) {
+	f := &flight{used: e.takeUsed(), needed: now}
+	if f.refresh = h != nil && needUsable.met(h, now); f.refresh {
+		f.needed = h.invalidAt
+		f.turn = turnOfRefresh(e.source.line, h.invalidAt.until(now))
+	} else {
+		f.turn = c.turnOfRequest(e, needUsable)
+	}
+	if e.rejections.due(h) {
+		f.rejected, f.needed, f.turn = h.token, now, c.turnOfRequest(e, needUsable)
+	}
+	err := c.launch(e, f, now)
+	if err == nil {
+		return
+	}
+	if f.used {
+		e.setUsed()
+	}
+	var known *Error
+	if errors.As(err, &known) {
+		c.schedule(e, now.add(max(spread(known.RetryAfter), minPause)))
+	}
+}
+
+// turnOfRefresh returns the turn of a load that replaces a token which is usable for
+// another left. Its deadline leaves time for those who are before it and for the token
+// request.
+func turnOfRefresh(l *line, left time.Duration) *turn {
+	now := time.Now()
+	return newTurn(now.Add(left-3*l.patience), now.Add(left))
 }
 
 // revive refreshes an entry that rested, because it is used again.
@@ -78,16 +170,24 @@ func (c *Cache) plan(e *entry, now instant) {
 	if e.gone.Load() || e.flight != nil {
 		return
 	}
-	if h := e.held.Load(); h != nil && !h.staleAt.reached(now) {
-		c.schedule(e, h.staleAt)
+	h := e.held.Load()
+	if h != nil && !h.staleAt.reached(now) && !e.rejections.due(h) {
+		c.schedule(e, now.add(h.staleAt.until(now)))
 		return
 	}
-	// All keys of an upstream wait for the same gate: not all at the same time.
-	pause := time.Duration(float64(e.source.gate.shut(now)) * (0.8 + jitter()/4))
-	if e.failure.pending(now) != nil {
-		pause = max(pause, e.failure.until.until(now))
+	needed := now
+	if h != nil && needUsable.met(h, now) {
+		needed = h.invalidAt
 	}
-	c.schedule(e, now.add(max(pause, minPause)))
+	pause := spread(e.source.gate.shut(now, needed))
+	if e.failure != nil {
+		pause = max(pause, e.failure.pause.end(needed).until(now))
+	}
+	c.schedule(e, now.add(max(pause, time.Until(e.promise), minPause)))
 }
+
+// spread returns d and up to a tenth more: all keys of an upstream wait for the same
+// gate, and must not come at the same time.
+func spread(d time.Duration) time.Duration { return time.Duration(float64(d) * (0.8 + jitter()/4)) }
 
 var _ upstream.TokenSource = (*Cache)(nil)

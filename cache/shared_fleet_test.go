@@ -93,7 +93,7 @@ func TestRefreshIsAdopted(t *testing.T) {
 		}
 		refreshed := 0.0
 		for _, c := range replicas {
-			if c.sources["up"].gate.shut(c.now()) != 0 {
+			if c.sources["up"].gate.shut(c.now(), c.now()) != 0 {
 				t.Error("the gate is closed")
 			}
 			ok, failed := refreshes(t, c)

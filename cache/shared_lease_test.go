@@ -22,11 +22,22 @@ func TestE4_DeadHolderIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		c, _ := (&issuer{life: time.Hour}).joinOn(t, network)
-		setLease(t, network, c, "alice", "somebody who died", shared.LeaseTime)
+		takeLease(t, network, c, "alice")
 		if took := spentBy(t, c, "alice"); took < shared.LeaseTime || took > shared.LeaseTime+maxPoll*3/2 {
 			t.Errorf("took over after %s, want the time of the lease", took)
 		}
 	})
+}
+
+// takeLease has a replica take the lease for the token of a subject, and die. It returns
+// the name of the lease.
+func takeLease(t *testing.T, n *redistest.Network, c *Cache, name string) string {
+	t.Helper()
+	p := namesOn(t, n, c.config.Shared, name)
+	if looked, err := c.config.Shared.Look(t.Context(), placeOf(c.config.Shared, name), shared.Version{}, true); err != nil || looked.Lease == nil {
+		t.Fatalf("no lease: %v", err)
+	}
+	return p.lease
 }
 
 // setLease stores a lease for the token of a subject and returns its name. It ends
@@ -43,15 +54,37 @@ func setLease(t *testing.T, n *redistest.Network, c *Cache, name, owner string, 
 	return p.lease
 }
 
-// TestEndlessLeaseIsIgnored has somebody else than a replica take the lease.
-func TestEndlessLeaseIsIgnored(t *testing.T) {
-	for _, ttl := range []time.Duration{0, shared.LeaseTime + time.Millisecond, time.Hour} {
+// TestForeignLeaseIsIgnored has somebody else than a replica make a lease, or set the
+// lease of a replica again that was recorded a while ago, or give it another end.
+func TestForeignLeaseIsIgnored(t *testing.T) {
+	for name, c := range map[string]struct {
+		recorded bool
+		ago      time.Duration
+		ttl      time.Duration
+		believed bool
+	}{
+		"made up":            {false, 0, shared.LeaseTime, false},
+		"made up, endless":   {false, 0, 0, false},
+		"recorded":           {true, time.Minute, shared.LeaseTime, false},
+		"recorded just now":  {true, time.Second, shared.LeaseTime, true},
+		"without an end":     {true, time.Second, 0, false},
+		"with a distant end": {true, time.Second, shared.LeaseTime + time.Millisecond, false},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			network := redistest.NewNetwork(t)
-			c, _ := (&issuer{life: time.Hour}).joinOn(t, network)
-			setLease(t, network, c, "alice", "an attacker", ttl)
-			if took := spentBy(t, c, "alice"); took != 0 {
-				t.Errorf("a lease with an end of %s held the request up for %s", ttl, took)
+			r, _ := (&issuer{life: time.Hour}).joinOn(t, network)
+			owner := "somebody who made this up, in forty bytes"[:40]
+			if c.recorded {
+				var err error
+				if owner, err = network.Redis.Get(takeLease(t, network, r, "alice")); err != nil {
+					t.Fatal(err)
+				}
+				network.Redis.FlushAll()
+				time.Sleep(c.ago)
+			}
+			setLease(t, network, r, "alice", owner, c.ttl)
+			if took := spentBy(t, r, "alice"); (took != 0) != c.believed {
+				t.Errorf("%s: it held the request up for %s", name, took)
 			}
 		})
 	}
@@ -62,7 +95,7 @@ func TestLeaseThatIsKeptUpIsGivenUpOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		c, _ := (&issuer{life: time.Hour}).joinOn(t, network)
-		lease := setLease(t, network, c, "alice", "an attacker", shared.LeaseTime)
+		lease := takeLease(t, network, c, "alice")
 		done := make(chan struct{})
 		defer close(done)
 		go func() {

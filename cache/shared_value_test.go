@@ -62,7 +62,7 @@ func TestOlderTokensAreNotAdopted(t *testing.T) {
 			issued := time.Now().Add(-age)
 			other, _ := upstream.NewToken("of-another", "", issued, issued.Add(time.Hour))
 			time.Sleep(59 * time.Second / 2)
-			store.Add(t.Context(), placeOf(store, "alice"), other)
+			store.Add(t.Context(), placeOf(store, "alice"), store.Seal(placeOf(store, "alice"), other), shared.Version{})
 			mustGet(t, c, "alice") // a key in use is refreshed
 			time.Sleep(25 * time.Second)
 			got, err := c.Token(t.Context(), subject("alice"))
@@ -83,7 +83,7 @@ func TestLifeIsBoundedByRedis(t *testing.T) {
 		p := namesOn(t, network, store, "alice")
 		ahead := time.Now().Add(10 * time.Minute)
 		token, _ := upstream.NewToken("of-a-fast-clock", "", ahead, ahead.Add(5*time.Minute))
-		store.Add(t.Context(), placeOf(store, "alice"), token)
+		store.Add(t.Context(), placeOf(store, "alice"), store.Seal(placeOf(store, "alice"), token), shared.Version{})
 		if !network.Redis.Exists(p.value) {
 			t.Fatal("the token is not shared")
 		}
@@ -107,7 +107,7 @@ func TestValuesNobodyStoredAreMisses(t *testing.T) {
 	// sealed returns the value that a store puts where it keeps the token of name.
 	sealed := func(store *shared.Store, name string) string {
 		p := namesOf(t, client, store, name)
-		store.Add(t.Context(), placeOf(store, name), someToken(t))
+		store.Add(t.Context(), placeOf(store, name), store.Seal(placeOf(store, name), someToken(t)), shared.Version{})
 		value := client.GetDel(t.Context(), p.value).Val()
 		if value == "" {
 			t.Fatalf("no token of %s was shared", name)

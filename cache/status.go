@@ -113,7 +113,7 @@ func (c *Cache) describe(e *entry, wall time.Time, now instant, status *SourceSt
 		status.Refused++
 	default:
 		status.Retrying++
-		at := wall.Add(max(failed.until.until(now), 0))
+		at := wall.Add(max(failed.pause.until.until(now), 0))
 		if status.Failure == nil || at.Before(status.NextAttempt) {
 			status.Failure, status.NextAttempt = failed.cause, at
 		}
@@ -158,15 +158,14 @@ func (a *agenda) dueAt(e *entry) int64 {
 func (g *gate) closed(now instant) (*upstream.Error, time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.cause, max(g.until.until(now), 0)
+	return g.cause, max(g.pause.until.until(now), 0)
 }
 
 // note keeps a token request for Status.
 func (s *source) note(began time.Time, err error) {
 	last := &TokenRequest{Began: began, Took: time.Since(began)}
 	if err != nil && !errors.As(err, &last.Failure) {
-		last.Failure = &upstream.Error{Upstream: s.Name(), Class: upstream.ClassUnavailable,
-			Reason: "the token request was broken off"}
+		last.Failure = brokenOff(s.Name())
 	}
 	s.last.Store(last)
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unique"
 
 	"token-sidecar/upstream"
@@ -20,11 +21,12 @@ type entry struct {
 	gone    atomic.Bool  // no longer in the table
 	holders atomic.Int32 // of the entry, which stays for them: its flight, and whoever asks for it; grows under table.mu
 
-	mu        sync.Mutex // guards the four below; never held over I/O
-	flight    *flight
-	failure   *failure // nil: none
-	replaced  instant  // when a token was last replaced on a target's word; zero: never
-	peekAfter instant  // no look at the shared tokens before, while token requests are forbidden
+	mu         sync.Mutex // guards the five below; never held over I/O
+	flight     *flight
+	failure    *failure   // nil: none
+	rejections rejections // what targets said of its tokens
+	promise    time.Time  // when a request that had no turn may come again; zero: none was refused
+	peekAfter  instant    // no look at the shared tokens before, while token requests are forbidden
 
 	prev, succ *entry // in its queue; guarded by table.mu
 	at         int64  // when it is due; guarded by agenda.mu

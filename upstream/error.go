@@ -29,6 +29,7 @@ type Error struct {
 	RetryAfter time.Duration // asked for by the provider; 0 if it did not
 	Skew       time.Duration // the provider's clock minus ours, by the Date of a refusal; 0 if it has none or they agree
 	Reason     string        // in our words
+	Unsure     bool          // a 401 that may be meant for the credential as well as for the key: of two keys in a row it is the credential's
 }
 
 // Error returns one line without secrets, subjects or foreign text.

@@ -140,13 +140,6 @@ func TestC7_NewToken(t *testing.T) {
 	if token.Issued() != begin || token.Expiry() != begin.Add(time.Minute) {
 		t.Errorf("life is %v to %v; want it to the microsecond, without the monotonic clock", token.Issued(), token.Expiry())
 	}
-	if sooner := token.EndingBy(now.Add(time.Second)); sooner.Expiry() != begin.Add(time.Second) ||
-		token.Expiry() != begin.Add(time.Minute) || !sooner.Same(token) || sooner.Issued() != begin || sooner.Scope() != "read" {
-		t.Error("EndingBy gave another token, or changed the old one")
-	}
-	if later := token.EndingBy(now.Add(time.Hour)); later.Expiry() != token.Expiry() {
-		t.Error("EndingBy made a life longer")
-	}
 	var kept AtomicToken
 	if !kept.Load().IsZero() {
 		t.Error("the zero AtomicToken holds a token")

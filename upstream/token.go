@@ -100,14 +100,6 @@ func (t Token) Expiry() time.Time {
 	return time.UnixMicro(t.grant.expiry)
 }
 
-// EndingBy returns t with the earlier of its own end and the one given. t is
-// not the zero Token.
-func (t Token) EndingBy(end time.Time) Token {
-	g := *t.grant
-	g.expiry = min(g.expiry, end.UnixMicro())
-	return Token{&g}
-}
-
 // IsZero reports whether t is no token.
 func (t Token) IsZero() bool { return t.grant == nil }
 

@@ -3,12 +3,10 @@ package shared
 import (
 	"context"
 	"crypto/rand"
-	"errors"
+	"encoding/binary"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"token-sidecar/upstream"
 )
 
 // LeaseTime is how long a lease stands after it was taken or renewed, and so how
@@ -16,90 +14,84 @@ import (
 const LeaseTime = 2 * time.Second
 
 // Lease is the right, among all replicas, to make the one token request for a
-// key. A holder that does not renew it loses it, and can then neither replace a
-// shared token nor release the lease of another. The holder should call Renew
-// while the token request runs, and must end with Store or Release, whose failure
-// costs no more than that the others wait until the lease runs out.
+// key. A holder that does not renew it loses it, and can then not release the
+// lease of another. The holder should call Renew while the token request runs, and
+// must end with Store, Forget or Release, whose failure costs no more than that
+// the others wait until the lease runs out.
 type Lease struct {
 	store *Store
 	place Place
-	owner string // random, so that no holder can be taken for another
+	owner string  // see newOwner
+	known Version // the value that was there when the lease was taken
 }
 
-// The scripts take the names of value and lease as keys, which a cluster needs
-// to route them.
+// Renewals, stores and releases take the names as keys, which a cluster needs to
+// route them.
 var (
-	// acquireScript takes the lease if it is free, and returns whether it did,
-	// how long the lease stands, and the shared value with its time to live: the
-	// value may have been stored since the caller last looked. The same owner may
-	// take the lease twice, because the client of a cluster sends the script again
-	// if the connection ends before the answer.
-	acquireScript = redis.NewScript(`
-local taken = redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) or redis.pcall('GET', KEYS[2]) == ARGV[1]
-local value = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[3])
-if type(value) ~= 'string' then value = '' end
-return {taken and 1 or 0, redis.call('PTTL', KEYS[2]), value, redis.call('PTTL', KEYS[1])}`)
-
 	// renewScript has the lease stand for its full time again, if it is the owner's.
 	renewScript = redis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
 
-	// storeScript stores the value and gives the lease back, if it is the owner's.
+	// storeScript stores a value unless there is another than the one that was there
+	// when its token request began: that other one is newer. It gives the lease
+	// back, if it is the owner's, and returns 1 if it was; 2 means that there was no
+	// owner.
 	storeScript = redis.NewScript(`
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+local value = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[4])
+if type(value) ~= 'string' or value == '' or redis.sha1hex(value) == ARGV[5] then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+if ARGV[1] == '' then return 2 end
+if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[2])
+return 1`)
+
+	// forgetScript deletes the value, if it is the one named, and gives the lease
+	// back, if it is the owner's.
+	forgetScript = redis.NewScript(`
+local value = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[2])
+if type(value) == 'string' and redis.sha1hex(value) == ARGV[3] then redis.call('DEL', KEYS[1]) end
+if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[2])
 return 1`)
 
 	// releaseScript gives the lease back, if it is the owner's.
 	releaseScript = redis.NewScript(`
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`)
 )
 
-// Acquired is what came of an attempt to take a lease.
-type Acquired struct {
-	Lease *Lease        // nil if another holds it
-	Left  time.Duration // of the lease that stands now, whoever holds it; less than zero if it never ends
-	Found Found         // the token that was there at that moment
+// An owner is 8 bytes with the time of Redis at which the lease was taken, as the
+// replica knows it, 16 random bytes, and 16 bytes of a keyed hash over both and the
+// place: only a replica can make one, and one that was recorded is of no use later.
+const (
+	ownerBytes  = 40
+	ownerHashed = 24
+)
+
+func (s *Store) newOwner(p Place) string {
+	owner := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(s.clock.ahead()).UnixMilli()))
+	owner = append(owner, rand.Text()[:16]...)
+	return string(append(owner, p.proof(owner)...))
 }
 
-// Acquire tries to take the lease of p, and reads the token there in the same
-// step. It does not wait for a lease that another holds. With an error, the Lease
-// is nil if Redis refused or was not asked. Else its answer is missing and the
-// lease may have been taken: the caller should go on as if it held the Lease, lest
-// the others wait for a holder that does not know that it is one.
-func (s *Store) Acquire(ctx context.Context, p Place) (Acquired, error) {
-	l := &Lease{store: s, place: p, owner: rand.Text()}
-	var reply []any
-	err := s.do(ctx, "acquire", func(ctx context.Context) (err error) {
-		reply, err = acquireScript.Run(ctx, s.client, []string{p.value, p.lease}, l.owner, LeaseTime.Milliseconds(), maxSealed).Slice()
-		if err == nil && len(reply) != 4 {
-			err = errors.New("the reply does not have four parts")
-		}
-		return err
-	})
-	var answer redis.Error
-	if errors.Is(err, errSkipped) || errors.As(err, &answer) {
-		return Acquired{}, err
+// maxDrift is how far the clocks of two replicas, as set by that of Redis, may
+// differ: by the time that an answer of Redis takes and the clocks' drift since.
+const maxDrift = 3 * time.Second
+
+// believable reports whether a replica that asks the token endpoint for longest at
+// most may hold a lease of this owner at the time now of Redis, which is zero if
+// Redis did not tell it.
+func (p Place) believable(owner string, now time.Time, longest time.Duration) bool {
+	if len(owner) != ownerBytes || !p.proves(owner[:ownerHashed], owner[ownerHashed:]) {
+		return false
 	}
-	if err != nil {
-		return Acquired{Lease: l}, err
+	if now.IsZero() {
+		return true
 	}
-	number := func(i int) time.Duration {
-		n, _ := reply[i].(int64)
-		return time.Duration(n) * time.Millisecond
-	}
-	value, _ := reply[2].(string)
-	a := Acquired{Left: number(1), Found: s.read("acquire", p, value, number(3))}
-	if reply[0] != int64(1) {
-		s.metrics.RedisOperation("lease", "busy")
-		return a, nil
-	}
-	s.metrics.RedisOperation("lease", "ok")
-	a.Lease = l
-	return a, nil
+	age := now.Sub(time.UnixMilli(int64(binary.BigEndian.Uint64([]byte(owner[:8])))))
+	return age > -maxDrift && age < longest+LeaseTime+maxDrift
 }
 
 // Renew renews the lease four times in each LeaseTime until ctx ends. It blocks
@@ -118,20 +110,22 @@ func (l *Lease) Renew(ctx context.Context) {
 	}
 }
 
-// Store shares the token and gives the lease back, in one step, if the lease is
-// still ours. If it was lost, a second operation shares the token only if there is
-// none. A token that has expired is not shared. What goes wrong is logged and
-// counted here.
-func (l *Lease) Store(ctx context.Context, t upstream.Token) {
-	left := time.Until(t.Expiry()).Milliseconds()
+// Store shares the token and gives the lease back, in one step. It shares nothing
+// if there is a newer value than when the lease was taken, or if the token has
+// expired. What goes wrong is logged and counted here.
+func (l *Lease) Store(ctx context.Context, t Sealed) {
+	left := time.Until(t.expiry).Milliseconds()
 	if left <= 0 {
 		l.Release(ctx)
 		return
 	}
-	lost := l.run(ctx, "store", storeScript, []string{l.place.value, l.place.lease}, l.owner, l.store.sealer.seal(l.place, t), left)
-	if lost {
-		l.store.Add(ctx, l.place, t)
-	}
+	l.run(ctx, "store", storeScript, l.place.names(), l.owner, t.value, left, maxSealed, l.known.hex())
+}
+
+// Forget deletes the value of version v, if it is still there, and gives the lease
+// back. What goes wrong is logged and counted here.
+func (l *Lease) Forget(ctx context.Context, v Version) {
+	l.run(ctx, "forget", forgetScript, l.place.names(), l.owner, maxSealed, v.hex())
 }
 
 // Release gives the lease back, if it is still ours. What goes wrong is logged and
@@ -140,13 +134,13 @@ func (l *Lease) Release(ctx context.Context) {
 	l.run(ctx, "release", releaseScript, []string{l.place.lease}, l.owner)
 }
 
-// run runs one of the owner's scripts and returns whether the lease turned out to
-// be lost, which is counted.
-func (l *Lease) run(ctx context.Context, operation string, script *redis.Script, keys []string, args ...any) (lost bool) {
+// run runs one of the owner's scripts, and counts a lease that turned out to be lost.
+func (l *Lease) run(ctx context.Context, operation string, script *redis.Script, keys []string, args ...any) {
 	s := l.store
+	lost := false
 	err := s.do(ctx, operation, func(ctx context.Context) error {
-		n, err := script.Run(ctx, s.client, keys, args...).Int()
-		lost = err == nil && n != 1
+		n, err := s.scripts.run(ctx, script, keys, args...).Int()
+		lost = err == nil && n == 0
 		return err
 	})
 	switch {
@@ -156,5 +150,4 @@ func (l *Lease) run(ctx context.Context, operation string, script *redis.Script,
 	default:
 		s.metrics.RedisOperation(operation, "ok")
 	}
-	return lost
 }

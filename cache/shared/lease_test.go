@@ -20,8 +20,8 @@ func TestLeaseIsTakenOnce(t *testing.T) {
 		owner string
 		taken int64
 	}{{"a", 1}, {"a", 1}, {"b", 0}, {"a", 1}} {
-		reply, err := acquireScript.Run(t.Context(), client, []string{"{x}value", "{x}lease"}, want.owner, LeaseTime.Milliseconds(), 100).Slice()
-		if err != nil || reply[0] != want.taken {
+		reply, err := lookScript.Run(t.Context(), client, []string{"{x}value", "{x}lease"}, want.owner, LeaseTime.Milliseconds(), 100, "").Slice()
+		if err != nil || len(reply) != 6 || reply[3] != want.taken {
 			t.Errorf("attempt %d, by %s: %v, %v", n+1, want.owner, reply, err)
 		}
 	}
@@ -29,7 +29,7 @@ func TestLeaseIsTakenOnce(t *testing.T) {
 
 func mustAcquire(t *testing.T, s *Store, p Place) *Lease {
 	t.Helper()
-	a, err := s.Acquire(t.Context(), p)
+	a, err := s.Look(t.Context(), p, Version{}, true)
 	if err != nil || a.Lease == nil {
 		t.Fatalf("no lease: %v", err)
 	}
@@ -43,15 +43,15 @@ func TestLateHolderStoresNothing(t *testing.T) {
 	p := s.Place(upstream.Fingerprint{}, someKey)
 	a := mustAcquire(t, s, p)
 	server.FastForward(2 * LeaseTime)
-	mustAcquire(t, s, p).Store(t.Context(), someToken(t))
-	a.Store(t.Context(), someToken(t))
+	mustAcquire(t, s, p).Store(t.Context(), s.Seal(p, someToken(t)))
+	a.Store(t.Context(), s.Seal(p, someToken(t)))
 	a.Release(t.Context())
 	got, err := s.Get(t.Context(), p)
 	if err != nil || got.Token.IsZero() {
 		t.Fatalf("nothing is shared: %v", err)
 	}
 	late, _ := upstream.NewToken("late", "", time.Now(), time.Now().Add(time.Hour))
-	a.Store(t.Context(), late)
+	a.Store(t.Context(), s.Seal(p, late))
 	if got, _ := s.Get(t.Context(), p); got.Token.AccessToken() != "canary-token" {
 		t.Errorf("the late holder's token was stored")
 	}
@@ -64,7 +64,7 @@ func TestTokenOfALostLeaseIsShared(t *testing.T) {
 	p := s.Place(upstream.Fingerprint{}, someKey)
 	a := mustAcquire(t, s, p)
 	server.FastForward(2 * LeaseTime)
-	a.Store(t.Context(), someToken(t))
+	a.Store(t.Context(), s.Seal(p, someToken(t)))
 	if got, err := s.Get(t.Context(), p); err != nil || got.Token.AccessToken() != "canary-token" {
 		t.Errorf("it is not shared: %v", err)
 	}

@@ -24,9 +24,10 @@ type SealKey struct {
 
 // sealer names and seals shared values. It never changes.
 type sealer struct {
-	seals string                 // id of the key that seals
-	opens map[string]cipher.AEAD // all keys of the ring, by id
-	names []byte                 // key of the HMAC that makes the names
+	seals  string                 // id of the key that seals
+	opens  map[string]cipher.AEAD // all keys of the ring, by id
+	names  [][]byte               // keys of the HMACs that make the names, of the key that seals first
+	leases []byte                 // key of the HMAC that proves who may own a lease
 }
 
 // newSealer takes the ring: its first key seals, and all of them open.
@@ -35,7 +36,6 @@ func newSealer(ring []SealKey) (*sealer, error) {
 		return nil, errors.New("the key ring is empty")
 	}
 	s := &sealer{seals: ring[0].ID, opens: map[string]cipher.AEAD{}}
-	first := ring[0]
 	for _, k := range ring {
 		block, err := aes.NewCipher([]byte(k.Key.Reveal()))
 		if err != nil {
@@ -46,52 +46,92 @@ func newSealer(ring []SealKey) (*sealer, error) {
 		if s.opens[k.ID], err = cipher.NewGCMWithRandomNonce(block); err != nil {
 			return nil, fmt.Errorf("key %s of the ring: %w", k.ID, err)
 		}
-		if k.ID < first.ID {
-			first = k
+		names, err := derive(k, "token-sidecar names 2")
+		if err != nil {
+			return nil, err
 		}
+		s.names = append(s.names, names)
 	}
-	// Names depend on the ring but not on its order, so that replicas find each
-	// other's values while a new first key is rolled out.
 	var err error
-	s.names, err = hkdf.Key(sha256.New, []byte(first.Key.Reveal()), nil, "token-sidecar names", sha256.Size)
+	s.leases, err = derive(ring[0], "token-sidecar leases")
 	return s, err
+}
+
+func derive(k SealKey, use string) ([]byte, error) {
+	return hkdf.Key(sha256.New, []byte(k.Key.Reveal()), nil, use, sha256.Size)
 }
 
 // Place is where the token of one key is shared, and the lease under which that
 // token is fetched. [Store.Place] makes it, and it never changes.
 type Place struct {
-	value, lease string // names in Redis; their common hash tag keeps them on one node of a cluster
-	bound        []byte // what the value must be sealed for, as additional data of the AEAD
+	value, lease string   // names in Redis; their common hash tag keeps them on one node of a cluster
+	others       []string // names of the value under the ring's other keys
+	bound        []byte   // what the value must be sealed for, as additional data of the AEAD
+	leases       []byte   // see sealer
 }
 
 // place names a key under a credential: with another client id, secret or
 // token endpoint it is another place, so that environments never mix. A name
-// is a keyed hash and tells nothing.
+// is a keyed hash and tells nothing. It depends on the key that seals; in the midst
+// of a rotation, values lie under the names of other keys of the ring, too.
 func (s *sealer) place(credential upstream.Fingerprint, key upstream.Key) Place {
 	bound := key.AppendCanonical(credential[:])
-	mac := hmac.New(sha256.New, s.names)
+	tag := nameOf(s.names[0], bound)
+	p := Place{value: tag + ":token", lease: tag + ":lease", bound: bound, leases: s.leases}
+	for _, names := range s.names[1:] {
+		p.others = append(p.others, nameOf(names, bound)+":token")
+	}
+	return p
+}
+
+func nameOf(names, bound []byte) string {
+	mac := hmac.New(sha256.New, names)
 	mac.Write(bound)
-	tag := "token-sidecar:{" + hex.EncodeToString(mac.Sum(nil)[:20]) + "}"
-	return Place{value: tag + ":token", lease: tag + ":lease", bound: bound}
+	return "token-sidecar:{" + hex.EncodeToString(mac.Sum(nil)[:20]) + "}"
+}
+
+// names returns the names of value and lease.
+func (p Place) names() []string { return []string{p.value, p.lease} }
+
+// proof returns 16 bytes by which a replica shows that it made the owner of a lease
+// of this place that begins with head.
+func (p Place) proof(head []byte) []byte {
+	mac := hmac.New(sha256.New, p.leases)
+	mac.Write(head)
+	mac.Write(p.bound)
+	return mac.Sum(nil)[:16]
+}
+
+func (p Place) proves(head, proof string) bool {
+	return hmac.Equal(p.proof([]byte(head)), []byte(proof))
 }
 
 // boundTo returns the additional data of a value that has this head and is at p.
 func (p Place) boundTo(head []byte) []byte { return slices.Concat(head, p.bound) }
 
-const sealVersion = 1
+// sealVersion is 2 since the times inside are of the clock of Redis. Values of
+// version 1 lie under other names.
+const sealVersion = 2
 
 // maxSealed bounds a sealed value, in bytes: the longest token, scope and the rest.
 const maxSealed = 24 << 10
 
+// sealed is what a value holds. Its times are of the clock of Redis, to the
+// microsecond.
+type sealed struct {
+	access, scope  string
+	issued, expiry time.Time
+}
+
 // seal returns the value to store for t: one byte of version, one byte with the
 // length of the key's id, that id, the nonce, and the ciphertext. Only holders of
 // the ring can open it, and only as the value of p.
-func (s *sealer) seal(p Place, t upstream.Token) []byte {
-	plain := binary.AppendVarint(nil, t.Issued().UnixNano())
-	plain = binary.AppendVarint(plain, t.Expiry().UnixNano())
-	plain = binary.AppendUvarint(plain, uint64(len(t.Scope())))
-	plain = append(plain, t.Scope()...)
-	plain = append(plain, t.AccessToken()...)
+func (s *sealer) seal(p Place, t sealed) []byte {
+	plain := binary.AppendVarint(nil, t.issued.UnixMicro())
+	plain = binary.AppendVarint(plain, t.expiry.UnixMicro())
+	plain = binary.AppendUvarint(plain, uint64(len(t.scope)))
+	plain = append(plain, t.scope...)
+	plain = append(plain, t.access...)
 	head := append([]byte{sealVersion, byte(len(s.seals))}, s.seals...)
 	return s.opens[s.seals].Seal(head, nil, plain, p.boundTo(head))
 }
@@ -99,29 +139,29 @@ func (s *sealer) seal(p Place, t upstream.Token) []byte {
 var errSealed = errors.New("the shared value does not open")
 
 // open is the inverse of seal. It fails for whatever seal did not make for p.
-func (s *sealer) open(p Place, value []byte) (upstream.Token, error) {
+func (s *sealer) open(p Place, value []byte) (sealed, error) {
 	if len(value) < 2 || len(value) > maxSealed || value[0] != sealVersion || len(value) < 2+int(value[1]) {
-		return upstream.Token{}, errSealed
+		return sealed{}, errSealed
 	}
 	head, body := value[:2+int(value[1])], value[2+int(value[1]):]
 	aead := s.opens[string(head[2:])]
 	if aead == nil {
-		return upstream.Token{}, errSealed // it was sealed with a key of another ring
+		return sealed{}, errSealed // it was sealed with a key of another ring
 	}
 	plain, err := aead.Open(nil, nil, body, p.boundTo(head))
 	if err != nil {
-		return upstream.Token{}, errSealed
+		return sealed{}, errSealed
 	}
 	issued, n := binary.Varint(plain)
 	expiry, m := binary.Varint(plain[max(n, 0):])
 	if n <= 0 || m <= 0 {
-		return upstream.Token{}, errSealed
+		return sealed{}, errSealed
 	}
 	plain = plain[n+m:]
 	scope, n := binary.Uvarint(plain)
 	if n <= 0 || scope > uint64(len(plain)-n) {
-		return upstream.Token{}, errSealed
+		return sealed{}, errSealed
 	}
 	plain = plain[n:]
-	return upstream.NewToken(string(plain[scope:]), string(plain[:scope]), time.Unix(0, issued), time.Unix(0, expiry))
+	return sealed{string(plain[scope:]), string(plain[:scope]), time.UnixMicro(issued), time.UnixMicro(expiry)}, nil
 }

@@ -6,9 +6,12 @@
 // cache calls: a [Store], which gets and adds tokens. seal.go says in which
 // [Place] of Redis the token of a key belongs, seals it for that place, and opens
 // what was found there. breaker.go decides whether Redis is asked at all, since a
-// Redis that fails is left alone for a while. client.go is the connection to
-// Redis and what its errors are called. lease.go has the replicas agree on which
-// of them makes the token request, and stores what that one got.
+// Redis that fails is left alone for a while. scripts.go sends what is asked at the
+// same time together, and client.go is the connection to Redis and what its errors
+// are called. look.go reads what is shared, and takes the lease in the same step:
+// lease.go has the replicas agree on which of them makes the token request, and
+// stores what that one got. clock.go dates it by the clock of Redis, the one clock
+// that all replicas see.
 package shared
 
 import (
@@ -48,6 +51,9 @@ type Config struct {
 	// means 240 ms, which leaves the rest of a quarter of a second to whatever
 	// else a request does that has to look for its token here.
 	Timeout time.Duration
+	// TokenTimeout bounds one token request of a replica that holds a lease. Zero
+	// means 10 s, as in package cache.
+	TokenTimeout time.Duration
 	// Dial makes the connections, in every mode. Nil means that go-redis makes
 	// them, which is right for everything but tests with a network of their own:
 	// a connection that Dial returns is used as it is, without TLS.
@@ -64,8 +70,11 @@ const defaultTimeout = 240 * time.Millisecond
 type Store struct {
 	timeout time.Duration
 	client  redis.UniversalClient
+	scripts *scripts
 	sealer  *sealer
+	clock   clock
 	breaker breaker
+	longest time.Duration // of a token request under a lease
 	metrics *metrics.Metrics
 	log     zerolog.Logger
 	telling rate.Sometimes // limits the lines about operations that fail while the breaker is closed
@@ -80,6 +89,9 @@ func New(c Config) (*Store, error) {
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
+	if c.TokenTimeout == 0 {
+		c.TokenTimeout = 10 * time.Second
+	}
 	sealer, err := newSealer(c.Ring)
 	if err != nil {
 		return nil, err
@@ -89,8 +101,8 @@ func New(c Config) (*Store, error) {
 		return nil, err
 	}
 	redis.SetLogger(silent{})
-	return &Store{timeout: c.Timeout, client: client, sealer: sealer, metrics: c.Metrics, log: c.Log,
-		telling: rate.Sometimes{Interval: time.Minute}}, nil
+	return &Store{timeout: c.Timeout, client: client, scripts: newScripts(client, c.Timeout), sealer: sealer,
+		longest: c.TokenTimeout, metrics: c.Metrics, log: c.Log, telling: rate.Sometimes{Interval: time.Minute}}, nil
 }
 
 type silent struct{}
@@ -98,7 +110,10 @@ type silent struct{}
 func (silent) Printf(context.Context, string, ...any) {}
 
 // Close closes all connections to Redis. Operations that are under way fail.
-func (s *Store) Close() error { return s.client.Close() }
+func (s *Store) Close() error {
+	s.scripts.close()
+	return s.client.Close()
+}
 
 // Timeout returns the longest time that one operation takes. A caller that makes
 // several in a row can bound all of them by it too.
@@ -132,6 +147,14 @@ func (s *Store) do(caller context.Context, operation string, f func(context.Cont
 	if err != nil && errors.Is(caller.Err(), context.Canceled) {
 		return err
 	}
+	if errors.Is(err, ErrNoScripts) {
+		// Redis works, and was asked for what its user may not do.
+		s.metrics.RedisOperation(operation, "error")
+		s.telling.Do(func() {
+			s.log.Warn().Str("cause", "NOPERM").Msg("the user of redis may not run scripts; replicas do not agree on who fetches a token")
+		})
+		return err
+	}
 	failed := err != nil && !errors.Is(err, redis.Nil)
 	cause := redisCause(err)
 	switch changed := s.breaker.report(began, !failed, cause); {
@@ -152,24 +175,47 @@ func (s *Store) do(caller context.Context, operation string, f func(context.Cont
 	return nil
 }
 
-// Found is what was found in a place. The zero Found is nothing: there was no
-// value, or one that has expired, or one that no holder of the ring stored there.
-type Found struct {
-	Token upstream.Token // zero if there is none; it expires when Left is over
-	Life  time.Duration  // from the token's issue to its sealed expiry
-	Left  time.Duration  // until the sealed expiry or the end in Redis, whichever comes first
+// Sealed is a token in the form in which it is shared.
+type Sealed struct {
+	Version Version // of the value
+	value   string
+	expiry  time.Time // by our own clock
 }
 
-// Get reads the token at p. It returns the zero Found and no error if there is
-// none, and an error if Redis failed or is left alone.
+// Seal returns t as it is to be shared at p. It does not ask Redis.
+func (s *Store) Seal(p Place, t upstream.Token) Sealed {
+	ahead := s.clock.ahead()
+	value := string(s.sealer.seal(p, sealed{t.AccessToken(), t.Scope(), t.Issued().Add(ahead), t.Expiry().Add(ahead)}))
+	return Sealed{versionOf(value), value, t.Expiry()}
+}
+
+// Get reads the token at p, and where a ring that is being rotated may have it,
+// without a script. It returns the zero Found and no error if there is none, and an
+// error if Redis failed or is left alone.
 func (s *Store) Get(ctx context.Context, p Place) (Found, error) {
-	var value *redis.StringCmd
-	var ttl *redis.DurationCmd
+	return s.get(ctx, p, p.value, p.others)
+}
+
+// Other is Get for the names of the ring's other keys alone. It asks Redis only
+// while the ring has more than one key.
+func (s *Store) Other(ctx context.Context, p Place) (Found, error) {
+	if len(p.others) == 0 {
+		return Found{}, nil
+	}
+	return s.get(ctx, p, p.others[0], p.others[1:])
+}
+
+func (s *Store) get(ctx context.Context, p Place, first string, others []string) (Found, error) {
+	names := append([]string{first}, others...)
+	values, ttls := make([]*redis.StringCmd, len(names)), make([]*redis.DurationCmd, len(names))
 	wrongType := false
+	began := time.Now()
 	err := s.do(ctx, "get", func(ctx context.Context) error {
 		pipe := s.client.Pipeline()
-		// GETRANGE, so that a huge value is never read whole.
-		value, ttl = pipe.GetRange(ctx, p.value, 0, maxSealed), pipe.PTTL(ctx, p.value)
+		for i, name := range names {
+			// GETRANGE, so that a huge value is never read whole.
+			values[i], ttls[i] = pipe.GetRange(ctx, name, 0, maxSealed), pipe.PTTL(ctx, name)
+		}
 		_, err := pipe.Exec(ctx)
 		if wrongType = err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"); wrongType {
 			return nil // Redis works: somebody else put this there
@@ -181,44 +227,34 @@ func (s *Store) Get(ctx context.Context, p Place) (Found, error) {
 	}
 	if wrongType {
 		s.metrics.RedisOperation("get", "invalid") // the next token that is stored replaces it
-		return Found{}, nil
 	}
-	return s.read("get", p, value.Val(), ttl.Val()), nil
-}
-
-// read opens the value that was found at p, of which Redis says that it ends in
-// ttl. A value that does not open, or that has no end, is a miss: no replica
-// stored it.
-func (s *Store) read(operation string, p Place, value string, ttl time.Duration) Found {
-	if value == "" {
-		s.metrics.RedisOperation(operation, "miss")
-		return Found{}
+	now := s.clock.learn(time.Time{}, began)
+	for i := range names {
+		if value := values[i].Val(); value != "" {
+			if f := s.read("get", p, value, ttls[i].Val(), now, time.Since(began)); !f.Token.IsZero() {
+				return f, nil
+			}
+		}
 	}
-	token, err := s.sealer.open(p, []byte(value))
-	if err != nil || ttl <= 0 {
-		s.metrics.RedisOperation(operation, "invalid")
-		return Found{}
-	}
-	left := min(time.Until(token.Expiry()), ttl)
-	if left <= 0 {
-		s.metrics.RedisOperation(operation, "miss")
-		return Found{}
-	}
-	s.metrics.RedisOperation(operation, "ok")
-	life := token.Expiry().Sub(token.Issued())
-	return Found{token.EndingBy(time.Now().Add(left)), life, left}
+	s.metrics.RedisOperation("get", "miss")
+	return Found{}, nil
 }
 
 // Add shares a token that was fetched without a lease, unless there is a value at
-// p already. The value ends in Redis when the token expires. What goes wrong is
-// logged and counted here, and there is nothing for the caller to do about it.
-func (s *Store) Add(ctx context.Context, p Place, t upstream.Token) {
-	left := time.Until(t.Expiry())
+// p already that is not the one known. The value ends in Redis when the token
+// expires. What goes wrong is logged and counted here, and there is nothing for the
+// caller to do about it.
+func (s *Store) Add(ctx context.Context, p Place, t Sealed, known Version) {
+	left := time.Until(t.expiry)
 	if left < time.Millisecond {
 		return
 	}
 	err := s.do(ctx, "add", func(ctx context.Context) error {
-		return s.client.SetNX(ctx, p.value, s.sealer.seal(p, t), left).Err()
+		err := s.scripts.run(ctx, storeScript, p.names(), "", t.value, left.Milliseconds(), maxSealed, known.hex()).Err()
+		if errors.Is(err, ErrNoScripts) {
+			err = s.client.SetNX(ctx, p.value, t.value, left).Err()
+		}
+		return err
 	})
 	if err == nil {
 		s.metrics.RedisOperation("add", "ok")

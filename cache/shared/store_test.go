@@ -71,7 +71,7 @@ func TestValueWithoutAnEndIsNoToken(t *testing.T) {
 		s := mustNew(t, Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial})
 		p := s.Place(upstream.Fingerprint{}, someKey)
 		for end, want := range map[time.Duration]bool{0: false, time.Millisecond: true, time.Minute: true} {
-			if err := n.Redis.Set(p.value, string(s.sealer.seal(p, someToken(t)))); err != nil {
+			if err := n.Redis.Set(p.value, s.Seal(p, someToken(t)).value); err != nil {
 				t.Fatal(err)
 			}
 			if end != 0 {

@@ -1,0 +1,185 @@
+package shared
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"token-sidecar/upstream"
+)
+
+// Version tells a value at a place from the values before and after it. The zero
+// Version is that of no value. It is the one hash that a script of Redis can compute,
+// and nothing depends on its being hard to forge: a version proves nothing.
+type Version [sha1.Size]byte
+
+func versionOf(value string) Version { return sha1.Sum([]byte(value)) }
+
+// hex is the form in which Redis computes it.
+func (v Version) hex() string {
+	if v == (Version{}) {
+		return ""
+	}
+	return hex.EncodeToString(v[:])
+}
+
+// Found is what was found in a place. The zero Found is nothing: there was no
+// value, or none but the known one.
+type Found struct {
+	Token   upstream.Token // zero if no replica stored the value, or if it has expired
+	Life    time.Duration  // from the token's issue to its expiry
+	Left    time.Duration  // until its expiry or the end in Redis, whichever comes first
+	Version Version        // of the value, whether it is of use or not
+}
+
+// Looked is what came of a look at a place.
+type Looked struct {
+	Found Found
+	Lease *Lease // ours from now on; nil if it was not asked for, or another holds it
+	// Busy reports that another replica holds the lease. It is false for a lease
+	// that none can have taken: one without end or proof, or one that is older than
+	// a token request may take.
+	Busy   bool
+	Holder string // of a lease that is not ours; who it is does not tell
+}
+
+// lookScript returns the value, unless it is the one that the caller knows. Only if
+// there is none or that one does it take the lease, if the caller wants it. It
+// returns the value with its time to live, the time of Redis, whether the lease was
+// taken, how long the one stands that is there, and its owner. The same owner may
+// take the lease twice, because the client of a cluster sends the script again if
+// the connection ends before the answer.
+var lookScript = redis.NewScript(`
+local value = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[3])
+if type(value) ~= 'string' then value = '' end
+local time, now = redis.pcall('TIME'), 0
+if time[1] then now = time[1] * 1000000 + time[2] end
+if value ~= '' and redis.sha1hex(value) ~= ARGV[4] then
+  return {value, redis.call('PTTL', KEYS[1]), now, 0, 0, ''}
+end
+if ARGV[2] ~= '0' and (redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) or redis.pcall('GET', KEYS[2]) == ARGV[1]) then
+  return {'', 0, now, 1, 0, ''}
+end
+local holder = redis.pcall('GETRANGE', KEYS[2], 0, 64)
+if type(holder) ~= 'string' then holder = 'x' end
+return {'', 0, now, 0, redis.call('PTTL', KEYS[2]), holder}`)
+
+// Look reads the value at p, if it is not the one known. If there is no other and
+// take is set, it takes the lease in the same step, unless another holds it. With an
+// error, the Lease is nil if Redis refused or was not asked. Else its answer is
+// missing and the lease may have been taken: the caller should go on as if it held
+// the Lease, lest the others wait for a holder that does not know that it is one.
+func (s *Store) Look(ctx context.Context, p Place, known Version, take bool) (Looked, error) {
+	l := &Lease{store: s, place: p, known: known}
+	hold := time.Duration(0)
+	if take {
+		l.owner, hold = s.newOwner(p), LeaseTime
+	}
+	began := time.Now()
+	var r lookReply
+	err := s.do(ctx, "acquire", func(ctx context.Context) error {
+		reply, err := s.scripts.run(ctx, lookScript, p.names(), l.owner, hold.Milliseconds(), maxSealed, known.hex()).Slice()
+		if err == nil {
+			r, err = parseLook(reply)
+		}
+		return err
+	})
+	var answer redis.Error
+	switch {
+	case err == nil:
+	case !take, errors.Is(err, errSkipped), errors.Is(err, ErrNoScripts), errors.As(err, &answer):
+		return Looked{}, err
+	default:
+		return Looked{Lease: l}, err
+	}
+	now := s.clock.learn(r.now, began)
+	var out Looked
+	if r.value != "" {
+		out.Found = s.read("acquire", p, r.value, r.ttl, now, time.Since(began))
+		return out, nil
+	}
+	s.metrics.RedisOperation("acquire", "miss")
+	switch {
+	case r.taken:
+		out.Lease = l
+		s.metrics.RedisOperation("lease", "ok")
+	case r.holder != "":
+		out.Holder = r.holder
+		out.Busy = r.left > 0 && r.left <= LeaseTime && p.believable(r.holder, r.now, s.longest)
+		s.metrics.RedisOperation("lease", "busy")
+	}
+	return out, nil
+}
+
+// lookReply is the reply of lookScript.
+type lookReply struct {
+	value  string
+	ttl    time.Duration
+	now    time.Time // zero if Redis does not tell
+	taken  bool
+	left   time.Duration
+	holder string
+}
+
+var errReply = errors.New("the reply does not have the parts it should")
+
+func parseLook(reply []any) (lookReply, error) {
+	if len(reply) != 6 {
+		return lookReply{}, errReply
+	}
+	var r lookReply
+	var numbers [6]int64
+	for i, part := range reply {
+		text, isText := part.(string)
+		number, isNumber := part.(int64)
+		if isText != (i == 0 || i == 5) || isText == isNumber {
+			return lookReply{}, errReply
+		}
+		numbers[i] = number
+		switch i {
+		case 0:
+			r.value = text
+		case 5:
+			r.holder = text
+		}
+	}
+	r.ttl, r.left = time.Duration(numbers[1])*time.Millisecond, time.Duration(numbers[4])*time.Millisecond
+	r.taken = numbers[3] == 1
+	if numbers[2] > 0 {
+		r.now = time.UnixMicro(numbers[2])
+	}
+	return r, nil
+}
+
+// read opens the value that was found at p at the time now of Redis, which says
+// that it ends in ttl. A value that does not open, or that has no end, is a miss:
+// no replica stored it. What has passed since the question, at most took, is not
+// left any more.
+func (s *Store) read(operation string, p Place, value string, ttl time.Duration, now time.Time, took time.Duration) Found {
+	f := Found{Version: versionOf(value)}
+	token, err := s.sealer.open(p, []byte(value))
+	if err != nil || ttl <= 0 {
+		s.metrics.RedisOperation(operation, "invalid")
+		return f
+	}
+	life := token.expiry.Sub(token.issued)
+	left := min(token.expiry.Sub(now), ttl, life) - took
+	if left <= 0 {
+		s.metrics.RedisOperation(operation, "miss")
+		return f
+	}
+	// By our own clock from here on.
+	local := time.Now()
+	begin := local.Add(-max(now.Sub(token.issued), 0))
+	if f.Token, err = upstream.NewToken(token.access, token.scope, begin, local.Add(left)); err != nil {
+		s.metrics.RedisOperation(operation, "invalid")
+		return f
+	}
+	f.Life, f.Left = life, left
+	s.metrics.RedisOperation(operation, "ok")
+	return f
+}

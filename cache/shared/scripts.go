@@ -1,0 +1,170 @@
+package shared
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// scripts runs scripts in Redis. Those that are asked for while others are on their
+// way go together afterwards, so that many keys at a time cost few round trips and
+// two connections. Its methods are safe for concurrent use.
+type scripts struct {
+	client  redis.UniversalClient
+	timeout time.Duration // of one round trip
+	calls   chan *scriptCall
+	ctx     context.Context // ends with close
+	stop    context.CancelFunc
+	senders sync.WaitGroup
+	refused atomic.Int64 // until when no script is tried since the user may run none, in nanoseconds of the wall clock
+}
+
+type scriptCall struct {
+	ctx    context.Context
+	script *redis.Script
+	keys   []string
+	args   []any
+	result *redis.Cmd    // set before done is closed
+	done   chan struct{} // closed when the result is there
+}
+
+const (
+	senders = 2
+	// maxTogether bounds the scripts of one round trip, and with that its size.
+	maxTogether = 64
+)
+
+// ErrNoScripts says that the user of Redis has no right to run scripts. Get and Add
+// need none.
+var ErrNoScripts = errors.New("the user of Redis may not run scripts")
+
+// refusedPause is how long scripts are not tried after Redis has refused one.
+const refusedPause = time.Minute
+
+func newScripts(client redis.UniversalClient, timeout time.Duration) *scripts {
+	s := &scripts{client: client, timeout: timeout, calls: make(chan *scriptCall, 4*maxTogether)}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	for range senders {
+		s.senders.Go(s.send)
+	}
+	return s
+}
+
+func (s *scripts) close() {
+	s.stop()
+	s.senders.Wait()
+}
+
+// run runs a script and blocks until Redis has answered or ctx ends. A script that
+// was sent is not called back when ctx ends.
+func (s *scripts) run(ctx context.Context, script *redis.Script, keys []string, args ...any) *redis.Cmd {
+	if time.Now().UnixNano() < s.refused.Load() {
+		return failedCmd(ctx, ErrNoScripts)
+	}
+	c := &scriptCall{ctx: ctx, script: script, keys: keys, args: args, done: make(chan struct{})}
+	select {
+	case s.calls <- c:
+	case <-ctx.Done():
+		return failedCmd(ctx, ctx.Err())
+	case <-s.ctx.Done():
+		return failedCmd(ctx, redis.ErrClosed)
+	}
+	select {
+	case <-c.done:
+		return c.result
+	case <-ctx.Done():
+		return failedCmd(ctx, ctx.Err())
+	case <-s.ctx.Done():
+		return failedCmd(ctx, redis.ErrClosed)
+	}
+}
+
+func failedCmd(ctx context.Context, err error) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	cmd.SetErr(err)
+	return cmd
+}
+
+// send sends calls until close.
+func (s *scripts) send() {
+	for {
+		select {
+		case c := <-s.calls:
+			s.sendAll(s.gather(c))
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// gather returns first and the calls that wait behind it. Those that nobody waits
+// for any more it leaves out.
+func (s *scripts) gather(first *scriptCall) []*scriptCall {
+	var all []*scriptCall
+	for c := first; ; {
+		if c.ctx.Err() == nil {
+			all = append(all, c)
+		}
+		if len(all) == maxTogether {
+			return all
+		}
+		select {
+		case c = <-s.calls:
+		default:
+			return all
+		}
+	}
+}
+
+// sendAll makes the calls in one round trip, and a second one for scripts that Redis
+// does not know yet.
+func (s *scripts) sendAll(calls []*scriptCall) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
+	defer cancel()
+	s.exec(ctx, calls, func(pipe redis.Pipeliner, c *scriptCall) *redis.Cmd {
+		return pipe.EvalSha(ctx, c.script.Hash(), c.keys, c.args...)
+	})
+	var unknown []*scriptCall
+	for _, c := range calls {
+		if redis.HasErrorPrefix(c.result.Err(), "NOSCRIPT") {
+			unknown = append(unknown, c)
+		}
+	}
+	s.exec(ctx, unknown, func(pipe redis.Pipeliner, c *scriptCall) *redis.Cmd {
+		return c.script.Eval(ctx, pipe, c.keys, c.args...)
+	})
+	for _, c := range calls {
+		if mayNot(c.result.Err()) {
+			s.refused.Store(time.Now().Add(refusedPause).UnixNano())
+			c.result = failedCmd(ctx, ErrNoScripts)
+		}
+		close(c.done)
+	}
+}
+
+func (s *scripts) exec(ctx context.Context, calls []*scriptCall, queue func(redis.Pipeliner, *scriptCall) *redis.Cmd) {
+	if len(calls) == 0 {
+		return
+	}
+	pipe := s.client.Pipeline()
+	for _, c := range calls {
+		c.result = queue(pipe, c)
+	}
+	_, _ = pipe.Exec(ctx) // each has its own error
+}
+
+// mayNot reports whether err says that the user may not run scripts at all, or not
+// what is in one.
+func mayNot(err error) bool {
+	var answer redis.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	text := answer.Error()
+	return strings.HasPrefix(text, "NOPERM") || strings.Contains(text, "ACL failure in script")
+}
