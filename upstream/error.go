@@ -29,7 +29,11 @@ type Error struct {
 	RetryAfter time.Duration // asked for by the provider; 0 if it did not
 	Skew       time.Duration // the provider's clock minus ours, by the Date of a refusal; 0 if it has none or they agree
 	Reason     string        // in our words
-	Unsure     bool          // a 401 that may be meant for the credential as well as for the key: of two keys in a row it is the credential's
+
+	// Unsure marks a 401 that may be meant for the credential as well as for the
+	// key: its class is ClassSubject or ClassScope, and where two keys in a row get
+	// such an answer it is the credential that is refused.
+	Unsure bool
 }
 
 // Error returns one line without secrets, subjects or foreign text.

@@ -84,13 +84,16 @@ func (u *humanAPI) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, er
 }
 
 // refusal classifies an answer that is not good. The statuses and bodies of
-// refusals are not documented. One of a kind that is not known is taken to
-// concern its user alone, so that it never stops the others.
+// refusals are not documented, so a known code decides, whatever the status: a 401
+// that says that client tokens are not enabled must not stop those of users. One
+// of a kind that is not known is taken to concern its user alone, so that it does
+// not stop the others; whether a 401 of that kind does is open.
 func (u *humanAPI) refusal(a answer, key Key, code string) *Error {
 	err := u.endpoint.refusal(a, key, humanAPICodes, code)
 	ofUser := key.Subject != "" && code == "" && a.members != nil && a.status >= 400
 	if ofUser && (err.Class == ClassMalformed || err.Class == ClassCredential) {
 		err.Class, err.Reason = ClassSubject, reasons[ClassSubject]
+		err.unauthorized(true)
 	}
 	return err
 }

@@ -146,10 +146,15 @@ func (u *myDataHelps) delegate(ctx context.Context, key Key, service Token) (Tok
 		"client_secret":  {u.config.DelegatedClientSecret.Reveal()},
 		"token":          {service.AccessToken()},
 	}))
-	if e := refusalOf(err); e != nil && e.Class == ClassCredential {
-		// Not the service account is refused but the delegated client:
-		// participants get no token, service tokens are not at stake.
-		e.Class = ClassScope
+	if e := refusalOf(err); e != nil {
+		// Who proves itself here is the delegated client and not the service
+		// account. If it is refused, or a 401 leaves open whether it is,
+		// participants get no token; service tokens are not at stake, however
+		// many participants get that answer.
+		e.Unsure = false
+		if e.Class == ClassCredential {
+			e.Class = ClassScope
+		}
 	}
 	return token, err
 }

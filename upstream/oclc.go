@@ -110,8 +110,11 @@ func (u *oclc) token(a answer, key Key) (Token, error) {
 // refusal reads the messages that OCLC sends in place of codes. That no valid
 // credential was found is said with a status that is not documented. A 403
 // says what is not on the key: an institution, written context:<id>, or a scope.
+// The default institution is part of the credential, so that a 401 to a request
+// for it is to one without a subject.
 func (u *oclc) refusal(a answer, key Key) *Error {
 	err := u.endpoint.refusal(a, key, codeClasses, a.text("error"))
+	err.unauthorized(key.Subject != "" && key.Subject != u.config.Institution)
 	message := oclcMessage(a)
 	aboutSubject := strings.Contains(message, "context:") || u.config.HMAC && message == "unauthorized_client"
 	switch {

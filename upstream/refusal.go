@@ -41,6 +41,22 @@ func (e *endpoint) refusal(a answer, key Key, classes map[string]Class, code str
 	return err
 }
 
+// unauthorized settles what a 401 means. By RFC 6749 section 5.2 it is for a
+// client whose credential is refused, and servers send it with other codes than
+// invalid_client, with a page or with nothing: Keycloak says unauthorized_client
+// of a wrong secret, Auth0 access_denied. Where the request had no subject, nobody
+// but the client can be meant, whatever the code. Where it had one, invalid_grant
+// and invalid_scope say what is refused, and other codes leave it open.
+func (e *Error) unauthorized(hadSubject bool) {
+	switch {
+	case e.Status != http.StatusUnauthorized:
+	case !hadSubject:
+		e.Class, e.Reason = ClassCredential, reasons[ClassCredential]
+	case e.Class == ClassSubject || e.Class == ClassScope:
+		e.Unsure = e.Code != "invalid_grant" && e.Code != "invalid_scope"
+	}
+}
+
 var reasons = map[Class]string{
 	ClassCredential:  "the credential is refused",
 	ClassSubject:     "no token is issued for this subject",
@@ -85,7 +101,9 @@ func (e *endpoint) exchange(ctx context.Context, key Key, m message) (Token, err
 		return Token{}, err
 	}
 	if a.status != http.StatusOK || a.has("error") {
-		return Token{}, e.refusal(a, key, codeClasses, a.text("error"))
+		refused := e.refusal(a, key, codeClasses, a.text("error"))
+		refused.unauthorized(key.Subject != "")
+		return Token{}, refused
 	}
 	return e.token(a, standardForm, key)
 }

@@ -30,7 +30,7 @@ func TestF8_Refusals(t *testing.T) {
 		{200, `{"error":"",` + goodAnswer(`"canary"`)[1:], ClassMalformed, ""},
 		{200, `{"error":{"canary":1},` + goodAnswer(`"canary"`)[1:], ClassMalformed, ""},
 		{400, code("invalid_scope"), ClassScope, "invalid_scope"},
-		{401, code("invalid_scope"), ClassScope, "invalid_scope"},
+		{401, code("invalid_scope"), ClassCredential, "invalid_scope"}, // RFC 6749 has 401 for a refused client alone
 		{400, code("invalid_request"), ClassScope, "invalid_request"},
 		{400, code("unauthorized_client"), ClassScope, "unauthorized_client"},
 		{400, code("unsupported_grant_type"), ClassScope, "unsupported_grant_type"},

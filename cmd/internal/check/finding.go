@@ -23,10 +23,25 @@ type failedTry struct {
 func (f failedTry) finding() finding {
 	for _, r := range rules[f.Class] {
 		if r.matches(f) {
-			return finding{f.fill(r.cause), f.fill(r.mend)}
+			return finding{f.fill(r.cause), f.fill(r.mend + f.otherwise())}
 		}
 	}
 	return finding{f.fill("{reason}"), f.fill("check {X}TOKEN_URL and the credential, then ask the provider")}
+}
+
+// otherwise returns what else to mend if the credential turns out to be right,
+// where a 401 that is taken for a refused credential names something else.
+func (f failedTry) otherwise() string {
+	if f.Class != upstream.ClassCredential {
+		return ""
+	}
+	switch f.Code {
+	case "unauthorized_client", "access_denied", "unsupported_grant_type":
+		return "; if all that is right, have the provider enable the client credentials grant for the client"
+	case "invalid_scope":
+		return "; if all that is right, correct {X}SCOPE"
+	}
+	return ""
 }
 
 // code returns the error code of the answer, or the word for what happened to
@@ -68,12 +83,17 @@ func (f failedTry) fill(text string) string {
 	if f.try.given != "" {
 		institution = "the institution given with --subject"
 	}
+	subject := institution
+	if e.Family != "oclc" {
+		subject = "the subject given with --subject"
+	}
 	wait := "some minutes"
 	if f.RetryAfter > 0 {
 		wait = f.RetryAfter.Round(time.Second).String()
 	}
 	return strings.NewReplacer(
 		"{X}", e.Section,
+		"{credential}", f.credential(),
 		"{host}", e.URL.Host,
 		"{timeout}", e.Timeout.String(),
 		"{auth}", e.Auth,
@@ -82,8 +102,24 @@ func (f failedTry) fill(text string) string {
 		"{reason}", f.Reason,
 		"{skew}", f.skewText(),
 		"{institution}", institution,
+		"{subject}", subject,
 		"{wait}", wait,
 	).Replace(text)
+}
+
+// credential returns the settings that the client proves itself with.
+func (f failedTry) credential() string {
+	e := f.try.endpoint
+	id, proof := "CLIENT_ID", "CLIENT_SECRET"
+	switch {
+	case e.Family == "mydatahelps":
+		id, proof = "SERVICE_ACCOUNT", "PRIVATE_KEY"
+	case e.Family == "oclc":
+		id, proof = "WSKEY", "SECRET"
+	case e.Auth == "private_key_jwt":
+		proof = "PRIVATE_KEY"
+	}
+	return e.Section + id + " and " + e.Section + proof
 }
 
 func (f failedTry) skewText() string {
@@ -137,12 +173,19 @@ func authIs(auth string) func(failedTry) bool {
 	return func(f failedTry) bool { return f.try.endpoint.Auth == auth }
 }
 
+// invalidClient reports whether the client that asked is refused, by the code or by
+// a 401 (RFC 6749 section 5.2).
+func invalidClient(f failedTry) bool {
+	return f.Code == "invalid_client" || f.Status == 401 && f.Code != "invalid_scope"
+}
+
 func hip(f failedTry) bool       { return f.try.endpoint.HIP }
 func noAnswer(f failedTry) bool  { return f.Status == 0 }
 func redirect(f failedTry) bool  { return f.Status >= 300 && f.Status < 400 }
 func good(f failedTry) bool      { return f.Status == 200 }
 func forbidden(f failedTry) bool { return f.Status == 403 && f.Code == "" }
 func noCode(f failedTry) bool    { return f.Code == "" }
+func unsure(f failedTry) bool    { return f.Unsure }
 
 func statusIn(statuses ...int) func(failedTry) bool {
 	return func(f failedTry) bool { return slices.Contains(statuses, f.Status) }

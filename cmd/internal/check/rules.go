@@ -37,8 +37,8 @@ var credentialRules = []rule{
 		cause: "the private key cannot be used: {reason}",
 		mend:  "put the right key into {X}PRIVATE_KEY"},
 	{when: noCode,
-		cause: "refused with {status} and no known error code: a proxy or gateway before the token endpoint may have answered, or the credential is wrong",
-		mend:  "check {X}TOKEN_URL first, then the credential"},
+		cause: "refused with {status} and no known error code: the credential is wrong, or a proxy or gateway before the token endpoint answers",
+		mend:  "check {credential}, and that {X}TOKEN_URL is the provider's token endpoint"},
 	{family: "mydatahelps",
 		cause: "wrong key or service account: the assertion is not signed with a key that the provider has for this account",
 		mend:  "compare {X}SERVICE_ACCOUNT and {X}PRIVATE_KEY with the service account in MyDataHelps Designer; they must belong together and to the host {host}"},
@@ -63,7 +63,8 @@ var scopeRules = []rule{
 	{when: good,
 		cause: "narrow scope: the provider granted less than was asked for, and {X}NARROW_SCOPE is refuse",
 		mend:  "have the provider give the client all of {X}SCOPE, ask for less there, or set {X}NARROW_SCOPE=serve"},
-	{family: "mydatahelps", kind: upstream.KindParticipant, codes: "invalid_client",
+	unsureRule,
+	{family: "mydatahelps", kind: upstream.KindParticipant, when: invalidClient,
 		cause: "wrong delegated client: the service account is good, but the client of participant tokens is refused",
 		mend:  "remove {X}DELEGATED_CLIENT_ID and {X}DELEGATED_CLIENT_SECRET, whose defaults are published, or ask MyDataHelps which are in use"},
 	{family: "mydatahelps", kind: upstream.KindParticipant, codes: "invalid_scope",
@@ -107,7 +108,14 @@ var scopeRules = []rule{
 		mend:  "check that {X}TOKEN_URL is the provider's token endpoint"},
 }
 
+// unsureRule stands before the others of its class: what they say would be no more
+// than half of what may be wrong.
+var unsureRule = rule{when: unsure,
+	cause: "refused with status 401, which may be meant for the credential as well as for {subject}",
+	mend:  "check {credential}, then the id; if another id is refused in the same way, it is the credential"}
+
 var subjectRules = []rule{
+	unsureRule,
 	{family: "mydatahelps", codes: "invalid_grant",
 		cause: "participant unknown: the service account has no participant with the id given with --subject",
 		mend:  "check the id, and that the participant's project is one that the account of {X}SERVICE_ACCOUNT may use"},

@@ -139,9 +139,10 @@ var cases = []struct{ id, what, not string }{
 	{"P14", "hosts over a Unix socket, hosts that no route has, half-closed clients, idle answers", ""},
 	{"P15", "a second SIGTERM", ""},
 	{"P18", "trailers and framing of answers in disguise", ""},
+	{"U1", "a 401 of a token endpoint, with another code than invalid_client, a page or nothing", ""},
 }
 
-var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KP][0-9]+_)+)\w*)\(`)
+var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KPU][0-9]+_)+)\w*)\(`)
 
 // testsByCase finds the tests whose names begin with the ids of cases.
 func testsByCase(t *testing.T, root string) map[string][]string {
