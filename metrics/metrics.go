@@ -108,6 +108,29 @@ func (m *Metrics) Handler() http.Handler {
 // Gatherer gives the series to code in the same process, such as the status page.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
 
+// redisOutcomes are the words that package shared uses as outcome of its
+// operations, beside error and skipped.
+var redisOutcomes = map[string][]string{
+	"get":     {"ok", "miss", "invalid"},
+	"acquire": {"ok", "miss", "invalid"},
+	"lease":   {"ok", "busy"},
+	"renew":   {"ok", "lost"},
+	"store":   {"ok", "lost"},
+	"release": {"ok", "lost"},
+	"add":     {"ok"},
+}
+
+// ExpectRedis has the series of all operations on the shared cache start at 0, so
+// that increases are whole from the first error on. Without it they do not exist
+// before the first operation, as is right where there is no shared cache.
+func (m *Metrics) ExpectRedis() {
+	for operation, outcomes := range redisOutcomes {
+		for _, outcome := range append([]string{"error", "skipped"}, outcomes...) {
+			m.redisOperations.WithLabelValues(operation, outcome)
+		}
+	}
+}
+
 // RedisOperation counts one operation on the shared cache.
 func (m *Metrics) RedisOperation(operation, outcome string) {
 	m.redisOperations.WithLabelValues(operation, outcome).Inc()

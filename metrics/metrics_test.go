@@ -47,6 +47,7 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 		return []metrics.Connections{{Upstream: "pdx", InUse: 1, Idle: 2, Shared: 3, Opened: 9, Distrusted: true}, {Upstream: "oclc"}}
 	})
 	u.Redirect("own")
+	m.ExpectRedis()
 	m.RedisOperation("get", "miss")
 	m.SecretReload(false)
 	m.LogDropped(7)
@@ -57,6 +58,12 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 		`token_sidecar_request_duration_seconds_count{upstream="pdx"} 2`,
 		`token_sidecar_target_duration_seconds_count{upstream="pdx"} 1`,
 		`token_sidecar_token_requests_total{outcome="malformed",upstream="pdx"} 0`,
+		`token_sidecar_token_requests_total{outcome="credential",upstream="pdx"} 0`,
+		`token_sidecar_redis_operations_total{operation="get",outcome="error"} 0`,
+		`token_sidecar_redis_operations_total{operation="get",outcome="invalid"} 0`,
+		`token_sidecar_redis_operations_total{operation="acquire",outcome="skipped"} 0`,
+		`token_sidecar_redis_operations_total{operation="store",outcome="error"} 0`,
+		`token_sidecar_redis_operations_total{operation="add",outcome="ok"} 0`,
 		`token_sidecar_rejections_total{action="failed",upstream="pdx"} 0`,
 		`token_sidecar_refreshes_total{outcome="failed",upstream="pdx"} 0`,
 		`token_sidecar_secret_reloads_total{outcome="ok"} 0`,
@@ -166,5 +173,29 @@ func TestTotalsAreThoseOfTheSeries(t *testing.T) {
 	u.Waited.Inc()
 	if got := m.Totals("pdx"); got != (metrics.Totals{Requests: 2, Waited: 1}) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestSeriesOfAlertsExistBeforeTheFirstEvent has an upstream that nothing happened to:
+// an increase is seen only of a series that was there before.
+func TestSeriesOfAlertsExistBeforeTheFirstEvent(t *testing.T) {
+	m := metrics.New("1.2.3")
+	m.Upstream("pdx")
+	text := scrape(t, m)
+	for _, line := range []string{
+		`token_sidecar_requests_total{code="200",method="GET",upstream="pdx"} 0`,
+		`token_sidecar_token_lookups_total{result="waited",upstream="pdx"} 0`,
+		`token_sidecar_token_requests_total{outcome="credential",upstream="pdx"} 0`,
+		`token_sidecar_refreshes_total{outcome="ok",upstream="pdx"} 0`,
+		`token_sidecar_rejections_total{action="replaced",upstream="pdx"} 0`,
+		`token_sidecar_narrow_scope_total{upstream="pdx"} 0`,
+		`token_sidecar_secret_reloads_total{outcome="failed"} 0`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("there is no %s", line)
+		}
+	}
+	if strings.Contains(text, "token_sidecar_redis_operations_total{") {
+		t.Error("there are series of a Redis that is not used")
 	}
 }

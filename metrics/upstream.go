@@ -52,6 +52,7 @@ func (m *Metrics) Upstream(name string) *Upstream {
 	for _, to := range redirectDestinations {
 		m.redirects.WithLabelValues(name, to)
 	}
+	m.requests.WithLabelValues(name, http.MethodGet, "200") // the others come as they come
 	m.refreshes.WithLabelValues(name, outcome(true))
 	m.refreshes.WithLabelValues(name, outcome(false))
 	return &Upstream{

@@ -11,7 +11,7 @@
 // are called. look.go reads what is shared, and takes the lease in the same step:
 // lease.go has the replicas agree on which of them makes the token request, and
 // stores what that one got. clock.go dates it by the clock of Redis, the one clock
-// that all replicas see.
+// that all replicas see. try.go finds out whether Redis can be used at all.
 package shared
 
 import (
@@ -75,6 +75,7 @@ type Store struct {
 	clock   clock
 	breaker breaker
 	longest time.Duration // of a token request under a lease
+	seen    seen
 	metrics *metrics.Metrics
 	log     zerolog.Logger
 	telling rate.Sometimes // limits the lines about operations that fail while the breaker is closed
@@ -150,6 +151,7 @@ func (s *Store) do(caller context.Context, operation string, f func(context.Cont
 	if errors.Is(err, ErrNoScripts) {
 		// Redis works, and was asked for what its user may not do.
 		s.metrics.RedisOperation(operation, "error")
+		s.seen.note(operation, "NOPERM")
 		s.telling.Do(func() {
 			s.log.Warn().Str("cause", "NOPERM").Msg("the user of redis may not run scripts; replicas do not agree on who fetches a token")
 		})
@@ -157,6 +159,11 @@ func (s *Store) do(caller context.Context, operation string, f func(context.Cont
 	}
 	failed := err != nil && !errors.Is(err, redis.Nil)
 	cause := redisCause(err)
+	if failed {
+		s.seen.note(operation, cause)
+	} else {
+		s.seen.note(operation, "")
+	}
 	switch changed := s.breaker.report(began, !failed, cause); {
 	case changed && failed:
 		s.log.Warn().Str("cause", cause).Msg("redis fails; tokens are not shared for now")

@@ -75,7 +75,9 @@ func TestU1_WrongSecretIsSaidAndHeals(t *testing.T) {
 func checkSaysCredential(t *testing.T, environ []string) {
 	t.Helper()
 	stdout, _, code := run(t, environ, "check", "--json")
-	var report struct{ Requests []struct{ Class, Cause, Mend string } }
+	var report struct {
+		Requests []struct{ Class, Cause, Mend string }
+	}
 	if err := json.Unmarshal([]byte(stdout), &report); err != nil || len(report.Requests) != 1 {
 		t.Fatalf("check printed %q: %v", stdout, err)
 	}

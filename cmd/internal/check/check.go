@@ -3,7 +3,7 @@
 // and how to mend it.
 //
 // check.go reads the arguments and is the order of things; try.go asks for the
-// tokens; finding.go finds the cause of a failure in the table of rules.go;
+// tokens; redis.go tries Redis; finding.go finds the cause of a failure in the table of rules.go;
 // report.go prints what came of it, for people or as JSON.
 package check
 
@@ -16,6 +16,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"token-sidecar/cmd/internal/config"
@@ -24,14 +25,14 @@ import (
 
 const usage = `Usage: token-sidecar check [--json] [--subject upstream=id ...]
 
-Prints the effective configuration, secrets masked, and makes one live token request per
-configured upstream and kind of token.
+Prints the effective configuration, secrets masked, makes one live token request per
+configured upstream and kind of token, and tries Redis if it is configured.
 
   --subject upstream=id  also get the token of this participant, institution or user
   --json                 print the outcome as one JSON object, without the configuration
 
-The exit code is 0 if all token requests were good and no upstream went without one, 1 if
-not, 2 if the call or the configuration is wrong.
+The exit code is 0 if all token requests were good, no upstream went without one and Redis
+can be used, 1 if not, 2 if the call or the configuration is wrong.
 `
 
 // Config is what a check needs to know.
@@ -42,6 +43,8 @@ type Config struct {
 	Endpoints map[string]*config.TokenEndpoint
 	// TokenTimeout bounds one token request.
 	TokenTimeout time.Duration
+	// Redis is the Redis that tokens are shared through; nil if it is off.
+	Redis *Redis
 	// Preamble writes what people read before anything is tried: the settings in
 	// force, and warnings about them.
 	Preamble func(io.Writer) error
@@ -53,12 +56,12 @@ type UsageError struct{ Message string }
 
 func (e *UsageError) Error() string { return e.Message }
 
-// Run makes one live token request per upstream and kind of token, and writes to
-// stdout what came of each and what the likely cause of a failure is. It blocks
-// for one TokenTimeout per kind at most, or until ctx ends. Neither tokens nor
-// subjects are printed. The error is a *UsageError if the arguments are wrong,
-// and otherwise tells that a token request failed or that an upstream went
-// without one.
+// Run makes one live token request per upstream and kind of token, tries Redis, and
+// writes to stdout what came of each and what the likely cause of a failure is. It
+// blocks for one TokenTimeout per kind at most, or until ctx ends. Neither tokens
+// nor subjects are printed. The error is a *UsageError if the arguments are wrong,
+// and otherwise tells that a token request failed, that an upstream went without
+// one, or that Redis cannot be used.
 func Run(ctx context.Context, c Config, args []string, stdout io.Writer) error {
 	options, err := parseArgs(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -77,13 +80,17 @@ func Run(ctx context.Context, c Config, args []string, stdout io.Writer) error {
 			return err
 		}
 	}
+	var shared []row // of Redis: one or none
+	var both sync.WaitGroup
+	both.Go(func() { shared = c.Redis.rows(ctx) })
 	c.try(ctx, tries)
+	both.Wait()
 	rows := rowsOf(tries)
-	verdict := judge(rows)
+	verdict := errors.Join(judge(rows), judgeRedis(shared))
 	if options.json {
-		err = writeJSON(stdout, rows, verdict == nil)
+		err = writeJSON(stdout, rows, shared, verdict == nil)
 	} else {
-		err = writeText(stdout, rows)
+		err = writeText(stdout, append(rows, shared...))
 	}
 	if err != nil {
 		return err

@@ -38,6 +38,8 @@ type row struct {
 	Milliseconds int64  `json:"milliseconds"`
 	Cause        string `json:"cause,omitempty"`
 	Mend         string `json:"mend,omitempty"`
+
+	Missing []string `json:"-"` // of Redis: the rights that the user lacks
 }
 
 // rowsOf makes the report of tries that were made.
@@ -99,14 +101,19 @@ func (t *tokenTry) masked(scope string) string {
 	return strings.ReplaceAll(scope, t.given, t.shown)
 }
 
-func writeJSON(w io.Writer, rows []row, ok bool) error {
+func writeJSON(w io.Writer, rows, redis []row, ok bool) error {
+	var shared *redisRow
+	for _, r := range redis {
+		shared = &redisRow{r.Kind, r.Host, r.Outcome, r.Class, r.Code, r.Missing, r.Milliseconds, r.Cause, r.Mend}
+	}
 	out := json.NewEncoder(w)
 	out.SetEscapeHTML(false)
 	out.SetIndent("", "  ")
 	return out.Encode(struct {
-		OK       bool  `json:"ok"`
-		Requests []row `json:"requests"`
-	}{ok, rows})
+		OK       bool      `json:"ok"`
+		Requests []row     `json:"requests"`
+		Redis    *redisRow `json:"redis,omitempty"`
+	}{ok, rows, shared})
 }
 
 // writeText writes the table, and under it what is wrong and why.

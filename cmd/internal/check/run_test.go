@@ -23,6 +23,7 @@ const (
 type report struct {
 	OK       bool
 	Requests []row
+	Redis    *redisRow
 	raw      string // as it was printed
 }
 
@@ -37,7 +38,7 @@ func configOf(t *testing.T, settings []string) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{parsed.Upstreams(roots), parsed.TokenEndpoints(), parsed.TokenTimeout, parsed.WritePreamble}
+	return Config{parsed.Upstreams(roots), parsed.TokenEndpoints(), parsed.TokenTimeout, nil, parsed.WritePreamble}
 }
 
 // runCheck runs check twice, for people and for machines.

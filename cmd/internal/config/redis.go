@@ -28,6 +28,16 @@ type Redis struct {
 // On reports whether Redis is configured.
 func (c *Redis) On() bool { return c.URL.IsSet() }
 
+// Host returns host and port of the URL, which names no more than that in clear. It
+// is empty if Redis is off.
+func (c *Redis) Host() string {
+	u, err := url.Parse(c.URL.Reveal()) // Parse checked it
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
 // RedisKey is one key of the ring that seals values in Redis.
 type RedisKey struct {
 	ID  string

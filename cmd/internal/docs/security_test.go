@@ -140,6 +140,7 @@ var cases = []struct{ id, what, not string }{
 	{"P15", "a second SIGTERM", ""},
 	{"P18", "trailers and framing of answers in disguise", ""},
 	{"U1", "a 401 of a token endpoint, with another code than invalid_client, a page or nothing", ""},
+	{"U2", "a Redis that cannot be used from the start", ""},
 }
 
 var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KPU][0-9]+_)+)\w*)\(`)

@@ -42,10 +42,17 @@ func (r *replica) show(t *testing.T, path string) string {
 	return text
 }
 
-// read returns a page of the admin listener.
-func (r *replica) read(path string) (string, error) {
+// read returns a page of the admin listener, asked for with the given header fields.
+func (r *replica) read(path string, header ...string) (string, error) {
 	client := http.Client{Timeout: testkit.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Get("http://" + r.admin + path)
+	req, err := http.NewRequest(http.MethodGet, "http://"+r.admin+path, nil)
+	if err != nil {
+		return "", err
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := client.Do(req)
 	if err != nil {
 		return "", err
 	}
@@ -74,6 +81,15 @@ func (s series) excuses() int {
 		n += s.sum("redis_operations_total", fmt.Sprintf("outcome=%q", outcome))
 	}
 	return int(n)
+}
+
+// has reports whether a series of that name has all the labels, whatever its value.
+func (s series) has(name string, labels ...string) bool {
+	one := series{}
+	for id := range s {
+		one[id] = 1
+	}
+	return one.sum(name, labels...) > 0
 }
 
 // sum adds up all series of that name that have all the labels, each written

@@ -14,8 +14,11 @@ import (
 	"io"
 	"runtime"
 
+	"github.com/rs/zerolog"
+
 	"token-sidecar/cmd/internal/check"
 	"token-sidecar/cmd/internal/config"
+	"token-sidecar/metrics"
 )
 
 // Program is the command line program.
@@ -78,10 +81,20 @@ func runCheck(ctx context.Context, settings *config.Config, args []string, stdou
 	if err != nil {
 		return err
 	}
+	store, err := newShared(&settings.Redis, zerolog.Nop(), metrics.New("check"))
+	if err != nil {
+		return err
+	}
+	redis := (*check.Redis)(nil)
+	if store != nil {
+		defer func() { _ = store.Close() }()
+		redis = &check.Redis{Mode: settings.Redis.Mode, Host: settings.Redis.Host(), Timeout: store.Timeout(), Try: store.Try}
+	}
 	err = check.Run(ctx, check.Config{
 		Upstreams:    settings.Upstreams(roots),
 		Endpoints:    settings.TokenEndpoints(),
 		TokenTimeout: settings.TokenTimeout,
+		Redis:        redis,
 		Preamble:     settings.WritePreamble,
 	}, args, stdout)
 	var wrongCall *check.UsageError

@@ -37,6 +37,8 @@ type Sidecar struct {
 	draining atomic.Bool
 	broken   chan error // a listener that failed; holds one
 
+	stopBegin context.CancelFunc // ends the first attempt at Redis; nil if there was none
+	beginning sync.WaitGroup     // that attempt
 	stopWatch context.CancelFunc
 	watching  sync.WaitGroup // the servers, the watch of secret files and the history
 }
@@ -60,9 +62,9 @@ func (p Program) serve(ctx context.Context, settings *config.Config, stderr io.W
 	}
 }
 
-// Start builds the parts of the sidecar, opens its listeners and serves. It
-// asks no provider and no Redis before it returns: their state is not a
-// reason not to start.
+// Start builds the parts of the sidecar, opens its listeners and serves. It waits
+// for no provider and no Redis before it returns: their state is not a reason not
+// to start.
 func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, error) {
 	roots, err := settings.Roots()
 	if err != nil {
@@ -105,6 +107,7 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 		return nil, err
 	}
 	m.CollectConnections(s.proxy.Connections)
+	s.beginShared()
 	s.pin()
 	s.watch()
 	return s, nil
@@ -119,6 +122,7 @@ func newShared(c *config.Redis, log zerolog.Logger, m *metrics.Metrics) (*shared
 	if err != nil {
 		return nil, err
 	}
+	m.ExpectRedis()
 	var ring []shared.SealKey
 	for _, k := range c.KeyRing() {
 		ring = append(ring, shared.SealKey{ID: k.ID, Key: k.Key})
@@ -131,6 +135,17 @@ func newShared(c *config.Redis, log zerolog.Logger, m *metrics.Metrics) (*shared
 		Metrics: m,
 		Log:     log,
 	})
+}
+
+// beginShared tries Redis once, in the background, so that the status page and the
+// metrics tell the truth before the first token is needed.
+func (s *Sidecar) beginShared() {
+	if s.shared == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	s.stopBegin = cancel
+	s.beginning.Go(func() { s.shared.Begin(ctx) })
 }
 
 // Addr returns where a listener listens: "data", "admin", or that of a route
@@ -230,6 +245,10 @@ func (s *Sidecar) Stop() {
 // closeCache ends the loads first: they may still have a token to share.
 func (s *Sidecar) closeCache() {
 	_ = s.cache.Close()
+	if s.stopBegin != nil {
+		s.stopBegin()
+		s.beginning.Wait()
+	}
 	if s.shared != nil {
 		_ = s.shared.Close()
 	}

@@ -122,9 +122,14 @@ func (v view) strip(h *htmlText) {
 	case "off":
 		h.add("off: tokens are not shared")
 	case "unused":
-		h.add("on, not needed yet")
+		h.add("on, not tried yet")
 	case "sharing":
 		h.add("sharing tokens")
+	case "failing":
+		h.add(`<span class="mark" aria-hidden="true">!</span> tokens are not shared as they should be ({})`, v.Redis.Cause)
+		if len(v.Redis.Missing) > 0 {
+			h.add("; the user lacks {}", strings.Join(v.Redis.Missing, ", "))
+		}
 	default:
 		h.add(`<span class="mark" aria-hidden="true">!</span> left alone since `)
 		h.time(v.Redis.Since, v.Redis.Since.Format(time.TimeOnly)+" UTC")

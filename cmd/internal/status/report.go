@@ -2,6 +2,7 @@ package status
 
 import (
 	"runtime"
+	"strings"
 	"time"
 
 	"token-sidecar/cache"
@@ -27,6 +28,7 @@ type redisReport struct {
 	Severity severity  `json:"severity"`
 	Since    time.Time `json:"since,omitzero"`
 	Cause    string    `json:"cause,omitempty"`
+	Missing  []string  `json:"missing,omitempty"` // rights
 }
 
 type upstreamReport struct {
@@ -125,11 +127,13 @@ func (c *Config) redisReport() redisReport {
 	}
 	switch status := c.Redis(); {
 	case !status.Since.IsZero():
-		return redisReport{"left_alone", severityWarning, stamp(status.Since), status.Cause}
-	case !status.Asked:
-		return redisReport{State: "unused", Severity: severityInfo}
+		return redisReport{State: "left_alone", Severity: severityWarning, Since: stamp(status.Since), Cause: status.Cause}
+	case status.Working:
+		return redisReport{State: "sharing", Severity: severityOK}
+	case status.Cause != "":
+		return redisReport{State: "failing", Severity: severityWarning, Cause: status.Cause, Missing: strings.Fields(status.Missing)}
 	}
-	return redisReport{State: "sharing", Severity: severityOK}
+	return redisReport{State: "unused", Severity: severityInfo}
 }
 
 // reportOf is what the cache knows of one upstream, and what it means.

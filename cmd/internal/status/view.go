@@ -33,6 +33,8 @@ func (v view) summary() string {
 		return fmt.Sprintf("%d of %s in trouble", failing, plural(all, "upstream"))
 	case warned > 0:
 		return fmt.Sprintf("%d of %s to watch", warned, plural(all, "upstream"))
+	case v.Redis.State == "failing":
+		return "Redis fails"
 	case v.Redis.Severity == severityWarning:
 		return "Redis is left alone"
 	}

@@ -1,0 +1,270 @@
+package shared
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+
+	"token-sidecar/upstream"
+)
+
+// TryError says why Redis cannot be used, in words from fixed sets.
+type TryError struct {
+	// Cause is the code of a Redis error, or a proxy error type of RFC 9209
+	// section 2.3 where no answer came.
+	Cause string
+	// Missing are the rights that the user lacks, where Cause is NOPERM: commands in
+	// lower case, or ~token-sidecar:*, the right to the names. Empty if they are
+	// not known.
+	Missing []string
+	// Answered is whether Redis answered at all.
+	Answered bool
+}
+
+func (e *TryError) Error() string {
+	text := "redis cannot be used: " + e.Cause
+	if len(e.Missing) > 0 {
+		text += ", missing right: " + strings.Join(e.Missing, ", ")
+	}
+	return text
+}
+
+// keysRight is the right to the names of all that is stored.
+const keysRight = "~token-sidecar:*"
+
+// probes are the commands that the operations of a Store consist of, inside and
+// outside of scripts. The first stores a value that ends in two seconds.
+var probes = []struct {
+	right string
+	run   func(ctx context.Context, c redis.UniversalClient, name string) error
+}{
+	{"set", func(ctx context.Context, c redis.UniversalClient, name string) error {
+		return c.SetNX(ctx, name, "try", LeaseTime).Err()
+	}},
+	{"get", func(ctx context.Context, c redis.UniversalClient, name string) error { return c.Get(ctx, name).Err() }},
+	{"getrange", func(ctx context.Context, c redis.UniversalClient, name string) error {
+		return c.GetRange(ctx, name, 0, 1).Err()
+	}},
+	{"pttl", func(ctx context.Context, c redis.UniversalClient, name string) error { return c.PTTL(ctx, name).Err() }},
+	{"pexpire", func(ctx context.Context, c redis.UniversalClient, name string) error {
+		return c.PExpire(ctx, name, LeaseTime).Err()
+	}},
+	{"evalsha", func(ctx context.Context, c redis.UniversalClient, name string) error {
+		err := c.EvalSha(ctx, redis.NewScript(tryScript).Hash(), []string{name}).Err()
+		if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			return nil // it may be run, and nobody has sent it yet
+		}
+		return err
+	}},
+	{"eval", func(ctx context.Context, c redis.UniversalClient, name string) error {
+		return c.Eval(ctx, tryScript, []string{name}).Err()
+	}},
+	{"del", func(ctx context.Context, c redis.UniversalClient, name string) error { return c.Del(ctx, name).Err() }},
+}
+
+// tryScript calls nothing, so that it fails only if no script may be run.
+const tryScript = "return #KEYS"
+
+// Try connects to Redis and runs every command that the Store needs, on a name of
+// its own that it chooses at random and removes again; where it may not remove it,
+// that ends after two seconds. It asks Redis even while that is left alone after
+// failures, and counts no operation. It blocks until ctx ends or for the timeout of
+// an operation per command. The error is a *TryError.
+func (s *Store) Try(ctx context.Context) error {
+	var nobody upstream.Fingerprint
+	_, _ = rand.Read(nobody[:])
+	name := s.Place(nobody, upstream.Key{}).lease
+	missing := &TryError{Cause: "NOPERM", Answered: true}
+	for _, probe := range probes {
+		err := s.probe(ctx, name, probe.run)
+		if err == nil {
+			continue
+		}
+		var answer redis.Error
+		cause, answered := redisCause(err), errors.As(err, &answer)
+		if cause != "NOPERM" {
+			return &TryError{Cause: cause, Answered: answered}
+		}
+		right, all := missingRight(err, probe.right)
+		if all {
+			return &TryError{Cause: cause, Missing: []string{right}, Answered: true}
+		}
+		missing.Missing = append(missing.Missing, right)
+	}
+	if len(missing.Missing) > 0 {
+		return missing
+	}
+	return nil
+}
+
+func (s *Store) probe(ctx context.Context, name string, run func(context.Context, redis.UniversalClient, string) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if err := run(ctx, s.client, name); !errors.Is(err, redis.Nil) {
+		return err
+	}
+	return nil
+}
+
+var (
+	refusedCommand = regexp.MustCompile(`'([a-z|-]+)' command`)
+	refusedKey     = regexp.MustCompile(`permissions? to access (a|one of the) keys?`) // versions differ
+)
+
+// missingRight reads from a NOPERM which right is missing, by default that to the
+// command that was sent: a new connection may have been refused another one, such
+// as SELECT, and then every command is refused. Only known rights are repeated.
+func missingRight(err error, sent string) (right string, all bool) {
+	text := strings.ToLower(err.Error())
+	if refusedKey.MatchString(text) {
+		return keysRight, true
+	}
+	if m := refusedCommand.FindStringSubmatch(text); m != nil && slices.Contains([]string{"select", "cluster|slots", "cluster"}, m[1]) {
+		return m[1], true
+	}
+	return sent, false
+}
+
+// Begin finds out at the start of the program how Redis does, so that what is told
+// of it is true before the first token is needed, and so that this need not make
+// the first connection. It asks like any operation, which is counted and which
+// the breaker is told of, until Redis answers or is left alone; then it does what
+// Try does. It blocks for a few timeouts at most, or until ctx ends.
+func (s *Store) Begin(ctx context.Context) {
+	var nobody upstream.Fingerprint
+	_, _ = rand.Read(nobody[:])
+	place := s.Place(nobody, upstream.Key{})
+	defer s.seen.begin()
+	for range failuresToOpen {
+		_, err := s.Get(ctx, place)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		err = s.Try(ctx)
+		if ctx.Err() == nil {
+			s.seen.tried(err)
+			if err != nil {
+				s.log.Warn().Err(err).Msg("redis cannot be used as it is set up")
+			}
+		}
+		s.warm(ctx, place)
+		return
+	}
+}
+
+// warm makes a connection for each sender, and learns the time of Redis. Over a slow
+// network the first tokens that are needed could not wait for that.
+func (s *Store) warm(ctx context.Context, place Place) {
+	var all sync.WaitGroup
+	for range senders {
+		all.Go(func() {
+			_ = s.probe(ctx, place.lease, func(ctx context.Context, c redis.UniversalClient, _ string) error {
+				return c.Ping(ctx).Err() // whether it may is no matter
+			})
+		})
+	}
+	all.Wait()
+	_, _ = s.Look(ctx, place, Version{}, false)
+}
+
+// seen is what the operations have told about Redis beside what the breaker goes
+// by: single operations may fail for good between others that do not. The zero
+// value has seen nothing.
+type seen struct {
+	mu      sync.Mutex        // guards all below
+	begun   bool              // Begin has ended
+	worked  bool              // an operation succeeded
+	refused map[string]string // operations that Redis refused when they were made last, and the code
+	cause   string            // of the last operation that failed, empty if it did not
+	missing string            // rights that the try at the start found missing
+}
+
+// tryOperation stands in seen.refused for the try at the start.
+const tryOperation = "try"
+
+// lastingRefusals are codes that do not go away by themselves.
+var lastingRefusals = []string{"NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "OOM", "MISCONF"}
+
+// note takes down how an operation went; cause is empty if it succeeded.
+func (n *seen) note(operation, cause string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cause = cause
+	if cause != "" {
+		n.refuse(operation, cause)
+		return
+	}
+	n.worked = true
+	for other, cause := range n.refused {
+		switch {
+		case other == operation,
+			cause == "NOAUTH" || cause == "WRONGPASS", // who is let in is not refused so
+			cause != "NOPERM" && operation != "get",   // the others are of writing
+			other == tryOperation && operation == "store":
+			delete(n.refused, other)
+		}
+	}
+}
+
+func (n *seen) refuse(operation, cause string) {
+	if !slices.Contains(lastingRefusals, cause) {
+		return
+	}
+	if n.refused == nil {
+		n.refused = map[string]string{}
+	}
+	n.refused[operation] = cause
+}
+
+// begin takes down that Begin has ended.
+func (n *seen) begin() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.begun = true
+}
+
+// tried takes down what came of the try at the start.
+func (n *seen) tried(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var failed *TryError
+	if errors.As(err, &failed) {
+		n.refuse(tryOperation, failed.Cause)
+		n.missing = strings.Join(failed.Missing, " ")
+		return
+	}
+	n.worked = true
+}
+
+// status adds to s what was seen, for a Redis that is not left alone.
+func (n *seen) status(s Status) Status {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, code := range lastingRefusals {
+		for operation, cause := range n.refused {
+			if cause != code {
+				continue
+			}
+			s.Cause = cause
+			if operation == tryOperation {
+				s.Missing = n.missing
+			}
+		}
+		if s.Cause != "" {
+			return s
+		}
+	}
+	if s.Working = n.begun && n.worked; !n.worked {
+		s.Cause = n.cause
+	}
+	return s
+}

@@ -1,0 +1,113 @@
+package shared
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"token-sidecar/cache/internal/redistest"
+	"token-sidecar/upstream"
+)
+
+// TestTryNamesWhatFails has a Redis refuse everything in the way of each code, with
+// texts that quote what must not be repeated.
+func TestTryNamesWhatFails(t *testing.T) {
+	server := miniredis.RunT(t)
+	s := mustNew(t, Config{URL: upstream.NewSecret("redis://" + server.Addr()), Timeout: patient})
+	for text, want := range map[string]string{
+		"READONLY You can't write against a read only replica. canary":   "READONLY",
+		"OOM command not allowed when used memory > 'maxmemory'. canary": "OOM",
+		"MISCONF canary": "MISCONF",
+		"LOADING canary": "LOADING",
+		"canary":         "ERR",
+		"NOPERM canary":  "NOPERM set get getrange pttl pexpire evalsha eval del",
+		"NOPERM User canary has no permissions to run the 'select' command":               "NOPERM select",
+		"NOPERM User canary has no permissions to run the 'canary' command":               "NOPERM set get getrange pttl pexpire evalsha eval del",
+		"NOPERM No permissions to access a key":                                           "NOPERM ~token-sidecar:*",
+		"NOPERM this user has no permissions to access one of the keys used as arguments": "NOPERM ~token-sidecar:*",
+	} {
+		server.SetError(text)
+		err := s.Try(t.Context())
+		var failed *TryError
+		if !errors.As(err, &failed) || strings.Contains(err.Error(), "canary") || !failed.Answered {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got := strings.TrimSpace(failed.Cause + " " + strings.Join(failed.Missing, " ")); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+	if isOpen(&s.breaker) || outcomes(t, s, "error") > 0 {
+		t.Error("a try is counted, or told to the breaker")
+	}
+	server.SetError("")
+	for range failuresToOpen {
+		began, _ := s.breaker.allow()
+		s.breaker.report(began, false, "x")
+	}
+	if err := s.Try(t.Context()); err != nil {
+		t.Errorf("while Redis is left alone: %v", err)
+	}
+	if keys := server.Keys(); len(keys) > 0 {
+		t.Errorf("%d values are left", len(keys))
+	}
+}
+
+// TestTryTriesAllRights makes sure that the try knows every command that README.md
+// tells users to allow, beside those of a mode.
+func TestTryTriesAllRights(t *testing.T) {
+	url, _ := redistest.Start(t)
+	s := mustNew(t, Config{URL: upstream.NewSecret(url), Timeout: patient})
+	if err := s.Try(t.Context()); err != nil {
+		t.Error(err)
+	}
+	var rights []string
+	for _, probe := range probes {
+		rights = append(rights, probe.right)
+	}
+	slices.Sort(rights)
+	if want := []string{"del", "eval", "evalsha", "get", "getrange", "pexpire", "pttl", "set"}; !slices.Equal(rights, want) {
+		t.Errorf("it tries %v, want %v", rights, want)
+	}
+}
+
+// TestBeginTellsTheTruth has the first attempt fail and succeed in each way, and looks
+// at what is told afterwards.
+func TestBeginTellsTheTruth(t *testing.T) {
+	server := miniredis.RunT(t)
+	fresh := func() *Store {
+		return mustNew(t, Config{URL: upstream.NewSecret("redis://" + server.Addr()), Timeout: patient})
+	}
+	s := fresh()
+	if got := s.Status(); got != (Status{}) {
+		t.Errorf("before the first attempt: %+v", got)
+	}
+	s.Begin(t.Context())
+	if got := s.Status(); !got.Working || got.Cause != "" {
+		t.Errorf("after a good one: %+v", got)
+	}
+	p := s.Place(upstream.Fingerprint{}, someKey)
+	server.SetError("OOM canary")
+	if _, err := s.Acquire(t.Context(), p); err == nil {
+		t.Fatal("Redis does not refuse")
+	}
+	if got := s.Status(); got.Working || got.Cause != "OOM" {
+		t.Errorf("after a refusal: %+v", got)
+	}
+	server.SetError("")
+	if _, err := s.Get(t.Context(), p); err != nil || s.Status().Working {
+		t.Errorf("a read says nothing of writes: %v, %+v", err, s.Status())
+	}
+	if _, err := s.Acquire(t.Context(), p); err != nil || !s.Status().Working {
+		t.Errorf("after a good one: %v, %+v", err, s.Status())
+	}
+	server.SetError("WRONGPASS canary")
+	s = fresh()
+	s.Begin(t.Context())
+	if got := s.Status(); got.Working || got.Since.IsZero() || got.Cause != "WRONGPASS" {
+		t.Errorf("after a bad one: %+v", got)
+	}
+}
