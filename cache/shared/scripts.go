@@ -15,13 +15,14 @@ import (
 // way go together afterwards, so that many keys at a time cost few round trips and
 // two connections. Its methods are safe for concurrent use.
 type scripts struct {
-	client  redis.UniversalClient
-	timeout time.Duration // of one round trip
-	calls   chan *scriptCall
-	ctx     context.Context // ends with close
-	stop    context.CancelFunc
-	senders sync.WaitGroup
-	refused atomic.Int64 // until when no script is tried since the user may run none, in nanoseconds of the wall clock
+	client     redis.UniversalClient
+	timeout    time.Duration // of one round trip
+	calls      chan *scriptCall
+	ctx        context.Context // ends with close
+	stop       context.CancelFunc
+	senders    sync.WaitGroup
+	connecting atomic.Bool  // whether connect runs
+	refused    atomic.Int64 // until when no script is tried since the user may run none, in nanoseconds of the wall clock
 }
 
 type scriptCall struct {
@@ -102,6 +103,24 @@ func (s *scripts) send() {
 	}
 }
 
+// connect makes a connection for each sender, unless that is being done already. A
+// connection takes three round trips, and over a slow network that is longer than an
+// operation may take: this has the time of a dial for each of them. It blocks until it
+// is done.
+func (s *scripts) connect() {
+	if !s.connecting.CompareAndSwap(false, true) {
+		return
+	}
+	defer s.connecting.Store(false)
+	ctx, cancel := context.WithTimeout(s.ctx, 3*dialTimeout)
+	defer cancel()
+	var all sync.WaitGroup
+	for range senders {
+		all.Go(func() { _ = s.client.Ping(ctx).Err() }) // whether the user may is no matter
+	}
+	all.Wait()
+}
+
 // gather returns first and the calls that wait behind it. Those that nobody waits
 // for any more it leaves out.
 func (s *scripts) gather(first *scriptCall) []*scriptCall {
@@ -138,12 +157,17 @@ func (s *scripts) sendAll(calls []*scriptCall) {
 	s.exec(ctx, unknown, func(pipe redis.Pipeliner, c *scriptCall) *redis.Cmd {
 		return c.script.Eval(ctx, pipe, c.keys, c.args...)
 	})
+	slow := false
 	for _, c := range calls {
+		slow = slow || errors.Is(c.result.Err(), context.DeadlineExceeded)
 		if mayNot(c.result.Err()) {
 			s.refused.Store(time.Now().Add(refusedPause).UnixNano())
 			c.result = failedCmd(ctx, ErrNoScripts)
 		}
 		close(c.done)
+	}
+	if slow && !s.connecting.Load() {
+		s.senders.Go(s.connect)
 	}
 }
 

@@ -141,8 +141,12 @@ func (s *Store) Begin(ctx context.Context) {
 	_, _ = rand.Read(nobody[:])
 	place := s.Place(nobody, upstream.Key{})
 	defer s.seen.begin()
+	s.scripts.connect()
 	for range failuresToOpen {
 		_, err := s.Get(ctx, place)
+		if err == nil {
+			_, _ = s.Look(ctx, place, Version{}, false) // and the time of Redis is known
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -156,24 +160,8 @@ func (s *Store) Begin(ctx context.Context) {
 				s.log.Warn().Err(err).Msg("redis cannot be used as it is set up")
 			}
 		}
-		s.warm(ctx, place)
 		return
 	}
-}
-
-// warm makes a connection for each sender, and learns the time of Redis. Over a slow
-// network the first tokens that are needed could not wait for that.
-func (s *Store) warm(ctx context.Context, place Place) {
-	var all sync.WaitGroup
-	for range senders {
-		all.Go(func() {
-			_ = s.probe(ctx, place.lease, func(ctx context.Context, c redis.UniversalClient, _ string) error {
-				return c.Ping(ctx).Err() // whether it may is no matter
-			})
-		})
-	}
-	all.Wait()
-	_, _ = s.Look(ctx, place, Version{}, false)
 }
 
 // seen is what the operations have told about Redis beside what the breaker goes

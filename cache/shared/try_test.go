@@ -91,7 +91,7 @@ func TestBeginTellsTheTruth(t *testing.T) {
 	}
 	p := s.Place(upstream.Fingerprint{}, someKey)
 	server.SetError("OOM canary")
-	if _, err := s.Acquire(t.Context(), p); err == nil {
+	if _, err := s.Look(t.Context(), p, Version{}, true); err == nil {
 		t.Fatal("Redis does not refuse")
 	}
 	if got := s.Status(); got.Working || got.Cause != "OOM" {
@@ -101,7 +101,7 @@ func TestBeginTellsTheTruth(t *testing.T) {
 	if _, err := s.Get(t.Context(), p); err != nil || s.Status().Working {
 		t.Errorf("a read says nothing of writes: %v, %+v", err, s.Status())
 	}
-	if _, err := s.Acquire(t.Context(), p); err != nil || !s.Status().Working {
+	if _, err := s.Look(t.Context(), p, Version{}, true); err != nil || !s.Status().Working {
 		t.Errorf("after a good one: %v, %+v", err, s.Status())
 	}
 	server.SetError("WRONGPASS canary")

@@ -72,7 +72,7 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 	}
 	s := &Sidecar{config: settings, log: log, metrics: m, upstreams: settings.Upstreams(roots),
 		addrs: map[string]net.Addr{}, broken: make(chan error, 1)}
-	if s.shared, err = newShared(&settings.Redis, log, m); err != nil {
+	if s.shared, err = newShared(&settings.Redis, settings.TokenTimeout, log, m); err != nil {
 		return nil, err
 	}
 	s.cache = cache.New(cache.Config{
@@ -114,7 +114,7 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 }
 
 // newShared returns the tokens shared through Redis, nil if it is off.
-func newShared(c *config.Redis, log zerolog.Logger, m *metrics.Metrics) (*shared.Store, error) {
+func newShared(c *config.Redis, tokenTimeout time.Duration, log zerolog.Logger, m *metrics.Metrics) (*shared.Store, error) {
 	if !c.On() {
 		return nil, nil
 	}
@@ -128,12 +128,13 @@ func newShared(c *config.Redis, log zerolog.Logger, m *metrics.Metrics) (*shared
 		ring = append(ring, shared.SealKey{ID: k.ID, Key: k.Key})
 	}
 	return shared.New(shared.Config{
-		URL:     c.URL,
-		Mode:    c.Mode,
-		TLS:     tls,
-		Ring:    ring,
-		Metrics: m,
-		Log:     log,
+		URL:          c.URL,
+		Mode:         c.Mode,
+		TLS:          tls,
+		Ring:         ring,
+		TokenTimeout: tokenTimeout,
+		Metrics:      m,
+		Log:          log,
 	})
 }
 
