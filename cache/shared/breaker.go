@@ -106,7 +106,7 @@ func (b *breaker) giveUp(began int) {
 type Status struct {
 	Asked bool      // whether any operation has ended, well or not, since the start
 	Since time.Time // when Redis was given up on; zero while it is in use
-	Cause string    // why, by the code of a Redis error or a proxy error type of RFC 9209 section 2.3
+	Cause string    // why, by the code of a Redis error, a proxy error type of RFC 9209 section 2.3, or reply_too_large
 
 	// Working is whether Begin has ended, an operation has succeeded, and none was
 	// refused for good when it was made last, such as for want of a right. If it is

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ func newRedisClient(c Config) (redis.UniversalClient, error) {
 		}
 		bounded(o, c.Timeout)
 		secured(&o.TLSConfig, c.TLS)
-		o.Dialer = c.Dial
+		o.Dialer = dialer(c, o.TLSConfig, serverLimits)
 		return redis.NewClient(o), nil
 	case "sentinel":
 		o, err := redis.ParseFailoverURL(url)
@@ -39,7 +40,7 @@ func newRedisClient(c Config) (redis.UniversalClient, error) {
 		// A replica of Redis lags behind its master, and a lease is only at the master.
 		o.ReplicaOnly, o.RouteByLatency, o.RouteRandomly = false, false, false
 		secured(&o.TLSConfig, c.TLS)
-		o.Dialer = c.Dial
+		o.Dialer = dialer(c, o.TLSConfig, serverLimits)
 		return redis.NewFailoverClient(o), nil
 	case "cluster":
 		o, err := redis.ParseClusterURL(url)
@@ -57,7 +58,7 @@ func newRedisClient(c Config) (redis.UniversalClient, error) {
 		o.DisableRoutingPolicies = true
 		o.ReadOnly, o.RouteByLatency, o.RouteRandomly = false, false, false
 		secured(&o.TLSConfig, c.TLS)
-		o.Dialer = c.Dial
+		o.Dialer = dialer(c, o.TLSConfig, clusterLimits)
 		return redis.NewClusterClient(o), nil
 	}
 	return nil, fmt.Errorf("no Redis mode is named %q", c.Mode)
@@ -100,6 +101,22 @@ func secured(parsed **tls.Config, ours *tls.Config) {
 	*parsed = config
 }
 
+// dialer returns how connections are made, in every mode: by c.Dial, else as go-redis
+// itself makes them, with TLS if config is not nil. Their replies are bounded.
+func dialer(c Config, config *tls.Config, most limits) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := c.Dial
+	if dial == nil {
+		dial = redis.NewDialer(&redis.Options{DialTimeout: dialTimeout, TLSConfig: config})
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return withLimits(conn, most), nil
+	}
+}
+
 // relearn has the client of a cluster ask anew which node serves what, in the
 // background: the failure may be that of a node which another has replaced. By
 // itself go-redis asks a node for that only if it answers, or every 10 s.
@@ -119,6 +136,8 @@ func redisCause(err error) string {
 	switch {
 	case errors.Is(err, redis.ErrPoolTimeout):
 		return "connection_limit_reached"
+	case errors.Is(err, errReplyTooLarge):
+		return "reply_too_large"
 	case !errors.As(err, &answer):
 		cause := upstream.ConnError(err)
 		if cause == "http_response_timeout" {

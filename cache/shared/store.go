@@ -8,7 +8,8 @@
 // what was found there. breaker.go decides whether Redis is asked at all, since a
 // Redis that fails is left alone for a while. scripts.go sends what is asked at the
 // same time together, and client.go is the connection to Redis and what its errors
-// are called. look.go reads what is shared, and takes the lease in the same step:
+// are called. reply.go bounds what comes over that connection, before go-redis makes
+// room for it. look.go reads what is shared, and takes the lease in the same step:
 // lease.go has the replicas agree on which of them makes the token request, and
 // stores what that one got. clock.go dates it by the clock of Redis, the one clock
 // that all replicas see. try.go finds out whether Redis can be used at all.
@@ -56,7 +57,8 @@ type Config struct {
 	TokenTimeout time.Duration
 	// Dial makes the connections, in every mode. Nil means that go-redis makes
 	// them, which is right for everything but tests with a network of their own:
-	// a connection that Dial returns is used as it is, without TLS.
+	// a connection that Dial returns is used as it is, without TLS. Replies are
+	// bounded all the same.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
