@@ -26,7 +26,8 @@ type stub struct {
 	life       time.Duration
 	scope      string // granted
 	credential atomic.Int32
-	answer     func(n int, key upstream.Key) error // nil: always a token
+	answer     func(n int, key upstream.Key) error  // nil: always a token
+	lifeOf     func(key upstream.Key) time.Duration // nil: life
 
 	mu    sync.Mutex // guards the counts
 	calls map[upstream.Key]int
@@ -68,7 +69,11 @@ func (s *stub) Fetch(ctx context.Context, key upstream.Key, _ upstream.TokenSour
 			return upstream.Token{}, err
 		}
 	}
-	return upstream.NewToken(fmt.Sprintf("%s-%d", key.Subject, n), s.scope, began, began.Add(s.life))
+	life := s.life
+	if s.lifeOf != nil {
+		life = s.lifeOf(key)
+	}
+	return upstream.NewToken(fmt.Sprintf("%s-%d", key.Subject, n), s.scope, began, began.Add(life))
 }
 
 func (s *stub) count() int { s.mu.Lock(); defer s.mu.Unlock(); return s.total }

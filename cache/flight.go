@@ -228,8 +228,14 @@ func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 		c.fail(e, f, err, now)
 		f.err = &Error{e.failure.cause, c.nextAttempt(e, now)}
 	}
-	if h := e.held.Load(); err != nil && f.used && h != nil && needUsable.met(h, now) {
-		e.setUsed() // keep trying while there is a token to replace
+	switch h := e.held.Load(); {
+	case err == nil:
+	case h != nil && needUsable.met(h, now):
+		if f.used {
+			e.setUsed() // keep trying while there is a token to replace
+		}
+	case ours:
+		e.takeUsed() // the next turn is for a request, if one comes
 	}
 	e.rejections.settle(f, l, err, ours, now)
 	if f.refresh && !ours {

@@ -118,7 +118,7 @@ func TestE2_LookAndLeaseAreOneOperation(t *testing.T) {
 				i := &issuer{life: time.Hour, delay: time.Second}
 				r, _ := i.joinOn(t, network)
 				mustGet(t, r, "warm") // Redis knows the scripts from now on
-				synctest.Wait()
+				time.Sleep(time.Second)
 				network.Play(c.fault)
 				for n := range 5 {
 					if spent := spentBy(t, r, fmt.Sprint("cold-", n)) - i.delay; spent != c.want {

@@ -3,6 +3,7 @@ package shared
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,7 +14,7 @@ import (
 
 // scripts runs scripts in Redis. Those that are asked for while others are on their
 // way go together afterwards, so that many keys at a time cost few round trips and
-// two connections. Its methods are safe for concurrent use.
+// few connections. Its methods are safe for concurrent use.
 type scripts struct {
 	client     redis.UniversalClient
 	timeout    time.Duration // of one round trip
@@ -22,6 +23,7 @@ type scripts struct {
 	stop       context.CancelFunc
 	senders    sync.WaitGroup
 	connecting atomic.Bool  // whether connect runs
+	busy       atomic.Int32 // senders that are under way
 	refused    atomic.Int64 // until when no script is tried since the user may run none, in nanoseconds of the wall clock
 }
 
@@ -35,7 +37,12 @@ type scriptCall struct {
 }
 
 const (
-	senders = 2
+	// senders is how many round trips are under way at a time, and so how many
+	// connections they need.
+	senders = 8
+	// companyTime is how long a sender waits for more calls, for each other sender that
+	// is under way: the next ones would else have to wait for one of them to return.
+	companyTime = time.Millisecond
 	// maxTogether bounds the scripts of one round trip, and with that its size.
 	maxTogether = 64
 )
@@ -96,16 +103,19 @@ func (s *scripts) send() {
 	for {
 		select {
 		case c := <-s.calls:
-			s.sendAll(s.gather(c))
+			others := s.busy.Add(1) - 1
+			s.sendAll(s.gather(c, time.Duration(others)*companyTime))
+			s.busy.Add(-1)
 		case <-s.ctx.Done():
 			return
 		}
 	}
 }
 
-// connect makes a connection for each sender, unless that is being done already. A
-// connection takes three round trips, and over a slow network that is longer than an
-// operation may take: this has the time of a dial for each of them. It blocks until it
+// connect makes connections, unless that is being done already. A connection takes
+// three round trips, and over a slow network that is longer than an operation may
+// take: this has the time of a dial for each of them. There it makes one for each
+// sender, and else two: more are made as soon as they are needed. It blocks until it
 // is done.
 func (s *scripts) connect() {
 	if !s.connecting.CompareAndSwap(false, true) {
@@ -114,38 +124,53 @@ func (s *scripts) connect() {
 	defer s.connecting.Store(false)
 	ctx, cancel := context.WithTimeout(s.ctx, 3*dialTimeout)
 	defer cancel()
+	ping := func() { _ = s.client.Ping(ctx).Err() } // whether the user may is no matter
+	ping()
+	began := time.Now()
+	ping()
+	n := 2
+	if time.Since(began) > s.timeout/16 {
+		n = senders
+	}
 	var all sync.WaitGroup
-	for range senders {
-		all.Go(func() { _ = s.client.Ping(ctx).Err() }) // whether the user may is no matter
+	for range n {
+		all.Go(ping)
 	}
 	all.Wait()
 }
 
-// gather returns first and the calls that wait behind it. Those that nobody waits
-// for any more it leaves out.
-func (s *scripts) gather(first *scriptCall) []*scriptCall {
-	var all []*scriptCall
-	for c := first; ; {
-		if c.ctx.Err() == nil {
-			all = append(all, c)
-		}
-		if len(all) == maxTogether {
-			return all
-		}
+// gather returns first and the calls that come within the time given. Those that
+// nobody waits for any more it leaves out.
+func (s *scripts) gather(first *scriptCall, within time.Duration) []*scriptCall {
+	all := []*scriptCall{first}
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	for late := within == 0; len(all) < maxTogether; {
+		var c *scriptCall
 		select {
 		case c = <-s.calls:
 		default:
-			return all
+			if late {
+				return all
+			}
+			select {
+			case c = <-s.calls:
+			case <-timer.C:
+				late = true
+				continue
+			}
+		}
+		if c.ctx.Err() == nil {
+			all = append(all, c)
 		}
 	}
+	return all
 }
 
 // sendAll makes the calls in one round trip, and a second one for scripts that Redis
 // does not know yet.
 func (s *scripts) sendAll(calls []*scriptCall) {
-	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
-	defer cancel()
-	s.exec(ctx, calls, func(pipe redis.Pipeliner, c *scriptCall) *redis.Cmd {
+	s.exec(calls, func(ctx context.Context, pipe redis.Pipeliner, c *scriptCall) *redis.Cmd {
 		return pipe.EvalSha(ctx, c.script.Hash(), c.keys, c.args...)
 	})
 	var unknown []*scriptCall
@@ -154,15 +179,16 @@ func (s *scripts) sendAll(calls []*scriptCall) {
 			unknown = append(unknown, c)
 		}
 	}
-	s.exec(ctx, unknown, func(pipe redis.Pipeliner, c *scriptCall) *redis.Cmd {
+	s.exec(unknown, func(ctx context.Context, pipe redis.Pipeliner, c *scriptCall) *redis.Cmd {
 		return c.script.Eval(ctx, pipe, c.keys, c.args...)
 	})
 	slow := false
 	for _, c := range calls {
-		slow = slow || errors.Is(c.result.Err(), context.DeadlineExceeded)
+		var failed net.Error
+		slow = slow || errors.As(c.result.Err(), &failed) && failed.Timeout()
 		if mayNot(c.result.Err()) {
 			s.refused.Store(time.Now().Add(refusedPause).UnixNano())
-			c.result = failedCmd(ctx, ErrNoScripts)
+			c.result = failedCmd(s.ctx, ErrNoScripts)
 		}
 		close(c.done)
 	}
@@ -171,13 +197,16 @@ func (s *scripts) sendAll(calls []*scriptCall) {
 	}
 }
 
-func (s *scripts) exec(ctx context.Context, calls []*scriptCall, queue func(redis.Pipeliner, *scriptCall) *redis.Cmd) {
+// exec makes the calls in one round trip, whose time is bounded.
+func (s *scripts) exec(calls []*scriptCall, queue func(context.Context, redis.Pipeliner, *scriptCall) *redis.Cmd) {
 	if len(calls) == 0 {
 		return
 	}
+	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
+	defer cancel()
 	pipe := s.client.Pipeline()
 	for _, c := range calls {
-		c.result = queue(pipe, c)
+		c.result = queue(ctx, pipe, c)
 	}
 	_, _ = pipe.Exec(ctx) // each has its own error
 }

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -170,6 +171,43 @@ func Slow(d time.Duration) Fault {
 		time.Sleep(d)
 		_, err := client.Write(reply)
 		return err
+	}}
+}
+
+// Far is the Fault of a Redis that is d away: each part of a reply comes d after it
+// was sent, and those that are on their way together do not wait for each other.
+func Far(d time.Duration) Fault {
+	type part struct {
+		due   time.Time
+		bytes []byte
+	}
+	var mu sync.Mutex // guards ways
+	ways := map[io.Writer]chan part{}
+	deliver := func(client io.Writer, way chan part) {
+		for {
+			select {
+			case p := <-way:
+				time.Sleep(time.Until(p.due))
+				_, _ = client.Write(p.bytes)
+			case <-time.After(30 * time.Second):
+				mu.Lock()
+				delete(ways, client)
+				mu.Unlock()
+				return
+			}
+		}
+	}
+	return Fault{Reply: func(client io.Writer, _ string, reply []byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		way := ways[client]
+		if way == nil {
+			way = make(chan part, 1000)
+			ways[client] = way
+			go deliver(client, way)
+		}
+		way <- part{time.Now().Add(d), bytes.Clone(reply)}
+		return nil
 	}}
 }
 
