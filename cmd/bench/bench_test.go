@@ -32,7 +32,7 @@ func TestBenchRuns(t *testing.T) {
 	}
 	defer b.close()
 	all, missing := b.contenders()
-	p := plan{pace: pace{10 * time.Millisecond, 250 * time.Millisecond, 2}, tokens: []int{1000}, scheduled: 1000, starts: 1}
+	p := plan{pace: pace{10 * time.Millisecond, 250 * time.Millisecond, 2}, tokens: []int{1000}, scheduled: 1000, loads: 200, starts: 1}
 	var out bytes.Buffer
 	printHead(&out, p, missing)
 	for _, s := range []scenario{{plain, 1024, 4, 0, 0}, {tlsH1, 100 << 10, 4, 0, 0}, {tlsH2, 1024, 4, 0, 0}, {plain, 1024, 4, 500, 0}} {
@@ -56,10 +56,13 @@ func TestBenchRuns(t *testing.T) {
 	if err := b.measureTokens(t.Context(), p, &out); err != nil {
 		t.Fatal(err)
 	}
+	if err := b.measureTokenLoads(t.Context(), p, &out); err != nil {
+		t.Fatal(err)
+	}
 	if err := b.measureFootprint(t.Context(), p.starts, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"ReverseProxy", "tls-h2", "bytes each", "Start to first answer"} {
+	for _, want := range []string{"ReverseProxy", "tls-h2", "bytes each", "ne load of a token", "Start to first answer"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the output lacks %q", want)
 		}

@@ -9,8 +9,9 @@
 // main.go has the flags; suite.go what is measured; round.go how;
 // contenders.go the proxies; target.go what stands behind them; load.go the
 // load generator and bare.go the bare proxy, both this binary again in a mode
-// of its own; subjects.go one subject and many; tokens.go the cache alone; footprint.go start, size and memory;
-// table.go the output; profile.go what the compiler is told.
+// of its own; subjects.go one subject and many; tokens.go the cache alone; tokenloads.go what one load of a token
+// costs, with bareload.go beside it and endpoint.go behind it; footprint.go start, size and memory; table.go the
+// output; profile.go what the compiler is told.
 package main
 
 import (
@@ -56,6 +57,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return runTokens(ctx, o.tokens, out)
 	case "refresh":
 		return runRefresh(ctx, o.tokens, out)
+	case "endpoint":
+		return runEndpoint(ctx, o.bare.listen)
+	case "token-loads":
+		o.loads.rounds, o.loads.loads = o.rounds, o.tokens
+		return runTokenLoads(ctx, o.loads, out)
 	}
 	return fmt.Errorf("no mode is named %q", o.mode)
 }
@@ -75,6 +81,7 @@ type options struct {
 	load   loadOptions
 	bare   bareOptions
 	tokens int
+	loads  tokenLoadOptions
 }
 
 func parseOptions(args []string) (options, error) {
@@ -97,10 +104,12 @@ func parseOptions(args []string) (options, error) {
 	f.IntVar(&o.load.subjects, "subjects", 0, "mode load: subjects to ask for in turn; 0: none")
 	f.DurationVar(&o.load.warmup, "warmup", 0, "mode load: time before the measurement")
 	f.DurationVar(&o.load.length, "length", 0, "mode load: time of the measurement")
-	f.StringVar(&o.bare.listen, "listen", "", "mode bare: address to listen at")
+	f.StringVar(&o.bare.listen, "listen", "", "modes bare and endpoint: address to listen at")
 	f.StringVar(&o.bare.target, "target", "", "mode bare: URL to forward to")
 	f.StringVar(&o.bare.roots, "roots", "", "mode bare: PEM file with the roots for the target")
-	f.IntVar(&o.tokens, "tokens", 10_000, "modes tokens and refresh: keys")
+	f.IntVar(&o.tokens, "tokens", 10_000, "modes tokens and refresh: keys; mode token-loads: loads")
+	f.StringVar(&o.loads.redis, "redis", "", "mode token-loads: address of Redis")
+	f.StringVar(&o.loads.tokenURL, "token-url", "", "mode token-loads: URL of the token endpoint")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

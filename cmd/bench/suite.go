@@ -20,6 +20,7 @@ type plan struct {
 	subjects  bool  // whether a thousand subjects are measured beside one
 	tokens    []int // numbers of cached tokens
 	scheduled int   // keys that the scheduler is measured with; 0: not at all
+	loads     int   // of tokens, of each kind in each round; 0: they are not measured
 	starts    int
 }
 
@@ -30,13 +31,13 @@ func (o options) plan() (plan, error) {
 			{plain, 1 << 10, 32, 0, 0}, {plain, 1 << 10, 1, 0, 0}, {plain, 1 << 10, 256, 0, 0}, {plain, 100 << 10, 32, 0, 0},
 			{tlsH1, 1 << 10, 32, 0, 0}, {tlsH2, 1 << 10, 32, 0, 0},
 		},
-		refresh: true, subjects: true, tokens: []int{10_000, 1_000_000}, scheduled: 100_000, starts: 9,
+		refresh: true, subjects: true, tokens: []int{10_000, 1_000_000}, scheduled: 100_000, loads: 4000, starts: 9,
 	}
 	switch {
 	case o.quick:
 		p.pace = pace{50 * time.Millisecond, 150 * time.Millisecond, 5}
 		p.scenarios = []scenario{{plain, 1 << 10, 32, 0, 0}, {tlsH2, 1 << 10, 32, 0, 0}}
-		p.refresh, p.subjects, p.tokens, p.scheduled, p.starts = false, false, []int{10_000}, 10_000, 3
+		p.refresh, p.subjects, p.tokens, p.scheduled, p.loads, p.starts = false, false, []int{10_000}, 10_000, 1000, 3
 	case o.full:
 		p.pace = pace{300 * time.Millisecond, 1500 * time.Millisecond, 7}
 		o.targets, o.sizes, o.conns = orElse(o.targets, "plain,tls-h1,tls-h2"), orElse(o.sizes, "1024,102400"), orElse(o.conns, "1,32,256")
@@ -45,7 +46,7 @@ func (o options) plan() (plan, error) {
 		p.rounds = o.rounds
 	}
 	if o.skipTokens {
-		p.tokens, p.scheduled = nil, 0
+		p.tokens, p.scheduled, p.loads = nil, 0, 0
 	}
 	var err error
 	if o.targets != "" || o.sizes != "" || o.conns != "" {
@@ -129,6 +130,9 @@ func runSuite(ctx context.Context, o options, out io.Writer) error {
 		}
 	}
 	if err := b.measureTokens(ctx, p, out); err != nil {
+		return err
+	}
+	if err := b.measureTokenLoads(ctx, p, out); err != nil {
 		return err
 	}
 	return b.measureFootprint(ctx, p.starts, out)

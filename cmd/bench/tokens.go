@@ -254,8 +254,9 @@ func (b *bench) measureTokens(ctx context.Context, p plan, out io.Writer) error 
 	return nil
 }
 
-func (b *bench) child(ctx context.Context, result any, mode string, n int) error {
-	cmd := exec.CommandContext(ctx, b.self, "-mode", mode, "-tokens", strconv.Itoa(n))
+// child runs this program in a mode that takes n and prints a result.
+func (b *bench) child(ctx context.Context, result any, mode string, n int, args ...string) error {
+	cmd := exec.CommandContext(ctx, b.self, append([]string{"-mode", mode, "-tokens", strconv.Itoa(n)}, args...)...)
 	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
 	if err != nil {
