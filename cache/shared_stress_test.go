@@ -80,7 +80,7 @@ func TestR3_RevocationAfterRevocation(t *testing.T) {
 			for n := range 5 {
 				all.Go(func() {
 					time.Sleep(time.Duration(n) * 20 * time.Millisecond)
-					for time.Since(begin) < 20*time.Second {
+					for time.Since(begin) < 5*time.Second {
 						if send(t, c, &revoked) {
 							now := time.Now()
 							last.Store(&now)
@@ -207,7 +207,7 @@ func TestR4_AHungEndpointIsAskedByOne(t *testing.T) {
 		begin := time.Now()
 		for _, c := range i.fleetOn(t, network, 40) {
 			all.Go(func() {
-				for time.Since(begin) < 20*time.Second {
+				for time.Since(begin) < 5*time.Second {
 					asked := time.Now()
 					_, err := c.Token(t.Context(), subject("alice"))
 					var known *Error
