@@ -60,3 +60,37 @@ func TestBackoff(t *testing.T) {
 		}
 	}
 }
+
+// TestGateCountsKeysNotTurns has two keys fail by turns: the third failure is of a key
+// that failed before, and no reason to stop all others.
+func TestGateCountsKeysNotTurns(t *testing.T) {
+	var g gate
+	now, credential := instant{0, 1}, upstream.Fingerprint{1}
+	fail := &upstream.Error{Class: upstream.ClassUnavailable}
+	for _, name := range []string{"a", "b", "a", "b", "a"} {
+		began, err := g.enter(now, now, credential)
+		if err != nil {
+			t.Fatal("two keys closed it")
+		}
+		_ = g.leave(began, subject(name), fail, now, credential)
+	}
+	began, _ := g.enter(now, now, credential)
+	_ = g.leave(began, subject("c"), fail, now, credential)
+	if _, err := g.enter(now, now, credential); err == nil {
+		t.Error("three keys did not close it")
+	}
+}
+
+// TestLateSuccessesOpenNothing has a request that began before the endpoint asked for
+// quiet succeed afterwards.
+func TestLateSuccessesOpenNothing(t *testing.T) {
+	var g gate
+	now, credential := instant{0, 1}, upstream.Fingerprint{1}
+	late, _ := g.enter(now, now, credential)
+	other, _ := g.enter(now, now, credential)
+	_ = g.leave(other, subject("a"), &upstream.Error{Class: upstream.ClassThrottled, RetryAfter: time.Minute}, now, credential)
+	_ = g.leave(late, subject("b"), nil, now, credential)
+	if wait := g.shut(now, now); wait < time.Minute {
+		t.Errorf("it is closed for %s, want the minute that was asked for", wait)
+	}
+}

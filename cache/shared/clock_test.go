@@ -1,0 +1,80 @@
+package shared
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"token-sidecar/cache/internal/redistest"
+	"token-sidecar/upstream"
+)
+
+// TestR11_ClocksOfReplicasNeedNotAgree has a replica whose clock is hours ahead of that
+// of Redis, or behind it, share a token, and another one whose clock agrees with Redis
+// adopt it: it has the life that it has.
+func TestR11_ClocksOfReplicasNeedNotAgree(t *testing.T) {
+	for _, ahead := range []time.Duration{0, time.Hour, -time.Hour, 30 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			n := redistest.NewNetwork(t)
+			writer := mustNew(t, Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial})
+			reader := mustNew(t, Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial})
+			p := writer.Place(upstream.Fingerprint{}, someKey)
+			if _, err := writer.Look(t.Context(), p, Version{}, false); err != nil {
+				t.Fatal(err)
+			}
+			// What the writer would have found if its own clock were ahead.
+			writer.clock.offset.Store(int64(-ahead))
+			wrong := time.Now().Add(ahead)
+			token, _ := upstream.NewToken("t", "", wrong, wrong.Add(20*time.Minute))
+			sealed := writer.Seal(p, token)
+			sealed.expiry = time.Now().Add(20 * time.Minute)
+			writer.Add(t.Context(), p, sealed, Version{})
+			time.Sleep(5 * time.Minute)
+			looked, err := reader.Look(t.Context(), p, Version{}, true)
+			if err != nil || looked.Found.Token.IsZero() {
+				t.Fatalf("ahead by %s: nothing is adopted: %v", ahead, err)
+			}
+			// Redis counts what is left in whole milliseconds.
+			if f := looked.Found; f.Left.Round(10*time.Millisecond) != 15*time.Minute || f.Life != 20*time.Minute ||
+				f.Token.Expiry().Sub(time.Now()) != f.Left || !f.Token.Issued().Equal(time.Now().Add(-5*time.Minute)) {
+				t.Errorf("ahead by %s: a life of %s with %s left", ahead, f.Life, f.Left)
+			}
+		})
+	}
+}
+
+// TestOnlyKnownValuesAreOverwritten has a replica whose lease ran out store its token
+// after another one did.
+func TestOnlyKnownValuesAreOverwritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := redistest.NewNetwork(t)
+		s := mustNew(t, Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial})
+		p := s.Place(upstream.Fingerprint{}, someKey)
+		seal := func(access string) Sealed {
+			token, err := upstream.NewToken(access, "", time.Now(), time.Now().Add(time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s.Seal(p, token)
+		}
+		old := seal("old")
+		s.Add(t.Context(), p, old, Version{})
+		for _, c := range []struct {
+			store func(Sealed, Version)
+			known Version
+			want  string
+		}{
+			{func(t2 Sealed, v Version) { s.Add(t.Context(), p, t2, v) }, Version{}, "old"},
+			{func(t2 Sealed, v Version) { s.Add(t.Context(), p, t2, v) }, seal("another").Version, "old"},
+			{func(t2 Sealed, v Version) {
+				(&Lease{store: s, place: p, owner: "lost", known: v}).Store(t.Context(), t2)
+			}, Version{}, "old"},
+			{func(t2 Sealed, v Version) { s.Add(t.Context(), p, t2, v) }, old.Version, "new"},
+		} {
+			c.store(seal("new"), c.known)
+			if got, err := s.Get(t.Context(), p); err != nil || got.Token.AccessToken() != c.want {
+				t.Errorf("%v: there is %q, want %q", err, got.Token.AccessToken(), c.want)
+			}
+		}
+	})
+}
