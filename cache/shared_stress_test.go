@@ -80,7 +80,7 @@ func TestR3_RevocationAfterRevocation(t *testing.T) {
 			for n := range 5 {
 				all.Go(func() {
 					time.Sleep(time.Duration(n) * 20 * time.Millisecond)
-					for time.Since(begin) < 5*time.Second {
+					for time.Since(begin) < 20*time.Second {
 						if send(t, c, &revoked) {
 							now := time.Now()
 							last.Store(&now)

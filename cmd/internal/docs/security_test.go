@@ -153,7 +153,7 @@ var cases = []struct{ id, what, not string }{
 	{"U2", "a Redis that cannot be used from the start", ""},
 }
 
-var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KPU][0-9]+_)+)\w*)\(`)
+var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KPRU][0-9]+_)+)\w*)\(`)
 
 // testsByCase finds the tests whose names begin with the ids of cases.
 func testsByCase(t *testing.T, root string) map[string][]string {
