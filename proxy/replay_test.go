@@ -189,9 +189,9 @@ func Test401ToAll(t *testing.T) {
 		for _, c := range []struct {
 			requests int
 			tokens   int64
-		}{{3 * perSecond, 2}, {0, 2}, {perSecond, 3}} {
+		}{{3*perSecond - 20, 3}, {0, 3}, {perSecond, 4}} { // at once, a second later, and no sooner than two later
 			if c.requests == 0 {
-				time.Sleep(27 * time.Second) // 30 s after the first 401
+				time.Sleep(27 * time.Second)
 				continue
 			}
 			refused(c.requests)

@@ -38,12 +38,13 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
 	// back, if it is the owner's, and returns 1 if it was; 2 means that there was no
 	// owner.
 	storeScript = redis.NewScript(`
+local ours = ARGV[1] ~= '' and redis.call('GET', KEYS[2]) == ARGV[1]
 local value = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[4])
 if type(value) ~= 'string' or value == '' or redis.sha1hex(value) == ARGV[5] then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
 if ARGV[1] == '' then return 2 end
-if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+if not ours then return 0 end
 redis.call('DEL', KEYS[2])
 return 1`)
 

@@ -49,24 +49,25 @@ type Looked struct {
 
 // lookScript returns the value, unless it is the one that the caller knows. Only if
 // there is none or that one does it take the lease, if the caller wants it. It
-// returns the value with its time to live, the time of Redis, whether the lease was
+// returns the value with its time to live (without a value: whether something stands
+// there that is none, which a new value replaces), the time of Redis, whether the lease was
 // taken, how long the one stands that is there, and its owner. The same owner may
 // take the lease twice, because the client of a cluster sends the script again if
 // the connection ends before the answer.
 var lookScript = redis.NewScript(`
-local value = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[3])
-if type(value) ~= 'string' then value = '' end
+local value, wrong = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[3]), 0
+if type(value) ~= 'string' then value, wrong = '', 1 end
 local time, now = redis.pcall('TIME'), 0
 if time[1] then now = time[1] * 1000000 + time[2] end
 if value ~= '' and redis.sha1hex(value) ~= ARGV[4] then
   return {value, redis.call('PTTL', KEYS[1]), now, 0, 0, ''}
 end
 if ARGV[2] ~= '0' and (redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) or redis.pcall('GET', KEYS[2]) == ARGV[1]) then
-  return {'', 0, now, 1, 0, ''}
+  return {'', wrong, now, 1, 0, ''}
 end
 local holder = redis.pcall('GETRANGE', KEYS[2], 0, 64)
 if type(holder) ~= 'string' then holder = 'x' end
-return {'', 0, now, 0, redis.call('PTTL', KEYS[2]), holder}`)
+return {'', wrong, now, 0, redis.call('PTTL', KEYS[2]), holder}`)
 
 // Look reads the value at p, if it is not the one known. If there is no other and
 // take is set, it takes the lease in the same step, unless another holds it. With an
@@ -102,7 +103,11 @@ func (s *Store) Look(ctx context.Context, p Place, known Version, take bool) (Lo
 		out.Found = s.read("acquire", p, r.value, r.ttl, now, time.Since(began))
 		return out, nil
 	}
-	s.metrics.RedisOperation("acquire", "miss")
+	if r.ttl == 0 {
+		s.metrics.RedisOperation("acquire", "miss")
+	} else {
+		s.metrics.RedisOperation("acquire", "invalid")
+	}
 	switch {
 	case r.taken:
 		out.Lease = l

@@ -124,7 +124,7 @@ func (s *scripts) connect() {
 	defer s.connecting.Store(false)
 	ctx, cancel := context.WithTimeout(s.ctx, 3*dialTimeout)
 	defer cancel()
-	ping := func() { _ = s.client.Ping(ctx).Err() } // whether the user may is no matter
+	ping := func() { _ = s.client.PTTL(ctx, "token-sidecar:{nothing}").Err() } // what the user may do anyway
 	ping()
 	began := time.Now()
 	ping()
