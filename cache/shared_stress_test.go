@@ -251,3 +251,30 @@ func TestR10_SlowRedisIsShared(t *testing.T) {
 		}
 	})
 }
+
+// TestLongTokenAdoptsNoDyingOne has a replica that holds nothing find a shared token of
+// which little is left, when it needs one to hand on: it gets another, and makes do with
+// what it found only if there is no other.
+func TestLongTokenAdoptsNoDyingOne(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			network := redistest.NewNetwork(t)
+			i := &issuer{life: time.Hour}
+			first, _ := i.joinOn(t, network)
+			mustGet(t, first, "alice")
+			time.Sleep(45 * time.Minute)
+			if down {
+				i.fail.Store(&upstream.Error{Upstream: "up", Class: upstream.ClassUnavailable, Status: 503})
+			}
+			cold, _ := i.joinOn(t, network)
+			token, err := cold.LongToken(t.Context(), subject("alice"))
+			want := map[bool]string{false: "alice-2", true: "alice-1"}[down]
+			if err != nil || token.AccessToken() != want {
+				t.Errorf("down %v: got %q, want %s: %v", down, token.AccessToken(), want, err)
+			}
+			if left := time.Until(token.Expiry()); (left < 16*time.Minute) != down {
+				t.Errorf("down %v: its expiry says that %s are left", down, left)
+			}
+		})
+	}
+}

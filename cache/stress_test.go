@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -277,6 +278,35 @@ func TestUnsureRefusalsOfTwoKeysAreTheCredentials(t *testing.T) {
 		}
 		if a, d := class("a"), class("d"); a != upstream.ClassCredential || d != upstream.ClassCredential {
 			t.Errorf("afterwards others are of classes %s and %s", a, d)
+		}
+	})
+}
+
+// TestU4_RetryInIsWhenTheNextAttemptIsMade has a failure close the gate: the log tells
+// how long no token request will be made, and not only this key's own pause.
+func TestU4_RetryInIsWhenTheNextAttemptIsMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s := &stub{name: "up", life: time.Hour, answer: func(int, upstream.Key) error {
+			return failing(upstream.ClassCredential)
+		}}
+		c := newCache(t, s, cache.Config{Log: zerolog.New(&log)})
+		defer c.Close()
+		began := time.Now()
+		_, _ = c.Token(t.Context(), key(s, "a"))
+		var line struct {
+			RetryIn string `json:"retry_in"`
+		}
+		if err := json.Unmarshal(log.Bytes(), &line); err != nil {
+			t.Fatalf("%v: %s", err, log.String())
+		}
+		said, err := time.ParseDuration(line.RetryIn)
+		for s.count() < 2 && time.Since(began) < 5*time.Minute {
+			time.Sleep(100 * time.Millisecond)
+			_, _ = c.Token(t.Context(), key(s, "a"))
+		}
+		if took := time.Since(began); err != nil || took < said || took > said+time.Second {
+			t.Errorf("the log says %q, and the next attempt was made after %s", line.RetryIn, took)
 		}
 	})
 }
