@@ -151,6 +151,7 @@ var cases = []struct{ id, what, not string }{
 	{"R16", "the recovery of a token endpoint", ""},
 	{"U1", "a 401 of a token endpoint, with another code than invalid_client, a page or nothing", ""},
 	{"U2", "a Redis that cannot be used from the start", ""},
+	{"U4", "the time of the next attempt in the log", ""},
 }
 
 var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KPRU][0-9]+_)+)\w*)\(`)
