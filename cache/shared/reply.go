@@ -20,15 +20,15 @@ type limits struct {
 var (
 	// serverLimits is for a Redis and for a sentinel. The largest reply of the one is
 	// a sealed value and a few numbers, and of the other a list of the other
-	// sentinels, half a kilobyte and 40 elements each: 64 KiB is room for a hundred.
+	// sentinels, half a kilobyte and 28 elements each: 64 KiB is room for a hundred.
 	// Nested deepest is the reply to HELLO, which lists the arguments of modules.
 	serverLimits = limits{line: 4 << 10, bulk: maxSealed + 1, elements: 4 << 10, depth: 8, size: 64 << 10}
 
 	// clusterLimits is for a node of a cluster, which besides lists who serves what:
-	// for each range of slots up to 20 elements and half a kilobyte if it has two
-	// replicas. This is room for four hundred ranges. Each node that is listed costs
-	// some 700 bytes of memory.
-	clusterLimits = limits{line: 4 << 10, bulk: maxSealed + 1, elements: 8 << 10, depth: 8, size: 256 << 10}
+	// for each range of slots up to 24 elements and half a kilobyte, if two replicas
+	// have a host name each. This is room for 680 ranges, or more if they are simpler;
+	// Redis is made for a thousand nodes in all.
+	clusterLimits = limits{line: 4 << 10, bulk: maxSealed + 1, elements: 16 << 10, depth: 8, size: 512 << 10}
 )
 
 var (
@@ -59,18 +59,17 @@ func withLimits(conn net.Conn, most limits) net.Conn {
 	return bounded
 }
 
-// Read implements [net.Conn]. What came before the first byte of a reply that is
-// beyond the limits is read; that byte and all after it never are.
+// Read implements [net.Conn]. It returns nothing of what came together with the first
+// byte that is beyond the limits, nor anything after it.
 func (c *boundedConn) Read(p []byte) (int, error) {
 	if c.err != nil {
 		return 0, c.err
 	}
 	n, err := c.Conn.Read(p)
-	good, wrong := c.scanner.scan(p[:n])
-	if wrong != nil {
+	if wrong := c.scanner.scan(p[:n]); wrong != nil {
 		c.err = wrong
 		_ = c.Conn.Close()
-		return good, wrong
+		return 0, wrong
 	}
 	return n, err
 }
@@ -113,25 +112,24 @@ const (
 	bulkEnd                     // the line feed behind such a string
 )
 
-// scan follows the bytes of p and returns how many of them are within the limits;
-// if not all are, it returns why.
-func (s *replyScanner) scan(p []byte) (good int, err error) {
-	for i := 0; i < len(p); {
-		if s.bulk > 0 {
-			n := min(s.bulk, len(p)-i)
+// scan follows the bytes of p, which come next. An error says that one of them is
+// beyond the limits, or breaks the protocol; no more may be scanned then.
+func (s *replyScanner) scan(p []byte) error {
+	for len(p) > 0 {
+		if n := min(s.bulk, len(p)); n > 0 {
 			s.bulk -= n
-			i += n
+			p = p[n:]
 			continue
 		}
 		if s.size++; s.size > s.most.size {
-			return i, errReplyTooLarge
+			return errReplyTooLarge
 		}
-		if err := s.step(p[i]); err != nil {
-			return i, err
+		if err := s.step(p[0]); err != nil {
+			return err
 		}
-		i++
+		p = p[1:]
 	}
-	return len(p), nil
+	return nil
 }
 
 // step follows one byte that is no part of a string with a length.

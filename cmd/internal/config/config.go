@@ -49,7 +49,7 @@ type Config struct {
 
 	RefreshAhead float64 `env:"REFRESH_AHEAD" envDefault:"0.2" above:"0" max:"0.9" group:"Tokens" help:"Last fraction of a token's life in which it is replaced."`
 	MaxTokens    int     `env:"MAX_TOKENS" envDefault:"10000" min:"1" max:"10000000" help:"Tokens kept in memory."`
-	TokenRate    float64 `env:"TOKEN_RATE" envDefault:"100" above:"0" max:"10000" help:"Token requests per second that one upstream's token endpoint gets from this process at most."`
+	TokenRate    float64 `env:"TOKEN_RATE" envDefault:"100" above:"0" max:"10000" help:"Token requests per second that one upstream's token endpoint gets from this process in the long run; after a rest, those of one second may come at once."`
 
 	ReplayMethods []string      `env:"REPLAY_METHODS" envDefault:"GET,HEAD,OPTIONS,PUT,DELETE" check:"methods" group:"Forwarding" help:"Methods that may be sent again after a 401, comma-separated; none for none."`
 	ReplayLimit   ByteSize      `env:"REPLAY_LIMIT" envDefault:"64KiB" min:"0B" max:"64MiB" help:"Largest request body that is kept aside to be sent again. Each request with a larger body opens a connection of its own, unless the target speaks HTTP/2."`
