@@ -132,7 +132,7 @@ func TestLeaseWhoseAnswerIsLostIsUsed(t *testing.T) {
 			if got := mustGet(t, c, "alice"); got != "alice-1" {
 				t.Fatalf("got %s", got)
 			}
-			synctest.Wait()
+			time.Sleep(10 * time.Millisecond) // senders may wait for company
 			if !network.Redis.Exists(p.value) || network.Redis.Exists(p.lease) {
 				t.Errorf("what stands in Redis after a token request: %v", network.Redis.Keys())
 			}
