@@ -57,7 +57,7 @@ func TestOlderTokensAreNotAdopted(t *testing.T) {
 			store := c.config.Shared
 			p := namesOn(t, network, store, "alice")
 			mustGet(t, c, "alice")
-			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
 			network.Redis.Del(p.value)
 			issued := time.Now().Add(-age)
 			other, _ := upstream.NewToken("of-another", "", issued, issued.Add(time.Hour))
