@@ -37,16 +37,15 @@ func (u *unasked) Error() string { return u.reason.Error() }
 // failure is the last failed load of a key, and when the next may begin. A nil
 // *failure is none. It never changes.
 type failure struct {
-	cause      *upstream.Error
-	pause      pause
-	steps      int                  // failures in a row
-	credential upstream.Fingerprint // in use then: with another, all may be well
-	recoveries int                  // of the gate by then: after another one, the endpoint works
+	cause    *upstream.Error
+	pause    pause
+	steps    int           // failures in a row
+	endpoint endpointState // then: with another credential, or after a recovery, all may be well
 }
 
-// void reports whether f says nothing any more.
-func (f *failure) void(credential upstream.Fingerprint, recoveries int) bool {
-	return f == nil || f.credential != credential || (f.recoveries != recoveries && !f.lasting())
+// void reports whether f says nothing any more, now that the endpoint's state is now.
+func (f *failure) void(now endpointState) bool {
+	return f == nil || f.endpoint.credential != now.credential || (f.endpoint.recoveries != now.recoveries && !f.lasting())
 }
 
 // pending returns an *Error while the time for another attempt has not come, for

@@ -89,7 +89,7 @@ func (c *Cache) pending(e *entry, f *flight, now instant) error {
 	if err := e.source.gate.refusing(now, f.credential); err != nil {
 		return err
 	}
-	if e.failure.void(f.credential, e.source.gate.recovered()) {
+	if e.failure.void(endpointState{f.credential, e.source.gate.recovered()}) {
 		e.failure = nil
 	}
 	if err := e.failure.pending(now, f.needed); err != nil {
@@ -204,15 +204,7 @@ func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 	}
 	var own *unasked
 	ours := errors.As(err, &own)
-	if f.forbidden == nil {
-		verdict := err
-		if ours || err == nil && !l.asked {
-			verdict = errNoNews
-		}
-		if meant := e.source.gate.leave(f.generation, e.key, verdict, now, f.credential); verdict == err {
-			err = meant
-		}
-	}
+	err = tellGate(e, f, l, err, ours, now)
 	if l.held != nil && !l.held.invalidAt.reached(now) {
 		c.table.hold(e, l.held)
 	}
@@ -228,16 +220,10 @@ func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 		c.fail(e, f, err, now)
 		f.err = &Error{e.failure.cause, c.nextAttempt(e, now)}
 	}
-	switch h := e.held.Load(); {
-	case err == nil:
-	case h != nil && needUsable.met(h, now):
-		if f.used {
-			e.setUsed() // keep trying while there is a token to replace
-		}
-	case ours:
-		e.takeUsed() // the next turn is for a request, if one comes
+	if err != nil {
+		e.keepUse(f, ours, now)
 	}
-	e.rejections.settle(f, l, err, ours, now)
+	e.rejections.settle(f, err, now)
 	if f.refresh && !ours {
 		e.source.metrics.Refresh(err == nil)
 	}
@@ -246,6 +232,33 @@ func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 	e.release()
 	e.mu.Unlock()
 	close(f.done)
+}
+
+// tellGate reports to the gate what came of f, unless f made no token request. It
+// returns what that turned out to mean: see leave.
+func tellGate(e *entry, f *flight, l loaded, err error, ours bool, now instant) error {
+	switch {
+	case f.forbidden != nil:
+		return err
+	case ours || err == nil && !l.asked:
+		_ = e.source.gate.leave(f.generation, e.key, errNoNews, now, f.credential)
+		return err
+	}
+	return e.source.gate.leave(f.generation, e.key, err, now, f.credential)
+}
+
+// keepUse sees to the mark of use after f has failed. While there is a token to replace
+// it stays, so that this is tried again. Where there is none and f had no turn it goes:
+// the next turn is for a request, if one comes.
+func (e *entry) keepUse(f *flight, ours bool, now instant) {
+	switch h := e.held.Load(); {
+	case h != nil && needUsable.met(h, now):
+		if f.used {
+			e.setUsed()
+		}
+	case ours:
+		e.takeUsed()
+	}
 }
 
 // errNoNews says that a load did not ask the token endpoint: because the token came
@@ -259,7 +272,7 @@ func (c *Cache) fail(e *entry, f *flight, err error, now instant) {
 		life = h.life
 	}
 	e.failure = newFailure(e.failure, e.key.Upstream, err, now, life)
-	e.failure.credential, e.failure.recoveries = f.credential, e.source.gate.recovered()
+	e.failure.endpoint = endpointState{f.credential, e.source.gate.recovered()}
 	if !f.rejected.IsZero() && e.failure.lasting() {
 		// The target refuses this token and the provider gives no other.
 		c.table.hold(e, nil)

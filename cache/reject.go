@@ -57,8 +57,8 @@ func (r rejections) due(h *held) bool {
 	return r.rejectionHistory != nil && r.again && h != nil && h.token.Same(r.token)
 }
 
-// settle notes what came of the load f.
-func (r rejections) settle(f *flight, l loaded, err error, ours bool, now instant) {
+// settle notes that the load f has ended with err.
+func (r rejections) settle(f *flight, err error, now instant) {
 	if r.rejectionHistory == nil || f.rejected.IsZero() {
 		return
 	}

@@ -11,10 +11,10 @@ import (
 func (c *Cache) runAgenda() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	changes := c.newWatch()
+	w := c.newWatch()
 	for c.ctx.Err() == nil {
-		if changes.seen(c.now()) {
-			c.reconsiderAll()
+		if changed := w.changed(c.now()); len(changed) > 0 {
+			c.reconsider(changed)
 		}
 		e, wait := c.agenda.next(c.now())
 		if e != nil {
@@ -37,46 +37,59 @@ const lookAround = time.Second
 // or a machine that was suspended, during which the monotonic clock stands still; a
 // credential that was replaced; a token endpoint that works again.
 type watch struct {
-	c     *Cache
-	next  instant
-	ahead int64 // of the wall clock before the monotonic one
-	known map[*source]endpointState
+	sources map[*source]endpointState // as they were seen last
+	next    instant                   // when to look again
+	ahead   int64                     // of the wall clock before the monotonic one
 }
 
+// endpointState is what the failures of an endpoint's keys depend on.
 type endpointState struct {
 	credential upstream.Fingerprint
 	recoveries int
 }
 
+func (s *source) state() endpointState {
+	return endpointState{s.Fingerprint(), s.gate.recovered()}
+}
+
 func (c *Cache) newWatch() *watch {
-	w := &watch{c: c, known: map[*source]endpointState{}}
-	w.seen(c.now())
+	w := &watch{sources: map[*source]endpointState{}}
+	for _, s := range c.sources {
+		w.sources[s] = endpointState{}
+	}
+	w.changed(c.now())
 	return w
 }
 
-// seen reports whether anything has changed. It looks once per lookAround.
-func (w *watch) seen(now instant) bool {
+// changed returns the upstreams of which something has changed, and their state now.
+// It looks once per lookAround.
+func (w *watch) changed(now instant) map[*source]endpointState {
 	if !w.next.reached(now) {
-		return false
+		return nil
 	}
 	w.next = now.add(lookAround)
 	ahead := now.wall - now.mono
-	changed := ahead > w.ahead+int64(lookAround)
+	jumped := ahead > w.ahead+int64(lookAround)
 	w.ahead = ahead
-	for _, s := range w.c.sources {
-		state := endpointState{s.Fingerprint(), s.gate.recovered()}
-		changed = changed || w.known[s] != state
-		w.known[s] = state
+	changed := map[*source]endpointState{}
+	for s, before := range w.sources {
+		if state := s.state(); jumped || state != before {
+			changed[s], w.sources[s] = state, state
+		}
 	}
 	return changed
 }
 
-// reconsiderAll plans all entries anew.
-func (c *Cache) reconsiderAll() {
+// reconsider plans the entries of the upstreams that have changed anew.
+func (c *Cache) reconsider(changed map[*source]endpointState) {
 	c.table.index.each(func(e *entry) {
+		state, ok := changed[e.source]
+		if !ok {
+			return
+		}
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if e.failure.void(e.source.Fingerprint(), e.source.gate.recovered()) {
+		if e.failure.void(state) {
 			e.failure = nil
 		}
 		c.plan(e, c.now())

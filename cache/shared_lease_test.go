@@ -83,7 +83,7 @@ func TestForeignLeaseIsIgnored(t *testing.T) {
 				time.Sleep(c.ago)
 			}
 			setLease(t, network, r, "alice", owner, c.ttl)
-			if took := spentBy(t, r, "alice"); (took > 10*time.Millisecond) != c.believed {
+			if took := spentBy(t, r, "alice"); (took != 0) != c.believed {
 				t.Errorf("%s: it held the request up for %s", name, took)
 			}
 		})
@@ -132,7 +132,7 @@ func TestLeaseWhoseAnswerIsLostIsUsed(t *testing.T) {
 			if got := mustGet(t, c, "alice"); got != "alice-1" {
 				t.Fatalf("got %s", got)
 			}
-			time.Sleep(10 * time.Millisecond) // senders may wait for company
+			synctest.Wait()
 			if !network.Redis.Exists(p.value) || network.Redis.Exists(p.lease) {
 				t.Errorf("what stands in Redis after a token request: %v", network.Redis.Keys())
 			}
@@ -148,7 +148,7 @@ func TestLeaseWhoseAnswerIsLostIsUsed(t *testing.T) {
 		late, held := holding(shared.LeaseTime * 3 / 4)
 		network.Play(late.On(acquires))
 		reject(slow)
-		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
 		if network.Redis.Exists(p.lease) {
 			t.Error("the lease still stands when the token has been stored")
 		}

@@ -59,7 +59,7 @@ func failsFor(t *testing.T, fault redistest.Fault, first time.Duration, connecte
 	r, _ := i.joinOn(t, network)
 	if connected {
 		mustGet(t, r, "warm")
-		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
 		if n := len(network.Redis.Keys()); n != 1 {
 			t.Fatalf("%d tokens are shared before the fault", n)
 		}
@@ -118,7 +118,7 @@ func TestE2_LookAndLeaseAreOneOperation(t *testing.T) {
 				i := &issuer{life: time.Hour, delay: time.Second}
 				r, _ := i.joinOn(t, network)
 				mustGet(t, r, "warm") // Redis knows the scripts from now on
-				time.Sleep(time.Second)
+				synctest.Wait()
 				network.Play(c.fault)
 				for n := range 5 {
 					if spent := spentBy(t, r, fmt.Sprint("cold-", n)) - i.delay; spent != c.want {

@@ -152,7 +152,7 @@ func TestR2_RefusedReplacementStaysRefused(t *testing.T) {
 		}
 		for _, c := range replicas {
 			refusals(c)
-			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
 			if network.Redis.Exists(p.value) {
 				t.Error("the refused token is in Redis still")
 			}

@@ -20,7 +20,7 @@ func TestD6_ReplaysAreNotAdopted(t *testing.T) {
 		c, _ := i.joinOn(t, network)
 		p := namesOn(t, network, c.config.Shared, "alice")
 		first := mustGet(t, c, "alice")
-		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
 		old, err := network.Redis.Get(p.value)
 		if err != nil {
 			t.Fatalf("the first token is not stored: %v", err)

@@ -113,7 +113,11 @@ func (c *Cache) describe(e *entry, wall time.Time, now instant, status *SourceSt
 		status.Refused++
 	default:
 		status.Retrying++
-		at := wall.Add(max(failed.pause.until.until(now), 0))
+		needed := now
+		if usable {
+			needed = h.invalidAt
+		}
+		at := wall.Add(max(failed.pause.end(needed).until(now), 0))
 		if status.Failure == nil || at.Before(status.NextAttempt) {
 			status.Failure, status.NextAttempt = failed.cause, at
 		}

@@ -117,6 +117,7 @@ var redisOutcomes = map[string][]string{
 	"renew":   {"ok", "lost"},
 	"store":   {"ok", "lost"},
 	"release": {"ok", "lost"},
+	"forget":  {"ok", "lost"},
 	"add":     {"ok"},
 }
 

@@ -1,6 +1,8 @@
 package shared
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,6 +78,50 @@ func TestOnlyKnownValuesAreOverwritten(t *testing.T) {
 			if got, err := s.Get(t.Context(), p); err != nil || got.Token.AccessToken() != c.want {
 				t.Errorf("%v: there is %q, want %q", err, got.Token.AccessToken(), c.want)
 			}
+		}
+	})
+}
+
+// TestWithoutTheRightToTIMETokensAreShared has a user of a real Redis that may run all
+// commands that are needed but TIME.
+func TestWithoutTheRightToTIMETokensAreShared(t *testing.T) {
+	url, client := redistest.Start(t)
+	rules := "acl setuser timeless reset on >canary resetchannels resetkeys ~token-sidecar:* -@all +get +getrange +set +del +pttl +pexpire +eval +evalsha"
+	if err := client.Do(t.Context(), anys(strings.Fields(rules))...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	s := mustNew(t, Config{URL: upstream.NewSecret(strings.Replace(url, "redis://", "redis://timeless:canary@", 1)), Timeout: patient})
+	if err := s.Try(t.Context()); err != nil {
+		t.Errorf("the right to TIME is not needed, and is missed: %v", err)
+	}
+	p := s.Place(upstream.Fingerprint{}, someKey)
+	mustAcquire(t, s, p).Store(t.Context(), s.Seal(p, someToken(t)))
+	looked, err := s.Look(t.Context(), p, Version{}, true)
+	if err != nil || looked.Found.Token.AccessToken() != "canary-token" {
+		t.Errorf("nothing is shared: %v", err)
+	}
+}
+
+func anys(words []string) (all []any) {
+	for _, w := range words {
+		all = append(all, w)
+	}
+	return all
+}
+
+// TestTheFirstAttemptEndsWithItsContext has the sidecar stop while it tries, at its
+// start, a Redis that hangs.
+func TestTheFirstAttemptEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := redistest.NewNetwork(t)
+		n.Play(redistest.Hung())
+		s := mustNew(t, Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		s.Begin(ctx)
+		if took := time.Since(began); took > 10*time.Millisecond {
+			t.Errorf("it took %s", took)
 		}
 	})
 }

@@ -43,8 +43,10 @@ type Looked struct {
 	// Busy reports that another replica holds the lease. It is false for a lease
 	// that none can have taken: one without end or proof, or one that is older than
 	// a token request may take.
-	Busy   bool
-	Holder string // of a lease that is not ours; who it is does not tell
+	Busy bool
+	// Holder tells one holder of a lease that is not ours from the next. It does not
+	// say who that is.
+	Holder string
 }
 
 // lookScript returns the value, unless it is the one that the caller knows. Only if

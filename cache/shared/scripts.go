@@ -12,9 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// scripts runs scripts in Redis. Those that are asked for while others are on their
-// way go together afterwards, so that many keys at a time cost few round trips and
-// few connections. Its methods are safe for concurrent use.
+// scripts runs scripts in Redis. Those that are asked for while all senders are on
+// their way go together afterwards, so that many keys at a time cost few round trips
+// and few connections. Its methods are safe for concurrent use.
 type scripts struct {
 	client     redis.UniversalClient
 	timeout    time.Duration // of one round trip
@@ -23,7 +23,6 @@ type scripts struct {
 	stop       context.CancelFunc
 	senders    sync.WaitGroup
 	connecting atomic.Bool  // whether connect runs
-	busy       atomic.Int32 // senders that are under way
 	refused    atomic.Int64 // until when no script is tried since the user may run none, in nanoseconds of the wall clock
 }
 
@@ -40,9 +39,6 @@ const (
 	// senders is how many round trips are under way at a time, and so how many
 	// connections they need.
 	senders = 8
-	// companyTime is how long a sender waits for more calls, for each other sender that
-	// is under way: the next ones would else have to wait for one of them to return.
-	companyTime = time.Millisecond
 	// maxTogether bounds the scripts of one round trip, and with that its size.
 	maxTogether = 64
 )
@@ -103,9 +99,7 @@ func (s *scripts) send() {
 	for {
 		select {
 		case c := <-s.calls:
-			others := s.busy.Add(1) - 1
-			s.sendAll(s.gather(c, time.Duration(others)*companyTime))
-			s.busy.Add(-1)
+			s.sendAll(s.gather(c))
 		case <-s.ctx.Done():
 			return
 		}
@@ -116,13 +110,13 @@ func (s *scripts) send() {
 // three round trips, and over a slow network that is longer than an operation may
 // take: this has the time of a dial for each of them. There it makes one for each
 // sender, and else two: more are made as soon as they are needed. It blocks until it
-// is done.
-func (s *scripts) connect() {
+// is done, or ctx ends.
+func (s *scripts) connect(ctx context.Context) {
 	if !s.connecting.CompareAndSwap(false, true) {
 		return
 	}
 	defer s.connecting.Store(false)
-	ctx, cancel := context.WithTimeout(s.ctx, 3*dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 3*dialTimeout)
 	defer cancel()
 	ping := func() { _ = s.client.PTTL(ctx, "token-sidecar:{nothing}").Err() } // what the user may do anyway
 	ping()
@@ -139,29 +133,18 @@ func (s *scripts) connect() {
 	all.Wait()
 }
 
-// gather returns first and the calls that come within the time given. Those that
-// nobody waits for any more it leaves out.
-func (s *scripts) gather(first *scriptCall, within time.Duration) []*scriptCall {
+// gather returns first and the calls that wait behind it. Those that nobody waits for
+// any more it leaves out.
+func (s *scripts) gather(first *scriptCall) []*scriptCall {
 	all := []*scriptCall{first}
-	timer := time.NewTimer(within)
-	defer timer.Stop()
-	for late := within == 0; len(all) < maxTogether; {
-		var c *scriptCall
+	for len(all) < maxTogether {
 		select {
-		case c = <-s.calls:
+		case c := <-s.calls:
+			if c.ctx.Err() == nil {
+				all = append(all, c)
+			}
 		default:
-			if late {
-				return all
-			}
-			select {
-			case c = <-s.calls:
-			case <-timer.C:
-				late = true
-				continue
-			}
-		}
-		if c.ctx.Err() == nil {
-			all = append(all, c)
+			return all
 		}
 	}
 	return all
@@ -193,7 +176,7 @@ func (s *scripts) sendAll(calls []*scriptCall) {
 		close(c.done)
 	}
 	if slow && !s.connecting.Load() {
-		s.senders.Go(s.connect)
+		s.senders.Go(func() { s.connect(s.ctx) })
 	}
 }
 

@@ -141,7 +141,7 @@ func (s *Store) Begin(ctx context.Context) {
 	_, _ = rand.Read(nobody[:])
 	place := s.Place(nobody, upstream.Key{})
 	defer s.seen.begin()
-	s.scripts.connect()
+	s.scripts.connect(ctx)
 	for range failuresToOpen {
 		_, err := s.Get(ctx, place)
 		if err == nil {
