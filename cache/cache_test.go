@@ -112,6 +112,17 @@ func failing(class upstream.Class) error {
 	return &upstream.Error{Upstream: "up", Class: class, Reason: "as the test wants"}
 }
 
+// breakable returns an upstream whose token endpoint fails while down is set.
+func breakable(life time.Duration) (s *stub, down *atomic.Bool) {
+	down = &atomic.Bool{}
+	return &stub{name: "up", life: life, answer: func(int, upstream.Key) error {
+		if down.Load() {
+			return failing(upstream.ClassUnavailable)
+		}
+		return nil
+	}}, down
+}
+
 func TestF1_F2_ThousandFirstRequestsShareOneTokenRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, delay: 500 * time.Millisecond}

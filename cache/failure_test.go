@@ -43,13 +43,7 @@ func total(t *testing.T, m *metrics.Metrics, name string) float64 {
 // TestF5_F9_Outage has the token endpoint fail for 60 s around a token's end.
 func TestF5_F9_Outage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var down atomic.Bool
-		s := &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
-			if down.Load() {
-				return failing(upstream.ClassUnavailable)
-			}
-			return nil
-		}}
+		s, down := breakable(time.Minute)
 		c := newCache(t, s, cache.Config{})
 		defer c.Close()
 		first := mustToken(t, c, key(s, "a"))
@@ -96,10 +90,9 @@ func TestF5_F9_Outage(t *testing.T) {
 // TestF5_OutageOfManyKeys counts over all keys of one upstream.
 func TestF5_OutageOfManyKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
-			return failing(upstream.ClassUnavailable)
-		}}
-		c := newCache(t, s, cache.Config{})
+		s, down := breakable(time.Minute)
+		down.Store(true)
+		c := newCache(t, s, cache.Config{TokenRate: 1000}) // what the limit holds back is no outage
 		defer c.Close()
 		for i := range 6000 {
 			if _, err := c.Token(t.Context(), key(s, fmt.Sprint(i%500))); err == nil {
@@ -109,6 +102,17 @@ func TestF5_OutageOfManyKeys(t *testing.T) {
 		}
 		if n := s.count(); n > 78 {
 			t.Errorf("%d token requests for 500 keys in 60 s of outage, want no more than one in 0.8 s", n)
+		}
+		down.Store(false)
+		lastFailure := time.Duration(0)
+		for began, i := time.Now(), 0; i < 1000; i++ {
+			if _, err := c.Token(t.Context(), key(s, fmt.Sprint(i%500))); err != nil {
+				lastFailure = time.Since(began)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if lastFailure > 2*time.Second {
+			t.Errorf("the last request failed %s after the endpoint came back", lastFailure)
 		}
 	})
 }

@@ -133,7 +133,7 @@ func (c *Cache) refresh(e *entry, h *held, now instant) {
 		f.needed = h.invalidAt
 		f.turn = turnOfRefresh(e.source.line, h.invalidAt.until(now))
 	} else {
-		f.turn = c.turnOfRequest(e, needUsable)
+		f.turn = turnOfRefresh(e.source.line, 4*e.source.line.patience) // behind the requests that wait
 	}
 	if e.rejections.due(h) {
 		f.rejected, f.needed, f.turn = h.token, now, c.turnOfRequest(e, needUsable)

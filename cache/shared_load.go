@@ -260,7 +260,7 @@ func (l *sharedLoad) better(got shared.Found) bool {
 	h := l.e.held.Load()
 	usable := h != nil && needUsable.met(h, now)
 	if barred || !needUsable.met(candidate, now) ||
-		usable && (got.Token.Same(h.token) || !got.Token.Issued().After(h.token.Issued())) {
+		usable && !got.Token.Issued().After(h.token.Issued()) {
 		return false
 	}
 	if !l.f.need.met(candidate, now) {

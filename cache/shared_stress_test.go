@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"token-sidecar/cache/internal/redistest"
+	"token-sidecar/cache/shared"
+	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
 
@@ -277,4 +279,36 @@ func TestLongTokenAdoptsNoDyingOne(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAdoptionsTakeNoTurns has a replica that holds nothing find more shared tokens at
+// once than it may make token requests.
+func TestAdoptionsTakeNoTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		i := &issuer{life: time.Hour}
+		first, _ := i.joinOn(t, network)
+		const n = 100
+		for k := range n {
+			mustGet(t, first, fmt.Sprint("s", k))
+		}
+		synctest.Wait()
+		m := metrics.New("test")
+		store := mustShare(t, shared.Config{URL: upstream.NewSecret("redis://redis.test"), Dial: network.Dial, Ring: ring("a"), Metrics: m})
+		slow := New(Config{Upstreams: []upstream.Upstream{&replica{issuer: i}}, Metrics: m, Shared: store, TokenRate: 2})
+		defer slow.Close()
+		for k := range n {
+			if took := spentBy(t, slow, fmt.Sprint("s", k)); took != 0 {
+				t.Fatalf("adoption %d took %s", k, took)
+			}
+		}
+		if calls := i.calls.Load(); calls != n {
+			t.Errorf("%d token requests for %d tokens", calls, n)
+		}
+		for k := range 2 { // its own two turns are there still
+			if took := spentBy(t, slow, fmt.Sprint("new-", k)); took != 0 {
+				t.Errorf("token request %d waited %s for its turn", k, took)
+			}
+		}
+	})
 }

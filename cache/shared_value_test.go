@@ -39,6 +39,7 @@ func TestD6_ReplaysAreNotAdopted(t *testing.T) {
 		restore()
 		fresh, _ := i.joinOn(t, network)
 		time.Sleep(time.Until(token.Expiry()))
+		restore()
 		if got := mustGet(t, fresh, "alice"); got == first {
 			t.Error("an expired token came back from Redis")
 		}

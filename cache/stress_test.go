@@ -220,13 +220,7 @@ func TestR7_AMendedCredentialHealsAllKeys(t *testing.T) {
 // life is left.
 func TestLongTokenHandsOnWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var down atomic.Bool
-		s := &stub{name: "up", life: time.Hour, answer: func(int, upstream.Key) error {
-			if down.Load() {
-				return failing(upstream.ClassUnavailable)
-			}
-			return nil
-		}}
+		s, down := breakable(time.Hour)
 		c := newCache(t, s, cache.Config{})
 		defer c.Close()
 		first := mustToken(t, c, key(s, "a"))
@@ -308,5 +302,34 @@ func TestU4_RetryInIsWhenTheNextAttemptIsMade(t *testing.T) {
 		if took := time.Since(began); err != nil || took < said || took > said+time.Second {
 			t.Errorf("the log says %q, and the next attempt was made after %s", line.RetryIn, took)
 		}
+	})
+}
+
+// TestR16_ARecoveryVoidsTheFailuresOfAllKeys has the endpoint ask for a minute of quiet,
+// and one key be told so five seconds after the others, since its token request took so
+// long. When the others are served again, it is, too.
+func TestR16_ARecoveryVoidsTheFailuresOfAllKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{name: "up", life: time.Hour}
+		began := time.Now()
+		s.answer = func(_ int, k upstream.Key) error {
+			if time.Since(began) > 59*time.Second {
+				return nil
+			}
+			if k.Subject == "late" {
+				time.Sleep(5 * time.Second)
+			}
+			return &upstream.Error{Upstream: "up", Class: upstream.ClassUnavailable, RetryAfter: time.Minute}
+		}
+		c := newCache(t, s, cache.Config{})
+		defer c.Close()
+		var all sync.WaitGroup
+		for _, name := range []string{"late", "a", "b", "c"} {
+			all.Go(func() { _, _ = c.Token(t.Context(), key(s, name)) })
+		}
+		all.Wait()
+		time.Sleep(time.Minute - time.Since(began))
+		mustToken(t, c, key(s, "a"))
+		mustToken(t, c, key(s, "late"))
 	})
 }
