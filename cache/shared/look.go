@@ -116,7 +116,8 @@ func (s *Store) Look(ctx context.Context, p Place, known Version, take bool) (Lo
 		s.metrics.RedisOperation("lease", "ok")
 	case r.holder != "":
 		out.Holder = r.holder
-		out.Busy = r.left > 0 && r.left <= LeaseTime && p.believable(r.holder, r.now, s.longest)
+		// A lease in its last millisecond has none left, and one without an end less.
+		out.Busy = r.left >= 0 && r.left <= LeaseTime && p.believable(r.holder, r.now, s.longest)
 		s.metrics.RedisOperation("lease", "busy")
 	}
 	return out, nil
