@@ -133,7 +133,9 @@ func (c *Cache) refresh(e *entry, h *held, now instant) {
 		f.needed = h.invalidAt
 		f.turn = turnOfRefresh(e.source.line, h.invalidAt.until(now))
 	} else {
-		f.turn = turnOfRefresh(e.source.line, 4*e.source.line.patience) // behind the requests that wait
+		// Behind every request, as long as nobody asks for it.
+		last := time.Now().Add(4 * e.source.line.patience)
+		f.turn = newTurn(last, last)
 	}
 	if e.rejections.due(h) {
 		f.rejected, f.needed, f.turn = h.token, now, c.turnOfRequest(e, needUsable)

@@ -65,18 +65,14 @@ func TestR1_AboveTheLimitTheLimitIsServed(t *testing.T) {
 // useTokens has n keys used ten times a second until stop is called. No request of
 // them may wait for its token.
 func useTokens(t *testing.T, c *cache.Cache, s *stub, n int) (stop func()) {
-	done := make(chan struct{})
+	var done atomic.Bool
 	var all sync.WaitGroup
 	for i := range n {
 		k := key(s, fmt.Sprint("in-use-", i))
 		mustToken(t, c, k)
 		all.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				case <-time.After(100 * time.Millisecond):
-				}
+			for !done.Load() {
+				time.Sleep(100 * time.Millisecond)
 				began := time.Now()
 				if _, err := c.Token(t.Context(), k); err != nil || time.Since(began) != 0 {
 					t.Errorf("a token in use took %s: %v", time.Since(began), err)
@@ -85,7 +81,7 @@ func useTokens(t *testing.T, c *cache.Cache, s *stub, n int) (stop func()) {
 			}
 		})
 	}
-	return func() { close(done); all.Wait() }
+	return func() { done.Store(true); all.Wait() }
 }
 
 // TestR1_RefusedRequestsAreServedWhenTheyWereTold has each subject that is refused
@@ -332,5 +328,30 @@ func TestR16_ARecoveryVoidsTheFailuresOfAllKeys(t *testing.T) {
 		synctest.Wait() // a load that nobody waits for may be the one that tries
 		mustToken(t, c, key(s, "a"))
 		mustToken(t, c, key(s, "late"))
+	})
+}
+
+// TestRequestsGoBeforeLoadsThatNobodyWaitsFor has many keys fail in an outage. When it is
+// over they are loaded without a request, and whoever asks meanwhile goes first.
+func TestRequestsGoBeforeLoadsThatNobodyWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, down := breakable(time.Hour)
+		c := newCache(t, s, cache.Config{TokenRate: 2})
+		defer c.Close()
+		down.Store(true)
+		for i := range 30 {
+			_, _ = c.Token(t.Context(), key(s, fmt.Sprint(i)))
+		}
+		down.Store(false)
+		for s.of(key(s, "0"))+s.of(key(s, "1"))+s.of(key(s, "2")) < 5 { // some are loaded again
+			time.Sleep(10 * time.Millisecond)
+		}
+		for i := range 4 {
+			began := time.Now()
+			mustToken(t, c, key(s, fmt.Sprint("new-", i)))
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("request %d waited %s for its turn", i, took)
+			}
+		}
 	})
 }
