@@ -48,6 +48,9 @@ type Config struct {
 	// burst of one second's worth. Zero means 100. Who comes first is decided by
 	// who needs its token first.
 	TokenRate float64
+	// Budgets are the token requests per second of all replicas together, by the names
+	// of upstreams. One that is not named has no budget, and without Shared none has.
+	Budgets map[string]float64
 	// Shared is the tokens shared by all replicas; nil means none are. The
 	// cache does not close it.
 	Shared *shared.Store
@@ -74,6 +77,7 @@ type Cache struct {
 type source struct {
 	upstream.Upstream
 	line    *line
+	budget  *budget // nil: there is none
 	gate    gate
 	flights atomic.Int32 // under way
 	metrics *metrics.Upstream
@@ -103,6 +107,8 @@ func New(config Config) *Cache {
 			line:     newLine(u.Name(), config.TokenRate, config.TokenTimeout/4),
 			metrics:  config.Metrics.Upstream(u.Name()),
 		}
+		s := c.sources[u.Name()]
+		s.budget = newBudget(config.Budgets[u.Name()], config.Shared, s.metrics)
 	}
 	config.Metrics.CollectTokens(c.states)
 	c.work.Go(c.runAgenda)

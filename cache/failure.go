@@ -29,7 +29,15 @@ func (e *Error) Unwrap() error { return e.Cause }
 // own: it is no failure of the key or of the token endpoint.
 type unasked struct {
 	reason  *Error
-	promise time.Time // when a request may come again and will have its turn; zero: it has none to wait for
+	promise time.Time     // when a request may come again and will have its turn; zero: it has none to wait for
+	again   time.Duration // when a load that no request waits for tries again; zero: as after any
+}
+
+// promise is the time at which a request that had no turn may come again. The zero
+// promise is none: no request was refused.
+type promise struct {
+	at    time.Time
+	cause *upstream.Error // why it had none
 }
 
 func (u *unasked) Error() string { return u.reason.Error() }

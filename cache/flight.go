@@ -95,8 +95,8 @@ func (c *Cache) pending(e *entry, f *flight, now instant) error {
 	if err := e.failure.pending(now, f.needed); err != nil {
 		return err
 	}
-	if wait := time.Until(e.promise); wait > 0 && !f.refresh && f.need != needFresh {
-		return tooMany(e.key.Upstream, wait)
+	if wait := time.Until(e.promise.at); wait > 0 && !f.refresh && f.need != needFresh {
+		return &Error{e.promise.cause, wait}
 	}
 	return nil
 }
@@ -132,6 +132,9 @@ func (c *Cache) fly(e *entry, f *flight) {
 		}
 		c.settle(e, f, l, err)
 		e.source.flights.Add(-1)
+		if err != nil && l.asked {
+			c.tellFleet(e, f)
+		}
 		if l.after != nil {
 			l.after() // nobody waits for it
 		}
@@ -210,12 +213,12 @@ func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 	}
 	switch {
 	case err == nil:
-		e.failure, e.promise = nil, time.Time{}
+		e.failure, e.promise = nil, promise{}
 		f.token = l.held.token
 	case f.forbidden != nil:
 		f.err = f.forbidden // nothing new was learned
 	case ours:
-		f.err, e.promise = own.reason, own.promise
+		f.err, e.promise = own.reason, promise{own.promise, own.reason.Cause}
 	default:
 		c.fail(e, f, err, now)
 		f.err = &Error{e.failure.cause, c.nextAttempt(e, now)}
@@ -229,6 +232,9 @@ func (c *Cache) settle(e *entry, f *flight, l loaded, err error) {
 	}
 	e.flight = nil
 	c.plan(e, now)
+	if ours && own.again > 0 && !e.gone.Load() {
+		c.schedule(e, now.add(own.again))
+	}
 	e.release()
 	e.mu.Unlock()
 	close(f.done)

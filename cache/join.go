@@ -114,10 +114,12 @@ func (c *Cache) turnOfRequest(e *entry, n need) *turn {
 	switch {
 	case n == needFresh:
 		deadline, patience = time.Time{}, c.config.TokenTimeout
-	case !e.promise.IsZero() && !e.promise.After(now):
-		deadline = e.promise.Add(-patience)
+	case !e.promise.at.IsZero() && !e.promise.at.After(now):
+		deadline = e.promise.at.Add(-patience)
 	}
-	return newTurn(deadline, now.Add(patience))
+	t := newTurn(deadline, now.Add(patience))
+	t.asked = true
+	return t
 }
 
 // parents is the cache as a source of the tokens that buy other tokens.

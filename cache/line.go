@@ -31,6 +31,7 @@ type line struct {
 type turn struct {
 	deadline time.Time
 	until    time.Time // when the load stops waiting
+	asked    bool      // a request waits for the load
 
 	come    chan struct{} // closed when it has come, or when it has been taken away
 	changed chan struct{} // holds one while deadline and until are news to the waiter
@@ -146,7 +147,7 @@ func (l *line) hurry(t, other *turn) {
 	if !t.deadline.After(other.deadline) {
 		return
 	}
-	t.deadline, t.until = other.deadline, other.until
+	t.deadline, t.until, t.asked = other.deadline, other.until, other.asked
 	if t.pos != 0 {
 		heap.Fix(&l.waiting, t.pos-1)
 	}
@@ -154,6 +155,30 @@ func (l *line) hurry(t, other *turn) {
 	case t.changed <- struct{}{}:
 	default:
 	}
+}
+
+// horizon returns how long the load of t can wait for its turn of a budget, and how long
+// if it was promised one by now. asked is whether a request waits for it.
+func (l *line) horizon(t *turn) (wait, promised time.Duration, asked bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	late := time.Since(t.deadline)
+	switch wait = l.patience + min(late, l.patience); {
+	case late < 0:
+		return l.patience / 10, l.patience / 10, t.asked
+	case t.asked:
+		return wait, 2 * l.patience, true
+	}
+	wait = min(wait, max(time.Until(t.until), 0))
+	return wait, wait, false
+}
+
+// left returns how long the load of t has until its token is due, and whether a request
+// waits for it.
+func (l *line) left(t *turn) (left time.Duration, asked bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Until(t.until), t.asked
 }
 
 // makeRoom takes the turn with the latest deadline away, if that is later than the one

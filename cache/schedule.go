@@ -104,7 +104,7 @@ func (c *Cache) due(e *entry) {
 	now := c.now()
 	h := e.held.Load()
 	usable := h != nil && needUsable.met(h, now)
-	promised := time.Until(e.promise) + keepPromise
+	promised := time.Until(e.promise.at) + keepPromise
 	switch {
 	case e.gone.Load() || e.flight != nil:
 		// A flight plans anew when it ends.
@@ -198,7 +198,7 @@ func (c *Cache) plan(e *entry, now instant) {
 	if e.failure != nil {
 		pause = max(pause, e.failure.pause.end(needed).until(now))
 	}
-	c.schedule(e, now.add(max(pause, time.Until(e.promise), minPause)))
+	c.schedule(e, now.add(max(pause, time.Until(e.promise.at), minPause)))
 }
 
 // spread returns d and up to a tenth more: all keys of an upstream wait for the same

@@ -35,7 +35,7 @@ func TestE4_DeadHolderIsReplaced(t *testing.T) {
 func takeLease(t *testing.T, n *redistest.Network, c *Cache, name string) string {
 	t.Helper()
 	p := namesOn(t, n, c.config.Shared, name)
-	if looked, err := c.config.Shared.Look(t.Context(), placeOf(c.config.Shared, name), shared.Version{}, true); err != nil || looked.Lease == nil {
+	if looked, err := c.config.Shared.Look(t.Context(), placeOf(c.config.Shared, name), shared.Version{}, shared.Want{Lease: true}); err != nil || looked.Lease == nil {
 		t.Fatalf("no lease: %v", err)
 	}
 	return p.lease

@@ -39,6 +39,8 @@ type sharedLoad struct {
 	known    shared.Version // of the value that is there and of no use
 	leftover *held          // a shared token that has too little life left for what it is needed for
 	turn     bool           // whether a turn was taken
+	others   bool           // whether names of a ring that is being rotated are still to be looked at
+	probe    bool           // the fleet is stopped, and the token request shows whether it need be
 }
 
 // loadShared adopts the shared token if it is better than ours, else takes the
@@ -49,6 +51,8 @@ func (c *Cache) loadShared(ctx context.Context, e *entry, f *flight) (loaded, er
 	l := &sharedLoad{c: c, e: e, f: f, store: store, place: store.Place(f.credential, e.key)}
 	if h := e.held.Load(); h != nil {
 		l.known = h.version
+	} else {
+		l.others = store.Rotating()
 	}
 	l.turn = f.forbidden == nil && e.source.line.now()
 	got, err := l.run(ctx)
@@ -71,7 +75,9 @@ func (l *sharedLoad) run(ctx context.Context) (loaded, error) {
 	defer cancel()
 	var busy busyLease
 	for poll, surprises := firstPoll, 0; ; {
-		looked, err := l.store.Look(patience, l.place, l.known, l.turn)
+		want := l.want()
+		want.Lease = want.Lease && !l.others
+		looked, err := l.store.Look(patience, l.place, l.known, want)
 		if err != nil {
 			return l.withoutScript(ctx, patience, looked.Lease, err)
 		}
@@ -83,9 +89,14 @@ func (l *sharedLoad) run(ctx context.Context) (loaded, error) {
 			// Something else is there and of no use. The next look passes over it.
 			l.known = looked.Found.Version
 			if surprises++; surprises > maxSurprises {
-				return l.alone(ctx)
+				return l.alone(ctx, true)
 			}
 			continue
+		case l.others:
+			l.others = false
+			if found, err := l.store.Other(patience, l.place); err == nil && l.better(found) {
+				return loaded{held: l.c.adopt(found)}, nil
+			}
 		case l.f.forbidden != nil:
 			return loaded{}, l.f.forbidden
 		case !l.turn:
@@ -93,14 +104,15 @@ func (l *sharedLoad) run(ctx context.Context) (loaded, error) {
 				return loaded{}, err
 			}
 			patience = ctx // the wait for the turn is over, and that for Redis has hardly begun
-			continue
 		case looked.Lease != nil:
-			return l.leased(ctx, patience, looked.Lease)
-		case !looked.Busy || busy.tooLong(looked.Holder, l.c.config.TokenTimeout):
-			return l.alone(ctx) // none of our replicas holds the lease
-		case busy.patient(l.c.config.TokenTimeout):
+			return l.leased(ctx, looked)
+		case looked.Turn.Refused:
+			return loaded{}, l.await(ctx, looked.Turn)
+		case !looked.Busy || busy.tooLong(looked.Holder, l.longestHold()):
+			return l.alone(ctx, true) // none of our replicas holds the lease
+		case busy.patient(l.longestHold()):
 			patience = ctx // Redis works
-			if err := sleep(ctx, rand.N(poll)+poll/2); err != nil {
+			if err := sleep(ctx, looked.Begins+rand.N(poll)+poll/2); err != nil {
 				return loaded{}, err
 			}
 			poll = min(poll*3/2, maxPoll)
@@ -123,21 +135,30 @@ type busyLease struct {
 
 // tooLong notes who holds the lease, and reports whether that holder has had it for
 // longer than any replica may: then it is none.
-func (b *busyLease) tooLong(holder string, tokenTimeout time.Duration) bool {
+func (b *busyLease) tooLong(holder string, longest time.Duration) bool {
 	if b.holder != holder {
 		b.holder, b.since = holder, time.Now()
 	}
-	return time.Since(b.since) > tokenTimeout+shared.LeaseTime
+	return time.Since(b.since) > longest+shared.LeaseTime
 }
 
 // patient reports whether to wait on. A wait that was in vain does not end in a token
 // request without the lease: all who wait would make one together, of an endpoint that
 // hangs.
-func (b *busyLease) patient(tokenTimeout time.Duration) bool {
+func (b *busyLease) patient(longest time.Duration) bool {
 	if b.began.IsZero() {
 		b.began = time.Now()
 	}
-	return time.Since(b.began) < tokenTimeout+2*shared.LeaseTime
+	return time.Since(b.began) < longest+2*shared.LeaseTime
+}
+
+// longestHold returns how long a replica may hold a lease that it renews: for its token
+// request, and before that for its turn.
+func (l *sharedLoad) longestHold() time.Duration {
+	if l.e.source.budget == nil {
+		return l.c.config.TokenTimeout
+	}
+	return l.c.config.TokenTimeout + 2*l.e.source.line.patience
 }
 
 func busyError(name string) *Error {
@@ -156,6 +177,9 @@ func (l *sharedLoad) takeTurn(ctx context.Context) error {
 // attempt to take the lease is missing, lease is what may be ours.
 func (l *sharedLoad) withoutScript(ctx, patience context.Context, lease *shared.Lease, err error) (loaded, error) {
 	if lease != nil {
+		if b := l.e.source.budget; b != nil {
+			b.note(shared.Turn{Without: true})
+		}
 		return l.fetchLeased(ctx, lease)
 	}
 	if errors.Is(err, shared.ErrNoScripts) {
@@ -166,33 +190,54 @@ func (l *sharedLoad) withoutScript(ctx, patience context.Context, lease *shared.
 	if l.f.forbidden != nil {
 		return loaded{}, l.f.forbidden
 	}
-	return l.alone(ctx)
+	return l.alone(ctx, false)
 }
 
-// alone makes the token request without a lease.
-func (l *sharedLoad) alone(ctx context.Context) (loaded, error) {
+// alone makes the token request without a lease. answered is whether Redis answered when
+// it was asked last.
+func (l *sharedLoad) alone(ctx context.Context, answered bool) (loaded, error) {
 	if !l.turn {
 		if err := l.takeTurn(ctx); err != nil {
 			return loaded{}, err
 		}
+		if l.store.Available() {
+			return l.run(ctx) // Redis may answer again, and others have the token by now
+		}
+	}
+	if err := l.takeAlone(ctx, answered); err != nil {
+		return loaded{}, err
 	}
 	got, err := l.c.fetch(ctx, l.e)
+	resume := l.resume(err)
+	var sealed shared.Sealed
 	if err == nil {
-		sealed := l.seal(got)
-		got.after = func() { l.store.Add(l.c.afterwards(), l.place, sealed, l.known) }
+		sealed = l.seal(got)
+	}
+	got.after = func() {
+		if err == nil {
+			l.store.Add(l.c.afterwards(), l.place, sealed, l.known)
+		}
+		resume()
 	}
 	return got, err
 }
 
-// leased goes on with the lease: with a token that lies under a name of a ring that is
-// being rotated, if there is one, and else with a token request.
-func (l *sharedLoad) leased(ctx, patience context.Context, lease *shared.Lease) (loaded, error) {
-	if l.e.held.Load() == nil {
-		if found, err := l.store.Other(patience, l.place); err == nil && l.better(found) {
-			return loaded{held: l.c.adopt(found), after: func() { lease.Release(l.c.afterwards()) }}, nil
-		}
+// resume returns what is to be done after a token request, which has failed with err if
+// that is not nil: it may show that the token endpoint works again.
+func (l *sharedLoad) resume(err error) func() {
+	cause := causeOf(err)
+	if works := err == nil || cause != nil && decided(cause.Class); !l.probe || !works {
+		return func() {}
 	}
-	return l.fetchLeased(ctx, lease)
+	return func() { l.store.Resume(l.c.afterwards(), l.e.source.budget.of(l.f.credential)) }
+}
+
+// leased waits for the turn that came with the lease, and makes the token request.
+func (l *sharedLoad) leased(ctx context.Context, looked shared.Looked) (loaded, error) {
+	if err := l.await(ctx, looked.Turn); err != nil {
+		return loaded{after: func() { looked.Lease.Release(l.c.afterwards()) }}, err
+	}
+	return l.fetchLeased(ctx, looked.Lease)
 }
 
 // fetchLeased makes the token request under the lease. A renewal under way at its
@@ -212,6 +257,7 @@ func (l *sharedLoad) fetchLeased(ctx context.Context, lease *shared.Lease) (load
 	if err == nil {
 		sealed = l.seal(got)
 	}
+	resume := l.resume(err)
 	got.after = func() {
 		<-renewed
 		switch cause := causeOf(err); {
@@ -223,6 +269,7 @@ func (l *sharedLoad) fetchLeased(ctx context.Context, lease *shared.Lease) (load
 		default:
 			lease.Release(l.c.afterwards())
 		}
+		resume()
 	}
 	return got, err
 }

@@ -10,8 +10,8 @@ import (
 	"token-sidecar/cache/internal/redistest"
 )
 
-// budget is the most that Redis costs a request, however it fails.
-const budget = 240 * time.Millisecond
+// lookTime is the most that Redis costs a request, however it fails.
+const lookTime = 240 * time.Millisecond
 
 // faults are the ways in which a network or a Redis can fail, and how much time each
 // of the first loads spends on it: over connections that are yet to be made, and over
@@ -21,12 +21,12 @@ var faults = map[string]struct {
 	new, kept time.Duration
 }{
 	"refuses":                  {redistest.Refused(), 0, 0},
-	"takes no connections":     {redistest.Blackhole(), budget, 0},
-	"hangs":                    {redistest.Hung(), budget, budget},
-	"takes 250 ms for a reply": {redistest.Slow(250 * time.Millisecond), budget, budget},
-	"takes 2 s for a reply":    {redistest.Slow(2 * time.Second), budget, budget},
-	"takes 30 ms for a byte":   {redistest.Dripping(30 * time.Millisecond), budget, budget},
-	"takes 100 ms for a byte":  {redistest.Dripping(100 * time.Millisecond), budget, budget},
+	"takes no connections":     {redistest.Blackhole(), lookTime, 0},
+	"hangs":                    {redistest.Hung(), lookTime, lookTime},
+	"takes 250 ms for a reply": {redistest.Slow(250 * time.Millisecond), lookTime, lookTime},
+	"takes 2 s for a reply":    {redistest.Slow(2 * time.Second), lookTime, lookTime},
+	"takes 30 ms for a byte":   {redistest.Dripping(30 * time.Millisecond), lookTime, lookTime},
+	"takes 100 ms for a byte":  {redistest.Dripping(100 * time.Millisecond), lookTime, lookTime},
 	"resets":                   {redistest.Reset(), 0, 0},
 	"cuts replies short":       {redistest.Cut(), 0, 0},
 	"speaks something else":    {redistest.Says("HTTP/1.1 400 Bad Request\r\n\r\n"), 0, 0},
@@ -74,8 +74,8 @@ func failsFor(t *testing.T, fault redistest.Fault, first time.Duration, connecte
 			t.Errorf("connected %v: load %d spent %s on Redis, want %s", connected, n, spent, first)
 		case 3 <= n && n < 6 && spent != 0:
 			t.Errorf("connected %v: load %d spent %s on Redis, which has failed three times", connected, n, spent)
-		case spent < 0 || spent > budget:
-			t.Errorf("connected %v: load %d spent %s on Redis, more than %s", connected, n, spent, budget)
+		case spent < 0 || spent > lookTime:
+			t.Errorf("connected %v: load %d spent %s on Redis, more than %s", connected, n, spent, lookTime)
 		}
 		if spent := spentBy(t, r, name); spent != 0 {
 			t.Errorf("connected %v: a token that is held took %s", connected, spent)
@@ -105,8 +105,8 @@ func TestE2_LookAndLeaseAreOneOperation(t *testing.T) {
 	}{
 		"50 ms for a reply":        {redistest.Slow(50 * time.Millisecond), 50 * time.Millisecond},
 		"239 ms for a reply":       {redistest.Slow(239 * time.Millisecond), 239 * time.Millisecond},
-		"241 ms for a reply":       {redistest.Slow(241 * time.Millisecond), budget},
-		"no lease, no answer":      {redistest.Hung().On(acquires), budget},
+		"241 ms for a reply":       {redistest.Slow(241 * time.Millisecond), lookTime},
+		"no lease, no answer":      {redistest.Hung().On(acquires), lookTime},
 		"no lease, full":           {redistest.Says("-OOM command not allowed\r\n").On(acquires), 0},
 		"no lease, reset":          {redistest.Reset().On(acquires), 0},
 		"no lease, cut short":      {redistest.Cut().On(acquires), 0},
@@ -132,7 +132,7 @@ func TestE2_LookAndLeaseAreOneOperation(t *testing.T) {
 }
 
 // TestE2_FailureWhileWaitingForALease has Redis work until a load waits for the lease
-// of another replica, and hang then. The wait ends within the budget of the operation
+// of another replica, and hang then. The wait ends within the lookTime of the operation
 // that is under way.
 func TestE2_FailureWhileWaitingForALease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -145,8 +145,8 @@ func TestE2_FailureWhileWaitingForALease(t *testing.T) {
 		waiter, _ := quick.joinOn(t, network)
 		time.AfterFunc(time.Second, func() { network.Play(redistest.Hung()) })
 		// It asks for the lease at least every 150 ms.
-		if took := spentBy(t, waiter, "alice"); took < time.Second+budget-150*time.Millisecond || took > time.Second+budget+150*time.Millisecond {
-			t.Errorf("it waited for %s, want until %s after Redis hung", took, budget)
+		if took := spentBy(t, waiter, "alice"); took < time.Second+lookTime-150*time.Millisecond || took > time.Second+lookTime+150*time.Millisecond {
+			t.Errorf("it waited for %s, want until %s after Redis hung", took, lookTime)
 		}
 	})
 }
@@ -186,7 +186,7 @@ func TestE2_HealedRedisIsUsedAgain(t *testing.T) {
 				for len(network.Redis.Keys()) == 0 && time.Since(healed) < time.Minute {
 					ask()
 				}
-				most := 3*time.Second*6/5 + budget + redial[name] + 2*pause
+				most := 3*time.Second*6/5 + lookTime + redial[name] + 2*pause
 				if took := time.Since(healed); took > most {
 					t.Errorf("no token was shared for %s after Redis was healed, want at most %s", took, most)
 				}

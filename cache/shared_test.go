@@ -134,7 +134,7 @@ func namesOn(t *testing.T, n *redistest.Network, store *shared.Store, subject st
 func namesAmong(t *testing.T, keys func() []string, store *shared.Store, subject string) names {
 	t.Helper()
 	before := keys()
-	a, err := store.Look(t.Context(), placeOf(store, subject), shared.Version{}, true)
+	a, err := store.Look(t.Context(), placeOf(store, subject), shared.Version{}, shared.Want{Lease: true})
 	if err != nil || a.Lease == nil {
 		t.Fatalf("no lease: %v", err)
 	}

@@ -37,6 +37,24 @@ type SourceStatus struct {
 
 	Pinned PinnedStatus
 	Last   TokenRequest
+	Budget BudgetStatus
+}
+
+// BudgetStatus is about the token requests that all replicas may make together. The
+// zero BudgetStatus is no budget.
+type BudgetStatus struct {
+	Rate    float64 // token requests per second
+	Waiting int     // loads of this replica that wait for their turn within it
+	// PutOff is when a load of this replica was told last that no turn comes in the
+	// time that it can wait.
+	PutOff time.Time
+	// Without reports that Redis could not be asked last, so that TOKEN_RATE alone
+	// holds for each replica.
+	Without bool
+	// Stopped is why the fleet makes no token requests but one a second, as a replica
+	// found; empty if it goes on. StoppedUntil is when the next may be made.
+	Stopped      upstream.Class
+	StoppedUntil time.Time
 }
 
 // PinnedStatus is about the keys that are kept fresh whether they are used or not.
@@ -68,6 +86,7 @@ func (c *Cache) Status() []SourceStatus {
 		if last := s.last.Load(); last != nil {
 			status.Last = *last
 		}
+		status.Budget = s.budget.status()
 		bySource[s] = status
 	}
 	c.table.index.each(func(e *entry) { c.describe(e, wall, now, bySource[e.source]) })

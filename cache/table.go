@@ -4,7 +4,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unique"
 
 	"token-sidecar/upstream"
@@ -25,7 +24,7 @@ type entry struct {
 	flight     *flight
 	failure    *failure   // nil: none
 	rejections rejections // what targets said of its tokens
-	promise    time.Time  // when a request that had no turn may come again; zero: none was refused
+	promise    promise    // to a request that had no turn
 	peekAfter  instant    // no look at the shared tokens before, while token requests are forbidden
 
 	prev, succ *entry // in its queue; guarded by table.mu

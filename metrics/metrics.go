@@ -34,6 +34,9 @@ type Metrics struct {
 	unaskedBytes    *prometheus.CounterVec
 	redirects       *prometheus.CounterVec
 	secretReloads   *prometheus.CounterVec
+	budget          *prometheus.GaugeVec
+	budgetWaiting   *prometheus.GaugeVec
+	budgetSlots     *prometheus.CounterVec
 	logDropped      prometheus.Counter
 }
 
@@ -76,6 +79,13 @@ func New(version string) *Metrics {
 			"upstream", "to"),
 		secretReloads: counters("secret_reloads_total",
 			"Secret files read again after a change, by outcome.", "outcome"),
+		budget: gauges("token_budget",
+			"Token requests per second that all replicas may make together. Upstreams without a budget are not in it.", "upstream"),
+		budgetWaiting: gauges("token_budget_waiting",
+			"Loads of this replica that wait for their turn within the budget.", "upstream"),
+		budgetSlots: counters("token_budget_slots_total",
+			"Answers to loads that asked for a turn within the budget: now, later (a turn was kept for it), put_off (none within the time it can wait), stopped (the token endpoint fails or asked for quiet, as a replica found), without (Redis could not be asked, so that this replica's TOKEN_RATE alone holds).",
+			"upstream", "outcome"),
 		logDropped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "log_lines_dropped_total",
 			Help: "Log lines dropped because nobody reads the log fast enough."}),
 	}
@@ -85,13 +95,18 @@ func New(version string) *Metrics {
 	m.secretReloads.WithLabelValues("ok")
 	m.secretReloads.WithLabelValues("failed")
 	m.registry.MustRegister(build, m.requests, m.requestSeconds, m.targetSeconds, m.lookups, m.waitSeconds, m.tokenRequests,
-		m.tokenReqSeconds, m.refreshes, m.rejections, m.redisOperations, m.narrowScope, m.unaskedBytes, m.redirects, m.secretReloads, m.logDropped,
+		m.tokenReqSeconds, m.refreshes, m.rejections, m.redisOperations, m.narrowScope, m.unaskedBytes, m.redirects, m.secretReloads,
+		m.budget, m.budgetWaiting, m.budgetSlots, m.logDropped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 func counters(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
 func histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
@@ -119,6 +134,7 @@ var redisOutcomes = map[string][]string{
 	"release": {"ok", "lost"},
 	"forget":  {"ok", "lost"},
 	"add":     {"ok"},
+	"budget":  {"ok"},
 }
 
 // ExpectRedis has the series of all operations on the shared cache start at 0, so

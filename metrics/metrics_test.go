@@ -47,6 +47,9 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 		return []metrics.Connections{{Upstream: "pdx", InUse: 1, Idle: 2, Shared: 3, Opened: 9, Distrusted: true}, {Upstream: "oclc"}}
 	})
 	u.Redirect("own")
+	budget := u.Budget(9)
+	budget.Waiting.Add(3)
+	budget.Slot("put_off")
 	m.ExpectRedis()
 	m.RedisOperation("get", "miss")
 	m.SecretReload(false)
@@ -85,6 +88,13 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 		`token_sidecar_target_distrusted{upstream="pdx"} 1`,
 		`token_sidecar_target_distrusted{upstream="oclc"} 0`,
 		`token_sidecar_redirects_total{to="own",upstream="pdx"} 1`,
+		`token_sidecar_token_budget{upstream="pdx"} 9`,
+		`token_sidecar_token_budget_waiting{upstream="pdx"} 3`,
+		`token_sidecar_token_budget_slots_total{outcome="put_off",upstream="pdx"} 1`,
+		`token_sidecar_token_budget_slots_total{outcome="now",upstream="pdx"} 0`,
+		`token_sidecar_token_budget_slots_total{outcome="later",upstream="pdx"} 0`,
+		`token_sidecar_token_budget_slots_total{outcome="stopped",upstream="pdx"} 0`,
+		`token_sidecar_token_budget_slots_total{outcome="without",upstream="pdx"} 0`,
 		`token_sidecar_redirects_total{to="foreign",upstream="pdx"} 0`,
 		`token_sidecar_redirects_total{to="refused",upstream="pdx"} 0`,
 		`token_sidecar_redis_operations_total{operation="get",outcome="miss"} 1`,

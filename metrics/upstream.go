@@ -33,6 +33,7 @@ var (
 	tokenRequestOutcomes = [...]string{"ok", "credential", "subject", "scope", "throttled", "unavailable", "malformed"}
 	rejectionActions     = [...]string{"replaced", "adopted", "cooled_down", "failed"}
 	redirectDestinations = [...]string{"own", "foreign", "refused"}
+	budgetOutcomes       = [...]string{"now", "later", "put_off", "stopped", "without"}
 )
 
 // methods get a label of their own; all others share "other".
@@ -121,3 +122,25 @@ func (u *Upstream) NarrowScope() { u.narrow.Inc() }
 
 // UnaskedBytes counts one time that a target was seen to send bytes unasked.
 func (u *Upstream) UnaskedBytes() { u.unasked.Inc() }
+
+// Budget is the series of an upstream's budget, with its labels looked up. Its methods
+// are safe for concurrent use.
+type Budget struct {
+	Waiting prometheus.Gauge // loads that wait for their turn
+	slots   map[string]prometheus.Counter
+}
+
+// Budget returns the series of the budget of all replicas, of so many token requests
+// per second, and sets it. Without a call there are none.
+func (u *Upstream) Budget(perSecond float64) *Budget {
+	u.m.budget.WithLabelValues(u.name).Set(perSecond)
+	b := &Budget{Waiting: u.m.budgetWaiting.WithLabelValues(u.name), slots: map[string]prometheus.Counter{}}
+	for _, outcome := range budgetOutcomes {
+		b.slots[outcome] = u.m.budgetSlots.WithLabelValues(u.name, outcome)
+	}
+	return b
+}
+
+// Slot counts one answer to a load that asked for a turn: now, later, put_off, stopped
+// or without.
+func (b *Budget) Slot(outcome string) { b.slots[outcome].Inc() }

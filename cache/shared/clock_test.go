@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"token-sidecar/cache/internal/redistest"
 	"token-sidecar/upstream"
 )
@@ -21,7 +23,7 @@ func TestR11_ClocksOfReplicasNeedNotAgree(t *testing.T) {
 			writer := mustNew(t, Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial})
 			reader := mustNew(t, Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial})
 			p := writer.Place(upstream.Fingerprint{}, someKey)
-			if _, err := writer.Look(t.Context(), p, Version{}, false); err != nil {
+			if _, err := writer.Look(t.Context(), p, Version{}, Want{}); err != nil {
 				t.Fatal(err)
 			}
 			// What the writer would have found if its own clock were ahead.
@@ -32,7 +34,7 @@ func TestR11_ClocksOfReplicasNeedNotAgree(t *testing.T) {
 			sealed.expiry = time.Now().Add(20 * time.Minute)
 			writer.Add(t.Context(), p, sealed, Version{})
 			time.Sleep(5 * time.Minute)
-			looked, err := reader.Look(t.Context(), p, Version{}, true)
+			looked, err := reader.Look(t.Context(), p, Version{}, Want{Lease: true})
 			if err != nil || looked.Found.Token.IsZero() {
 				t.Fatalf("ahead by %s: nothing is adopted: %v", ahead, err)
 			}
@@ -86,20 +88,26 @@ func TestOnlyKnownValuesAreOverwritten(t *testing.T) {
 // commands that are needed but TIME.
 func TestWithoutTheRightToTIMETokensAreShared(t *testing.T) {
 	url, client := redistest.Start(t)
-	rules := "acl setuser timeless reset on >canary resetchannels resetkeys ~token-sidecar:* -@all +get +getrange +set +del +pttl +pexpire +eval +evalsha"
-	if err := client.Do(t.Context(), anys(strings.Fields(rules))...).Err(); err != nil {
-		t.Fatal(err)
-	}
-	s := mustNew(t, Config{URL: upstream.NewSecret(strings.Replace(url, "redis://", "redis://timeless:canary@", 1)), Timeout: patient})
+	s := timeless(t, url, client)
 	if err := s.Try(t.Context()); err != nil {
 		t.Errorf("the right to TIME is not needed, and is missed: %v", err)
 	}
 	p := s.Place(upstream.Fingerprint{}, someKey)
 	mustAcquire(t, s, p).Store(t.Context(), s.Seal(p, someToken(t)))
-	looked, err := s.Look(t.Context(), p, Version{}, true)
+	looked, err := s.Look(t.Context(), p, Version{}, Want{Lease: true})
 	if err != nil || looked.Found.Token.AccessToken() != "canary-token" {
 		t.Errorf("nothing is shared: %v", err)
 	}
+}
+
+// timeless returns a store whose user may not ask for the time.
+func timeless(t *testing.T, url string, client *redis.Client) *Store {
+	t.Helper()
+	rules := "acl setuser timeless reset on >canary resetchannels resetkeys ~token-sidecar:* -@all +get +getrange +set +del +pttl +pexpire +eval +evalsha"
+	if err := client.Do(t.Context(), anys(strings.Fields(rules))...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	return mustNew(t, Config{URL: upstream.NewSecret(strings.Replace(url, "redis://", "redis://timeless:canary@", 1)), Timeout: patient})
 }
 
 func anys(words []string) (all []any) {

@@ -21,7 +21,7 @@ func TestLeaseIsTakenOnce(t *testing.T) {
 		taken int64
 	}{{"a", 1}, {"a", 1}, {"b", 0}, {"a", 1}} {
 		reply, err := lookScript.Run(t.Context(), client, []string{"{x}value", "{x}lease"}, want.owner, LeaseTime.Milliseconds(), 100, "").Slice()
-		if err != nil || len(reply) != 6 || reply[3] != want.taken {
+		if err != nil || len(reply) != 8 || reply[3] != want.taken {
 			t.Errorf("attempt %d, by %s: %v, %v", n+1, want.owner, reply, err)
 		}
 	}
@@ -29,7 +29,7 @@ func TestLeaseIsTakenOnce(t *testing.T) {
 
 func mustAcquire(t *testing.T, s *Store, p Place) *Lease {
 	t.Helper()
-	a, err := s.Look(t.Context(), p, Version{}, true)
+	a, err := s.Look(t.Context(), p, Version{}, Want{Lease: true})
 	if err != nil || a.Lease == nil {
 		t.Fatalf("no lease: %v", err)
 	}

@@ -65,6 +65,7 @@ func derive(k SealKey, use string) ([]byte, error) {
 // token is fetched. [Store.Place] makes it, and it never changes.
 type Place struct {
 	value, lease string   // names in Redis; their common hash tag keeps them on one node of a cluster
+	hash         string   // what both have in common, in hexadecimal
 	others       []string // names of the value under the ring's other keys
 	bound        []byte   // what the value must be sealed for, as additional data of the AEAD
 	leases       []byte   // see sealer
@@ -76,18 +77,21 @@ type Place struct {
 // of a rotation, values lie under the names of other keys of the ring, too.
 func (s *sealer) place(credential upstream.Fingerprint, key upstream.Key) Place {
 	bound := key.AppendCanonical(credential[:])
-	tag := nameOf(s.names[0], bound)
-	p := Place{value: tag + ":token", lease: tag + ":lease", bound: bound, leases: s.leases}
+	hash := hashOf(s.names[0], bound)
+	p := Place{value: tagOf(hash) + ":token", lease: tagOf(hash) + ":lease", hash: hash, bound: bound, leases: s.leases}
 	for _, names := range s.names[1:] {
-		p.others = append(p.others, nameOf(names, bound)+":token")
+		p.others = append(p.others, tagOf(hashOf(names, bound))+":token")
 	}
 	return p
 }
 
-func nameOf(names, bound []byte) string {
+func tagOf(hash string) string { return "token-sidecar:{" + hash + "}" }
+
+// hashOf returns what stands in a name for text, under one of sealer.names.
+func hashOf(names, text []byte) string {
 	mac := hmac.New(sha256.New, names)
-	mac.Write(bound)
-	return "token-sidecar:{" + hex.EncodeToString(mac.Sum(nil)[:20]) + "}"
+	mac.Write(text)
+	return hex.EncodeToString(mac.Sum(nil)[:20])
 }
 
 // names returns the names of value and lease.

@@ -11,7 +11,8 @@
 // are called. reply.go bounds what comes over that connection, before go-redis makes
 // room for it. look.go reads what is shared, and takes the lease in the same step:
 // lease.go has the replicas agree on which of them makes the token request, and
-// stores what that one got. clock.go dates it by the clock of Redis, the one clock
+// stores what that one got. budget.go has all of them together make no more of them than
+// they may. clock.go dates it by the clock of Redis, the one clock
 // that all replicas see. try.go finds out whether Redis can be used at all.
 package shared
 
@@ -55,6 +56,8 @@ type Config struct {
 	// TokenTimeout bounds one token request of a replica that holds a lease. Zero
 	// means 10 s, as in package cache.
 	TokenTimeout time.Duration
+	// Budgets is whether Budget will be called, which needs one right more.
+	Budgets bool
 	// Dial makes the connections, in every mode. Nil means that go-redis makes
 	// them, which is right for everything but tests with a network of their own:
 	// a connection that Dial returns is used as it is, without TLS. Replies are
@@ -70,17 +73,20 @@ const defaultTimeout = 240 * time.Millisecond
 // has ended or the timeout has passed, and while Redis is left alone after
 // failures they return at once.
 type Store struct {
-	timeout time.Duration
-	client  redis.UniversalClient
-	scripts *scripts
-	sealer  *sealer
-	clock   clock
-	breaker breaker
-	longest time.Duration // of a token request under a lease
-	seen    seen
-	metrics *metrics.Metrics
-	log     zerolog.Logger
-	telling rate.Sometimes // limits the lines about operations that fail while the breaker is closed
+	timeout  time.Duration
+	client   redis.UniversalClient
+	scripts  *scripts
+	sealer   *sealer
+	clock    clock
+	breaker  breaker
+	cluster  bool          // value, lease and budget may lie on different nodes
+	budgets  bool          // see Config
+	longest  time.Duration // of a token request under a lease
+	turnWait time.Duration // how long the holder of a lease may wait for its turn before that
+	seen     seen
+	metrics  *metrics.Metrics
+	log      zerolog.Logger
+	telling  rate.Sometimes // limits the lines about operations that fail while the breaker is closed
 }
 
 // New returns a Store, which the caller must Close. It fails if the URL, the mode
@@ -104,8 +110,12 @@ func New(c Config) (*Store, error) {
 		return nil, err
 	}
 	redis.SetLogger(silent{})
-	return &Store{timeout: c.Timeout, client: client, scripts: newScripts(client, c.Timeout), sealer: sealer,
-		longest: c.TokenTimeout, metrics: c.Metrics, log: c.Log, telling: rate.Sometimes{Interval: time.Minute}}, nil
+	s := &Store{timeout: c.Timeout, client: client, scripts: newScripts(client, c.Timeout), sealer: sealer,
+		longest: c.TokenTimeout, cluster: c.Mode == "cluster", budgets: c.Budgets, metrics: c.Metrics, log: c.Log, telling: rate.Sometimes{Interval: time.Minute}}
+	if c.Budgets {
+		s.turnWait = c.TokenTimeout / 2
+	}
+	return s, nil
 }
 
 type silent struct{}
@@ -204,6 +214,10 @@ func (s *Store) Seal(p Place, t upstream.Token) Sealed {
 func (s *Store) Get(ctx context.Context, p Place) (Found, error) {
 	return s.get(ctx, p, p.value, p.others)
 }
+
+// Rotating reports whether the ring has more than one key, so that a token may lie under
+// another name. It does not ask Redis.
+func (s *Store) Rotating() bool { return len(s.sealer.names) > 1 }
 
 // Other is Get for the names of the ring's other keys alone. It asks Redis only
 // while the ring has more than one key.

@@ -66,7 +66,12 @@ var probes = []struct {
 		return c.Eval(ctx, tryScript, []string{name}).Err()
 	}},
 	{"del", func(ctx context.Context, c redis.UniversalClient, name string) error { return c.Del(ctx, name).Err() }},
+	{timeRight, func(ctx context.Context, c redis.UniversalClient, _ string) error { return c.Time(ctx).Err() }},
 }
+
+// timeRight is needed for budgets alone. Without it, replicas do not date what they share
+// by one clock.
+const timeRight = "time"
 
 // tryScript calls nothing, so that it fails only if no script may be run.
 const tryScript = "return #KEYS"
@@ -82,6 +87,9 @@ func (s *Store) Try(ctx context.Context) error {
 	name := s.Place(nobody, upstream.Key{}).lease
 	missing := &TryError{Cause: "NOPERM", Answered: true}
 	for _, probe := range probes {
+		if probe.right == timeRight && !s.budgets {
+			continue
+		}
 		err := s.probe(ctx, name, probe.run)
 		if err == nil {
 			continue
@@ -145,7 +153,7 @@ func (s *Store) Begin(ctx context.Context) {
 	for range failuresToOpen {
 		_, err := s.Get(ctx, place)
 		if err == nil {
-			_, _ = s.Look(ctx, place, Version{}, false) // and the time of Redis is known
+			_, _ = s.Look(ctx, place, Version{}, Want{}) // and the time of Redis is known
 		}
 		if ctx.Err() != nil {
 			return

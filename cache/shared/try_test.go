@@ -57,7 +57,7 @@ func TestTryNamesWhatFails(t *testing.T) {
 }
 
 // TestTryTriesAllRights makes sure that the try knows every command that README.md
-// tells users to allow, beside those of a mode.
+// tells users to allow, beside those of a mode; time is for budgets alone.
 func TestTryTriesAllRights(t *testing.T) {
 	url, _ := redistest.Start(t)
 	s := mustNew(t, Config{URL: upstream.NewSecret(url), Timeout: patient})
@@ -69,7 +69,7 @@ func TestTryTriesAllRights(t *testing.T) {
 		rights = append(rights, probe.right)
 	}
 	slices.Sort(rights)
-	if want := []string{"del", "eval", "evalsha", "get", "getrange", "pexpire", "pttl", "set"}; !slices.Equal(rights, want) {
+	if want := []string{"del", "eval", "evalsha", "get", "getrange", "pexpire", "pttl", "set", "time"}; !slices.Equal(rights, want) {
 		t.Errorf("it tries %v, want %v", rights, want)
 	}
 }
@@ -91,7 +91,7 @@ func TestBeginTellsTheTruth(t *testing.T) {
 	}
 	p := s.Place(upstream.Fingerprint{}, someKey)
 	server.SetError("OOM canary")
-	if _, err := s.Look(t.Context(), p, Version{}, true); err == nil {
+	if _, err := s.Look(t.Context(), p, Version{}, Want{Lease: true}); err == nil {
 		t.Fatal("Redis does not refuse")
 	}
 	if got := s.Status(); got.Working || got.Cause != "OOM" {
@@ -101,7 +101,7 @@ func TestBeginTellsTheTruth(t *testing.T) {
 	if _, err := s.Get(t.Context(), p); err != nil || s.Status().Working {
 		t.Errorf("a read says nothing of writes: %v, %+v", err, s.Status())
 	}
-	if _, err := s.Look(t.Context(), p, Version{}, true); err != nil || !s.Status().Working {
+	if _, err := s.Look(t.Context(), p, Version{}, Want{Lease: true}); err != nil || !s.Status().Working {
 		t.Errorf("after a good one: %v, %+v", err, s.Status())
 	}
 	server.SetError("WRONGPASS canary")

@@ -29,39 +29,42 @@ func newCrowd(t *testing.T, address string, n int) *crowd {
 	c := &crowd{t: t}
 	t.Cleanup(func() {
 		for _, conn := range c.conns {
-			_ = conn.Close()
+			if conn != nil {
+				_ = conn.Close()
+			}
 		}
 	})
-	for range n {
+	// Each asks as soon as it is connected: the sidecar does not wait for ever for a first
+	// request, and a slow machine takes its time over so many connections.
+	c.conns = make([]net.Conn, n)
+	c.each(func(client int) error {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
+		c.conns[client] = conn
 		_ = conn.SetDeadline(time.Now().Add(2 * testkit.Patience))
-		c.conns = append(c.conns, conn)
-	}
-	c.each(func(conn net.Conn) error {
 		return c.exchange(conn, "GET /nowhere/x HTTP/1.1\r\nHost: localhost\r\n\r\n", http.StatusForbidden)
 	})
 	return c
 }
 
-// each does f for all clients, some at a time.
-func (c *crowd) each(f func(net.Conn) error) {
+// each does f for all clients by their numbers, some at a time.
+func (c *crowd) each(f func(client int) error) {
 	c.t.Helper()
-	next := make(chan net.Conn)
+	next := make(chan int)
 	var all sync.WaitGroup
 	for range 64 {
 		all.Go(func() {
-			for conn := range next {
-				if err := f(conn); err != nil {
+			for client := range next {
+				if err := f(client); err != nil {
 					c.t.Error(err)
 				}
 			}
 		})
 	}
-	for _, conn := range c.conns {
-		next <- conn
+	for client := range c.conns {
+		next <- client
 	}
 	close(next)
 	all.Wait()
@@ -120,12 +123,14 @@ func TestP3_StalledCallersShutNobodyOut(t *testing.T) {
 
 	idle := newCrowd(t, p.addrs["data"], crowded)
 	p99Idle, control := p.served(caller)
-	idle.each(func(conn net.Conn) error {
+	idle.each(func(client int) error {
+		conn := idle.conns[client]
 		return idle.exchange(conn, "POST /books/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nhalf", http.StatusForbidden)
 	})
 	p99, kib := p.served(caller)
 	judge("refused", control, p99, p99Idle, kib)
-	idle.each(func(conn net.Conn) error { // the sidecar has ended them
+	idle.each(func(client int) error { // the sidecar has ended them
+		conn := idle.conns[client]
 		if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
 			return fmt.Errorf("read %d bytes, %v", n, err)
 		}
@@ -135,14 +140,16 @@ func TestP3_StalledCallersShutNobodyOut(t *testing.T) {
 	idle = newCrowd(t, p.addrs["data"], crowded)
 	p99Idle, control = p.served(caller)
 	began := time.Now()
-	idle.each(func(conn net.Conn) error {
+	idle.each(func(client int) error {
+		conn := idle.conns[client]
 		_, err := io.WriteString(conn, "PUT /books/x HTTP/1.1\r\nHost: localhost\r\nX-Sidecar-Token: "+caller+
 			"\r\nContent-Length: 65536\r\n\r\n"+strings.Repeat("x", 32<<10))
 		return err
 	})
 	p99, kib = p.served(caller)
 	judge("half-sent", control, p99, p99Idle, kib)
-	idle.each(func(conn net.Conn) error {
+	idle.each(func(client int) error {
+		conn := idle.conns[client]
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err == nil && res.StatusCode != http.StatusRequestTimeout && res.StatusCode != http.StatusServiceUnavailable {
 			err = fmt.Errorf("status %d", res.StatusCode)
@@ -153,7 +160,8 @@ func TestP3_StalledCallersShutNobodyOut(t *testing.T) {
 
 	// Told to stop, it waits for what is under way: here no longer than for the bodies.
 	idle = newCrowd(t, p.addrs["data"], 10)
-	idle.each(func(conn net.Conn) error {
+	idle.each(func(client int) error {
+		conn := idle.conns[client]
 		_, err := io.WriteString(conn, "POST /books/x HTTP/1.1\r\nHost: localhost\r\nX-Sidecar-Token: "+caller+"\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
 		return err
 	})

@@ -1,0 +1,182 @@
+package cache
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"token-sidecar/cache/shared"
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
+)
+
+// budget is what the token requests of one upstream may come to in all replicas
+// together. Package shared keeps it; here is how long the loads of this replica can wait
+// for their turns, and what became of them. Its methods are safe for concurrent use.
+type budget struct {
+	rate    float64 // token requests per second
+	store   *shared.Store
+	metrics *metrics.Budget
+	waiting atomic.Int32 // loads that have a turn which has not come
+
+	mu         sync.Mutex // guards the rest
+	credential upstream.Fingerprint
+	bucket     *shared.Budget // of credential; nil: none was asked yet
+	putOff     time.Time      // when a load was put off last
+	without    bool           // Redis could not be asked last
+	stopped    upstream.Class // why the fleet was stopped when it was asked last
+	until      time.Time      // when its next token request may be made
+}
+
+// newBudget returns the budget of perSecond token requests, nil if that is 0 or there is
+// no Redis to keep it.
+func newBudget(perSecond float64, store *shared.Store, m *metrics.Upstream) *budget {
+	if perSecond == 0 || store == nil {
+		return nil
+	}
+	return &budget{rate: perSecond, store: store, metrics: m.Budget(perSecond)}
+}
+
+// of returns the bucket of those who use credential.
+func (b *budget) of(credential upstream.Fingerprint) *shared.Budget {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.bucket == nil || b.credential != credential {
+		b.credential, b.bucket = credential, b.store.Budget(credential, b.rate)
+	}
+	return b.bucket
+}
+
+// note takes down what became of a load that asked for a turn.
+func (b *budget) note(t shared.Turn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.without, b.stopped, b.until = t.Without, t.Stopped, now.Add(t.Wait)
+	switch {
+	case t.Without:
+		b.metrics.Slot("without")
+	case t.Refused && t.Stopped != "":
+		b.metrics.Slot("stopped")
+	case t.Refused:
+		b.putOff = now
+		b.metrics.Slot("put_off")
+	case t.Wait > 0:
+		b.metrics.Slot("later")
+	default:
+		b.metrics.Slot("now")
+	}
+}
+
+func (b *budget) status() BudgetStatus {
+	if b == nil {
+		return BudgetStatus{}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := BudgetStatus{Rate: b.rate, Waiting: int(b.waiting.Load()), PutOff: b.putOff, Without: b.without}
+	if time.Until(b.until) > 0 {
+		s.Stopped, s.StoppedUntil = b.stopped, b.until
+	}
+	return s
+}
+
+// want returns what a load takes in the step in which it looks for a shared token: the
+// lease if it has the turn of this replica, and a turn of the budget with it. A request
+// can wait for its own patience, and as long again if it was put off before; so can a
+// refresh, once its deadline has passed. Until then its turn must come nearly at once,
+// so that hardly any request has to wait behind it.
+func (l *sharedLoad) want() shared.Want {
+	w := shared.Want{Lease: l.turn}
+	if b := l.e.source.budget; b != nil && l.turn {
+		w.Budget = b.of(l.f.credential)
+		w.Wait, w.Longest, w.Promise = l.e.source.line.horizon(l.f.turn)
+	}
+	return w
+}
+
+// recheck is the wait for a turn after which the fleet may have been stopped meanwhile.
+const recheck = 100 * time.Millisecond
+
+// await waits for the turn t of the budget. Its error says that there is none.
+func (l *sharedLoad) await(ctx context.Context, t shared.Turn) error {
+	b := l.e.source.budget
+	if b == nil {
+		return nil
+	}
+	b.note(t)
+	if t.Refused {
+		return l.putOff(t)
+	}
+	l.probe = t.Stopped != ""
+	if t.Wait == 0 {
+		return nil
+	}
+	b.waiting.Add(1)
+	b.metrics.Waiting.Inc()
+	err := sleep(ctx, t.Wait)
+	b.waiting.Add(-1)
+	b.metrics.Waiting.Dec()
+	if err == nil && t.Wait > recheck {
+		if t = b.store.Stopped(ctx, b.of(l.f.credential)); t.Refused {
+			b.note(t)
+			return l.putOff(t)
+		}
+	}
+	return err
+}
+
+// alone takes a turn of the budget without a lease.
+func (l *sharedLoad) takeAlone(ctx context.Context, answered bool) error {
+	w := l.want()
+	if w.Budget == nil {
+		return nil
+	}
+	t := shared.Turn{Without: true}
+	if answered {
+		var err error
+		if t, err = l.store.Take(ctx, l.place, w); err != nil {
+			t = shared.Turn{Without: true}
+		}
+	}
+	return l.await(ctx, t)
+}
+
+// putOff returns the error of a load that gets no turn. A request is told when to come
+// again. A refresh tries again by itself, the later the more time its token has left and
+// the more loads of this replica do the same.
+func (l *sharedLoad) putOff(t shared.Turn) error {
+	reason := tooMany(l.e.key.Upstream, t.Wait)
+	if t.Stopped != "" {
+		reason = &Error{RetryAfter: t.Wait, Cause: &upstream.Error{Upstream: l.e.key.Upstream,
+			Class: t.Stopped, Reason: "as another replica was told; few token requests are made until it works again"}}
+	}
+	if left, asked := l.e.source.line.left(l.f.turn); !asked {
+		wait := max(t.Wait, left/32, time.Duration(l.e.source.flights.Load())*10*time.Millisecond)
+		return &unasked{reason: reason, again: time.Duration((0.5 + rand.Float64()) * float64(wait))}
+	}
+	return &unasked{reason: reason, promise: time.Now().Add(t.Wait)}
+}
+
+// tellFleet has all replicas make few token requests if the failure of f has closed the
+// gate of its upstream.
+func (c *Cache) tellFleet(e *entry, f *flight) {
+	b := e.source.budget
+	if b == nil {
+		return
+	}
+	now := c.now()
+	if cause, _ := e.source.gate.closed(now); cause != nil {
+		b.store.Stop(c.afterwards(), b.of(f.credential), stopClass(cause.Class), e.source.gate.shut(now, now))
+	}
+}
+
+// stopClass is the class of a closed gate as the fleet is told it.
+func stopClass(class upstream.Class) upstream.Class {
+	if class == upstream.ClassMalformed {
+		return upstream.ClassUnavailable
+	}
+	return class
+}

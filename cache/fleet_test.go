@@ -1,0 +1,334 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"token-sidecar/cache/internal/redistest"
+	"token-sidecar/cache/shared"
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
+)
+
+// limited is a token endpoint that allows so many requests in any second, and counts
+// those that it refuses among them.
+type limited struct {
+	allowed int           // zero: any number
+	life    time.Duration // of its tokens
+	retry   time.Duration // Retry-After of a refusal
+	down    atomic.Bool   // it answers 503
+
+	mu      sync.Mutex // guards the rest
+	asked   []time.Time
+	refused []time.Time
+}
+
+// answerTime is how long the endpoint takes.
+const answerTime = 50 * time.Millisecond
+
+func (l *limited) token(ctx context.Context, key upstream.Key) (upstream.Token, error) {
+	began := time.Now()
+	l.mu.Lock()
+	l.asked = append(l.asked, began)
+	within := 0
+	for i := len(l.asked) - 1; i >= 0 && began.Sub(l.asked[i]) < time.Second; i-- {
+		within++
+	}
+	over := l.allowed > 0 && within > l.allowed
+	if over {
+		l.refused = append(l.refused, began)
+	}
+	l.mu.Unlock()
+	if err := sleep(ctx, answerTime); err != nil {
+		return upstream.Token{}, &upstream.Error{Upstream: "up", Class: upstream.ClassUnavailable}
+	}
+	switch {
+	case over:
+		return upstream.Token{}, &upstream.Error{Upstream: "up", Class: upstream.ClassThrottled, Status: 429, RetryAfter: l.retry}
+	case l.down.Load():
+		return upstream.Token{}, &upstream.Error{Upstream: "up", Class: upstream.ClassUnavailable, Status: 503}
+	}
+	return upstream.NewToken("t", "", began, began.Add(l.life))
+}
+
+// between returns how many requests came between two times.
+func (l *limited) between(from, to time.Time) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, at := range l.asked {
+		if !at.Before(from) && at.Before(to) {
+			n++
+		}
+	}
+	return n
+}
+
+// most returns the most requests in one second from a time on.
+func (l *limited) most(from time.Time) (most int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, at := range l.asked {
+		n := 0
+		for ; i+n < len(l.asked) && l.asked[i+n].Sub(at) < time.Second; n++ {
+		}
+		if !at.Before(from) {
+			most = max(most, n)
+		}
+	}
+	return most
+}
+
+// pod is one replica's way to the endpoint.
+type pod struct{ *limited }
+
+func (pod) Name() string                      { return "up" }
+func (pod) Routes() []upstream.Route          { return nil }
+func (pod) CloseIdleConnections()             {}
+func (pod) Fingerprint() upstream.Fingerprint { return upstream.Fingerprint{} }
+func (pod) Key(upstream.Kind, string, string) (upstream.Key, error) {
+	return upstream.Key{}, nil
+}
+func (p pod) Fetch(ctx context.Context, key upstream.Key, _ upstream.TokenSource) (upstream.Token, error) {
+	return p.token(ctx, key)
+}
+
+// budgetRate is the budget of the fleets: nine tenths of what the endpoint allows.
+const budgetRate = 9
+
+// fleet returns n replicas with a budget, in a bubble, that make rate token requests a
+// second each.
+func (l *limited) fleet(t *testing.T, network *redistest.Network, n int, rate float64) (all []*Cache) {
+	t.Helper()
+	for range n {
+		m := metrics.New("test")
+		store := mustShare(t, shared.Config{URL: upstream.NewSecret("redis://redis.test"), Dial: network.Dial,
+			Ring: ring("a"), Metrics: m, Log: zerolog.Nop(), Budgets: true})
+		c := New(Config{Upstreams: []upstream.Upstream{pod{l}}, Metrics: m, Shared: store, TokenRate: rate,
+			Budgets: map[string]float64{"up": budgetRate}})
+		t.Cleanup(func() { _ = c.Close() })
+		all = append(all, c)
+	}
+	return all
+}
+
+// obedient asks for a token until it gets one, and comes again when it is told, in the
+// whole seconds of Retry-After.
+func obedient(t *testing.T, c *Cache, name string) {
+	for {
+		_, err := c.Token(t.Context(), subject(name))
+		var known *Error
+		switch {
+		case err == nil:
+			return
+		case !errors.As(err, &known):
+			t.Errorf("%s: %v", name, err)
+			return
+		}
+		time.Sleep(time.Duration(math.Ceil(known.RetryAfter.Seconds())) * time.Second)
+	}
+}
+
+// TestAColdFleetStaysWithinItsBudget starts pods without any token, with an empty Redis
+// and requests for all subjects at once. In one fleet all pods need the tokens of the same
+// subjects, in the other each needs one of its own.
+func TestAColdFleetStaysWithinItsBudget(t *testing.T) {
+	type size struct{ pods, subjects int }
+	sizes := []size{{50, 20}, {300, 0}}
+	if os.Getenv("SOAK") != "" {
+		sizes = []size{{1000, 100}, {1000, 0}}
+	}
+	for _, s := range sizes {
+		t.Run(fmt.Sprintf("%dx%d", s.pods, s.subjects), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				network := redistest.NewNetwork(t)
+				endpoint := &limited{allowed: 10, life: time.Hour, retry: time.Second}
+				began := time.Now()
+				var all sync.WaitGroup
+				for n, c := range endpoint.fleet(t, network, s.pods, 100) {
+					for k := range s.subjects {
+						all.Go(func() { obedient(t, c, fmt.Sprint("s", k)) })
+					}
+					if s.subjects == 0 {
+						all.Go(func() { obedient(t, c, fmt.Sprint("own-", n)) })
+					}
+				}
+				all.Wait()
+				took, tokens := time.Since(began), s.subjects
+				if tokens == 0 {
+					tokens = s.pods
+				}
+				if n := len(endpoint.refused); n > 0 {
+					t.Errorf("%d token requests were answered 429", n)
+				}
+				if n := len(endpoint.asked); n != tokens {
+					t.Errorf("%d token requests for %d tokens", n, tokens)
+				}
+				rest := 1.1 * float64(tokens) / budgetRate
+				t.Logf("all were served within %s; at the budget's rate it takes %.1f s", took, float64(tokens)/budgetRate)
+				if took.Seconds() > rest {
+					t.Errorf("all were served within %s, want %.1f s", took, rest)
+				}
+			})
+		})
+	}
+}
+
+// TestRefreshesFitIntoTheBudget has a fleet whose refreshes alone need 87 of 100 requests
+// that the endpoint allows.
+func TestRefreshesFitIntoTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const pods, own = 50, 10
+		network := redistest.NewNetwork(t)
+		life := time.Duration(pods*own) * time.Second * 1000 / 6960 // 8.7 a second, at four fifths of their lives
+		endpoint := &limited{allowed: 10, life: life, retry: time.Second}
+		began := time.Now()
+		var failed, early atomic.Int32
+		var all sync.WaitGroup
+		for n, c := range endpoint.fleet(t, network, pods, 100) {
+			for k := range own {
+				all.Go(func() {
+					name := fmt.Sprint(n, "-", k)
+					for time.Since(began) < 5*time.Minute {
+						if _, err := c.Token(t.Context(), subject(name)); err != nil {
+							if failed.Add(1); time.Since(began) < time.Minute {
+								early.Add(1)
+							}
+						}
+						time.Sleep(2500 * time.Millisecond)
+					}
+				})
+			}
+		}
+		all.Wait()
+		if n := failed.Load() - early.Load(); n > 0 {
+			t.Errorf("%d requests failed after the first minute, and %d before", n, early.Load())
+		}
+		if n := len(endpoint.refused); n > 0 {
+			t.Errorf("%d token requests were answered 429", n)
+		}
+		if least := pods * own * int(5*time.Minute/life); len(endpoint.asked) < least {
+			t.Errorf("%d token requests, want %d at least", len(endpoint.asked), least)
+		}
+	})
+}
+
+// TestRedisComesBackToItsBudget has Redis go away from a fleet, once with what it knew
+// and once without.
+func TestRedisComesBackToItsBudget(t *testing.T) {
+	for _, forgets := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			network := redistest.NewNetwork(t)
+			endpoint := &limited{life: time.Hour}
+			const pods, rate = 30, 1
+			var all sync.WaitGroup
+			ctx, cancel := context.WithCancel(t.Context())
+			for n, c := range endpoint.fleet(t, network, pods, rate) {
+				for k := range 40 {
+					all.Go(func() {
+						for ctx.Err() == nil {
+							_, _ = c.Token(ctx, upstream.Key{Upstream: "up", Subject: fmt.Sprint(n, "-", k)})
+							time.Sleep(time.Second)
+						}
+					})
+				}
+			}
+			time.Sleep(10 * time.Second)
+			lost := time.Now()
+			gone := redistest.Refused()
+			gone.Reply = redistest.Reset().Reply
+			network.Play(gone)
+			time.Sleep(10 * time.Second)
+			network.Play(redistest.Fault{})
+			if forgets {
+				network.Redis.FlushAll()
+			}
+			back := time.Now()
+			time.Sleep(30 * time.Second)
+			cancel()
+			all.Wait()
+			if n := endpoint.between(lost.Add(5*time.Second), back); n < 4*pods*rate || n > 6*pods*rate {
+				t.Errorf("without Redis %d token requests in five seconds, want %d", n, 5*pods*rate)
+			}
+			if n := endpoint.most(back.Add(5 * time.Second)); n > budgetRate+1 {
+				t.Errorf("forgets %v: %d token requests in a second, long after Redis came back", forgets, n)
+			}
+			if n := endpoint.between(back.Add(5*time.Second), back.Add(15*time.Second)); n < 9*budgetRate {
+				t.Errorf("forgets %v: %d token requests in ten seconds", forgets, n)
+			}
+		})
+	}
+}
+
+// TestAFleetProbesOnceASecond has the token endpoint fail for a minute, and come back.
+func TestAFleetProbesOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		endpoint := &limited{life: time.Hour}
+		endpoint.down.Store(true)
+		began := time.Now()
+		var all sync.WaitGroup
+		var last atomic.Pointer[time.Time]
+		for n, c := range endpoint.fleet(t, network, 50, 100) {
+			for k := range 4 {
+				all.Go(func() {
+					for time.Since(began) < 2*time.Minute {
+						if _, err := c.Token(t.Context(), subject(fmt.Sprint(n, "-", k))); err == nil {
+							return
+						}
+						now := time.Now()
+						last.Store(&now)
+						time.Sleep(300 * time.Millisecond)
+					}
+					t.Error("no token a minute after the recovery")
+				})
+			}
+		}
+		time.Sleep(time.Minute)
+		healed := time.Now()
+		endpoint.down.Store(false)
+		all.Wait()
+		if n := endpoint.between(began.Add(5*time.Second), healed); n < 45 || n > 56 {
+			t.Errorf("%d token requests in 55 seconds of a fleet whose endpoint is down", n)
+		}
+		if n := endpoint.most(began); n > budgetRate+1 {
+			t.Errorf("%d token requests in a second", n)
+		}
+		if took := last.Load().Sub(healed); took > 30*time.Second { // 200 tokens at 9 a second
+			t.Errorf("the last request failed %s after the recovery", took)
+		}
+	})
+}
+
+// TestAFleetKeepsQuiet has the token endpoint answer 429 with a Retry-After of twenty
+// seconds.
+func TestAFleetKeepsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		endpoint := &limited{allowed: 5, life: time.Hour, retry: 20 * time.Second}
+		began := time.Now()
+		var all sync.WaitGroup
+		for n, c := range endpoint.fleet(t, network, 30, 100) {
+			all.Go(func() {
+				for time.Since(began) < 15*time.Second {
+					_, _ = c.Token(t.Context(), subject(fmt.Sprint("own-", n)))
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+		}
+		all.Wait()
+		refused := endpoint.refused[0]
+		if n := endpoint.between(refused.Add(2*answerTime+recheck), began.Add(time.Hour)); n > 0 {
+			t.Errorf("%d token requests of %d within 15 seconds", n, len(endpoint.asked))
+		}
+	})
+}

@@ -1,0 +1,277 @@
+package shared
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"token-sidecar/upstream"
+)
+
+// Budget is how many token requests all replicas with one credential may make
+// together. It lies in Redis as a bucket of which turns are taken at equal distances
+// (the generic cell rate algorithm, without a burst), by the clock of Redis.
+// [Store.Budget] makes it, and it never changes.
+type Budget struct {
+	interval time.Duration // between two turns
+	buckets  []string      // names in Redis, under the names key of each key of the ring
+}
+
+// Want is what a load would take in the same step in which it looks for a token.
+type Want struct {
+	Lease  bool          // the lease, if there is no token of use
+	Budget *Budget       // and with the lease a turn to make the token request; nil: there is no budget
+	Wait   time.Duration // how long the load can wait for that turn
+	// Longest is how long it can wait if the key was promised a turn by now.
+	Longest time.Duration
+	// Promise asks for the time of another turn, if none comes within Wait.
+	Promise bool
+}
+
+// Turn is the right to make one token request out of a [Budget], or the lack of it.
+type Turn struct {
+	// Refused reports that there is none. The load may ask again after Wait, and has
+	// the better prospects then if it asked for a promise.
+	Refused bool
+	Wait    time.Duration // until the turn, or until another question: at most MaxTurnWait
+	// Stopped is why replicas have the fleet make but one token request a second, of
+	// which this turn may be one: credential, throttled or unavailable. Empty if they
+	// do not.
+	Stopped upstream.Class
+	// Without reports that Redis keeps no budget, because it does not tell its time.
+	Without bool
+}
+
+const (
+	// MaxTurnWait bounds how long a load is told to wait.
+	MaxTurnWait = time.Minute
+	// maxBooked is how far ahead a bucket may be booked. One that says more was not
+	// written by a replica, and counts as none: so what one write can hold up ends.
+	maxBooked = 2 * time.Minute
+	// keptPromise is how long a promise of a turn outlives its time.
+	keptPromise = 10 * time.Second
+	// probeInterval is the least time between two token requests of a stopped fleet.
+	probeInterval = time.Second
+	// resumed is how long after a recovery a replica alone cannot stop the fleet by
+	// saying that the token endpoint does not answer: it may be its own network.
+	resumed = 10 * time.Second
+)
+
+// stopCauses are the classes for which the fleet stops, by their numbers in a bucket. A
+// higher one outweighs a lower one.
+var stopCauses = [...]upstream.Class{1: upstream.ClassUnavailable, 2: upstream.ClassThrottled, 3: upstream.ClassCredential}
+
+// A bucket is the text "<free> <promised> <trusted> <cause>", the first three in
+// microseconds of the clock of Redis: when the next turn is free, the latest time for
+// which a turn was promised, until when "unavailable" stops nobody, and why the fleet is
+// stopped, 0 if it is not.
+const bucketFunctions = `
+local function time()
+  local t = redis.pcall('TIME')
+  if not t[1] then return 0 end
+  return t[1] * 1000000 + t[2]
+end
+
+-- The buckets in KEYS, from first on, as one: the fullest counts.
+local function read(first, now, booked)
+  local b = {free = now, promised = now, trusted = 0, cause = 0}
+  for i = first, #KEYS do
+    local text = redis.pcall('GETRANGE', KEYS[i], 0, 80)
+    if type(text) == 'string' then
+      local f, p, t, c = string.match(text, '^(%d+) (%d+) (%d+) ([0-3])$')
+      f, p, t, c = tonumber(f), tonumber(p), tonumber(t), tonumber(c)
+      if f and math.max(f, p, t) <= now + booked then
+        b = {free = math.max(b.free, f), promised = math.max(b.promised, p),
+          trusted = math.max(b.trusted, t), cause = math.max(b.cause, c)}
+      end
+    end
+  end
+  return b
+end
+
+local function write(first, now, b, booked)
+  local text = string.format('%.0f %.0f %.0f %d', b.free, b.promised, b.trusted, b.cause)
+  for i = first, #KEYS do redis.call('SET', KEYS[i], text, 'PX', string.format('%.0f', booked / 1000)) end
+end
+
+-- Takes a turn for the key whose promise is in KEYS[first - 1], with the arguments that
+-- stand in ARGV behind others. It returns 1 if there is one, 0 if not and -1 without a
+-- clock; how long until it, or until the key may ask again; why the fleet is stopped.
+local function take(first, others, now)
+  if now == 0 then return -1, 0, 0 end
+  local a = {}
+  for i = others + 1, #ARGV do a[i - others] = tonumber(ARGV[i]) end
+  local interval, wait, longest, promise, most, booked, probe, kept = unpack(a)
+  local b = read(first, now, booked)
+  local promised = tonumber(redis.pcall('GET', KEYS[first - 1]) or nil)
+  if promised and promised > now + booked then promised = nil end
+  if b.cause > 0 then
+    interval, wait, promise = math.max(interval, probe), 0, 0
+  elseif promised then
+    if promised - now > wait then return 0, math.min(promised - now, most), 0 end
+    wait = longest
+  end
+  local ahead = b.free - now
+  if ahead <= wait then
+    b.free = b.free + interval
+    write(first, now, b, booked)
+    if promised then redis.call('DEL', KEYS[first - 1]) end
+    return 1, ahead, b.cause
+  end
+  if promise == 0 or promised then return 0, math.min(ahead - wait, most), b.cause end
+  local at = math.max(b.free, b.promised) + interval * 1.05
+  if at > now + most then return 0, most, 0 end
+  b.promised = at
+  write(first, now, b, booked)
+  redis.call('SET', KEYS[first - 1], string.format('%.0f', at), 'PX', string.format('%.0f', (at - now + kept) / 1000))
+  return 0, at - now, 0
+end
+`
+
+// args returns what take gets, in microseconds.
+func (w Want) args() []any {
+	promise := 0
+	if w.Promise {
+		promise = 1
+	}
+	return []any{w.Budget.interval.Microseconds(), w.Wait.Microseconds(), w.Longest.Microseconds(), promise,
+		MaxTurnWait.Microseconds(), maxBooked.Microseconds(), probeInterval.Microseconds(), keptPromise.Microseconds()}
+}
+
+var (
+	takeScript = redis.NewScript(bucketFunctions + `
+return {take(2, 0, time())}`)
+
+	// stopScript has the fleet make no token request for ARGV[1] microseconds. One that
+	// is stopped already stays so for the longer time.
+	stopScript = redis.NewScript(bucketFunctions + `
+local now, wait, cause, booked = time(), tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+if now == 0 then return 0 end
+local b = read(1, now, booked)
+if cause == 1 and now < b.trusted then return 0 end
+b.free, b.cause = math.max(b.free, now + wait), math.max(b.cause, cause)
+write(1, now, b, booked)
+return 1`)
+
+	// resumeScript ends a stop.
+	resumeScript = redis.NewScript(bucketFunctions + `
+local now, resumed, booked = time(), tonumber(ARGV[1]), tonumber(ARGV[2])
+if now == 0 then return 0 end
+local b = read(1, now, booked)
+if b.cause == 0 then return 0 end
+b.cause, b.trusted = 0, now + resumed
+write(1, now, b, booked)
+return 1`)
+
+	// stoppedScript tells why the fleet is stopped and for how long, in microseconds.
+	stoppedScript = redis.NewScript(bucketFunctions + `
+local now = time()
+if now == 0 then return {0, 0} end
+local b = read(1, now, tonumber(ARGV[1]))
+return {b.cause, b.free - now}`)
+)
+
+// Budget returns the budget of perSecond token requests among those who use
+// credential. It does not ask Redis.
+func (s *Store) Budget(credential upstream.Fingerprint, perSecond float64) *Budget {
+	b := &Budget{interval: time.Duration(float64(time.Second) / perSecond)}
+	// All lie on one node of a cluster, with the promises.
+	for _, names := range s.sealer.names {
+		b.buckets = append(b.buckets, budgetTag+hashOf(names, append([]byte("budget "), credential[:]...)))
+	}
+	return b
+}
+
+// budgetTag begins the name of each bucket and promise.
+const budgetTag = "token-sidecar:{budget}:"
+
+// names returns the names of the promise of a turn for p, and of the buckets.
+func (b *Budget) names(p Place) []string {
+	return append([]string{budgetTag + p.hash + ":turn"}, b.buckets...)
+}
+
+// Take takes a turn out of w.Budget for the token of p, without a lease. If Redis
+// fails or is left alone, there is an error and no budget.
+func (s *Store) Take(ctx context.Context, p Place, w Want) (Turn, error) {
+	var t Turn
+	err := s.do(ctx, "budget", func(ctx context.Context) error {
+		reply, err := s.scripts.run(ctx, takeScript, w.Budget.names(p), w.args()...).Int64Slice()
+		if err == nil {
+			t, err = parseTurn(reply)
+		}
+		return err
+	})
+	if err == nil {
+		s.metrics.RedisOperation("budget", "ok")
+	}
+	return t, err
+}
+
+// parseTurn reads what take returned, and believes no more than it can have said.
+func parseTurn(reply []int64) (Turn, error) {
+	if len(reply) != 3 || reply[2] < 0 || int(reply[2]) >= len(stopCauses) {
+		return Turn{}, errReply
+	}
+	t := Turn{Stopped: stopCauses[reply[2]]}
+	t.Wait = time.Duration(min(max(reply[1], 0), MaxTurnWait.Microseconds())) * time.Microsecond
+	switch reply[0] {
+	case -1:
+		return Turn{Without: true}, nil
+	case 0:
+		t.Refused = true
+		t.Wait = max(t.Wait, time.Millisecond)
+	case 1:
+	default:
+		return Turn{}, errReply
+	}
+	return t, nil
+}
+
+// Stop has all replicas make no token request out of b for so long, at most
+// MaxTurnWait, and then one a second until one of them calls Resume: the token endpoint
+// answered as cause says. What goes wrong is logged and counted here.
+func (s *Store) Stop(ctx context.Context, b *Budget, cause upstream.Class, wait time.Duration) {
+	for number, known := range stopCauses {
+		if known == cause && number > 0 {
+			s.tell(ctx, b, stopScript, min(wait, MaxTurnWait).Microseconds(), number, maxBooked.Microseconds())
+		}
+	}
+}
+
+// Resume ends what Stop began: the token endpoint works. What goes wrong is logged and
+// counted here.
+func (s *Store) Resume(ctx context.Context, b *Budget) {
+	s.tell(ctx, b, resumeScript, resumed.Microseconds(), maxBooked.Microseconds())
+}
+
+func (s *Store) tell(ctx context.Context, b *Budget, script *redis.Script, args ...any) {
+	err := s.do(ctx, "budget", func(ctx context.Context) error {
+		return s.scripts.run(ctx, script, b.buckets, args...).Err()
+	})
+	if err == nil {
+		s.metrics.RedisOperation("budget", "ok")
+	}
+}
+
+// Stopped returns a refusal if replicas have stopped the fleet, and else the zero Turn,
+// also if Redis fails.
+func (s *Store) Stopped(ctx context.Context, b *Budget) (t Turn) {
+	err := s.do(ctx, "budget", func(ctx context.Context) error {
+		reply, err := s.scripts.run(ctx, stoppedScript, b.buckets, maxBooked.Microseconds()).Int64Slice()
+		switch {
+		case err != nil:
+			return err
+		case len(reply) != 2:
+			return errReply
+		case reply[0] == 0:
+			return nil
+		}
+		t, err = parseTurn([]int64{0, reply[1], reply[0]})
+		return err
+	})
+	if err == nil {
+		s.metrics.RedisOperation("budget", "ok")
+	}
+	return t
+}
