@@ -24,7 +24,7 @@ type budget struct {
 	mu         sync.Mutex // guards the rest
 	credential upstream.Fingerprint
 	bucket     *shared.Budget // of credential; nil: none was asked yet
-	putOff     time.Time      // when a load was put off last
+	putOff     time.Time      // when a request was put off last
 	without    bool           // Redis could not be asked last
 	stopped    upstream.Class // why the fleet was stopped when it was asked last
 	until      time.Time      // when its next token request may be made
@@ -49,8 +49,9 @@ func (b *budget) of(credential upstream.Fingerprint) *shared.Budget {
 	return b.bucket
 }
 
-// note takes down what became of a load that asked for a turn.
-func (b *budget) note(t shared.Turn) {
+// note takes down what became of a load that asked for a turn. asked is whether a request
+// waits for it.
+func (b *budget) note(t shared.Turn, asked bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
@@ -60,9 +61,11 @@ func (b *budget) note(t shared.Turn) {
 		b.metrics.Slot("without")
 	case t.Refused && t.Stopped != "":
 		b.metrics.Slot("stopped")
-	case t.Refused:
+	case t.Refused && asked:
 		b.putOff = now
 		b.metrics.Slot("put_off")
+	case t.Refused:
+		b.metrics.Slot("deferred")
 	case t.Wait > 0:
 		b.metrics.Slot("later")
 	default:
@@ -100,15 +103,17 @@ func (l *sharedLoad) want() shared.Want {
 // recheck is the wait for a turn after which the fleet may have been stopped meanwhile.
 const recheck = 100 * time.Millisecond
 
-// await waits for the turn t of the budget. Its error says that there is none.
+// await waits for the turn t of the budget. Its error says that there is none: a request is
+// told when to come again, and a refresh tries again by itself.
 func (l *sharedLoad) await(ctx context.Context, t shared.Turn) error {
 	b := l.e.source.budget
 	if b == nil {
 		return nil
 	}
-	b.note(t)
+	left, asked := l.e.source.line.left(l.f.turn)
+	b.note(t, asked)
 	if t.Refused {
-		return l.putOff(t)
+		return l.putOff(t, left, asked)
 	}
 	l.probe = t.Stopped != ""
 	if t.Wait == 0 {
@@ -121,14 +126,15 @@ func (l *sharedLoad) await(ctx context.Context, t shared.Turn) error {
 	b.metrics.Waiting.Dec()
 	if err == nil && t.Wait > recheck {
 		if t = b.store.Stopped(ctx, b.of(l.f.credential)); t.Refused {
-			b.note(t)
-			return l.putOff(t)
+			b.note(t, asked)
+			return l.putOff(t, left, asked)
 		}
 	}
 	return err
 }
 
-// alone takes a turn of the budget without a lease.
+// takeAlone takes a turn of the budget without a lease. answered is whether Redis answered
+// when it was asked last.
 func (l *sharedLoad) takeAlone(ctx context.Context, answered bool) error {
 	w := l.want()
 	if w.Budget == nil {
@@ -144,16 +150,16 @@ func (l *sharedLoad) takeAlone(ctx context.Context, answered bool) error {
 	return l.await(ctx, t)
 }
 
-// putOff returns the error of a load that gets no turn. A request is told when to come
-// again. A refresh tries again by itself, the later the more time its token has left and
-// the more loads of this replica do the same.
-func (l *sharedLoad) putOff(t shared.Turn) error {
+// putOff returns the error of a load that gets no turn. One that no request waits for
+// tries again the later, the more time is left until its token is due, and the more loads
+// of this replica do the same.
+func (l *sharedLoad) putOff(t shared.Turn, left time.Duration, asked bool) error {
 	reason := tooMany(l.e.key.Upstream, t.Wait)
 	if t.Stopped != "" {
 		reason = &Error{RetryAfter: t.Wait, Cause: &upstream.Error{Upstream: l.e.key.Upstream,
 			Class: t.Stopped, Reason: "as another replica was told; few token requests are made until it works again"}}
 	}
-	if left, asked := l.e.source.line.left(l.f.turn); !asked {
+	if !asked {
 		wait := max(t.Wait, left/32, time.Duration(l.e.source.flights.Load())*10*time.Millisecond)
 		return &unasked{reason: reason, again: time.Duration((0.5 + rand.Float64()) * float64(wait))}
 	}

@@ -178,7 +178,7 @@ func (l *sharedLoad) takeTurn(ctx context.Context) error {
 func (l *sharedLoad) withoutScript(ctx, patience context.Context, lease *shared.Lease, err error) (loaded, error) {
 	if lease != nil {
 		if b := l.e.source.budget; b != nil {
-			b.note(shared.Turn{Without: true})
+			b.note(shared.Turn{Without: true}, false)
 		}
 		return l.fetchLeased(ctx, lease)
 	}

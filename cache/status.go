@@ -45,8 +45,8 @@ type SourceStatus struct {
 type BudgetStatus struct {
 	Rate    float64 // token requests per second
 	Waiting int     // loads of this replica that wait for their turn within it
-	// PutOff is when a load of this replica was told last that no turn comes in the
-	// time that it can wait.
+	// PutOff is when a request was told last that no turn comes in the time that it
+	// can wait, and when to come again.
 	PutOff time.Time
 	// Without reports that Redis could not be asked last, so that TOKEN_RATE alone
 	// holds for each replica.

@@ -84,7 +84,7 @@ func New(version string) *Metrics {
 		budgetWaiting: gauges("token_budget_waiting",
 			"Loads of this replica that wait for their turn within the budget.", "upstream"),
 		budgetSlots: counters("token_budget_slots_total",
-			"Answers to loads that asked for a turn within the budget: now, later (a turn was kept for it), put_off (none within the time it can wait), stopped (the token endpoint fails or asked for quiet, as a replica found), without (Redis could not be asked, so that this replica's TOKEN_RATE alone holds).",
+			"Answers to loads that asked for a turn within the budget: now, later (a turn was kept for it), put_off (none within the time it can wait: a request was told when to come again), deferred (the same for a refresh, which tries again by itself), stopped (the token endpoint fails or asked for quiet, as a replica found), without (Redis could not be asked, so that this replica's TOKEN_RATE alone holds).",
 			"upstream", "outcome"),
 		logDropped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "log_lines_dropped_total",
 			Help: "Log lines dropped because nobody reads the log fast enough."}),

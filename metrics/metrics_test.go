@@ -93,6 +93,7 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 		`token_sidecar_token_budget_slots_total{outcome="put_off",upstream="pdx"} 1`,
 		`token_sidecar_token_budget_slots_total{outcome="now",upstream="pdx"} 0`,
 		`token_sidecar_token_budget_slots_total{outcome="later",upstream="pdx"} 0`,
+		`token_sidecar_token_budget_slots_total{outcome="deferred",upstream="pdx"} 0`,
 		`token_sidecar_token_budget_slots_total{outcome="stopped",upstream="pdx"} 0`,
 		`token_sidecar_token_budget_slots_total{outcome="without",upstream="pdx"} 0`,
 		`token_sidecar_redirects_total{to="foreign",upstream="pdx"} 0`,

@@ -33,7 +33,7 @@ var (
 	tokenRequestOutcomes = [...]string{"ok", "credential", "subject", "scope", "throttled", "unavailable", "malformed"}
 	rejectionActions     = [...]string{"replaced", "adopted", "cooled_down", "failed"}
 	redirectDestinations = [...]string{"own", "foreign", "refused"}
-	budgetOutcomes       = [...]string{"now", "later", "put_off", "stopped", "without"}
+	budgetOutcomes       = [...]string{"now", "later", "put_off", "deferred", "stopped", "without"}
 )
 
 // methods get a label of their own; all others share "other".
@@ -141,6 +141,6 @@ func (u *Upstream) Budget(perSecond float64) *Budget {
 	return b
 }
 
-// Slot counts one answer to a load that asked for a turn: now, later, put_off, stopped
-// or without.
+// Slot counts one answer to a load that asked for a turn: now, later, put_off,
+// deferred, stopped or without.
 func (b *Budget) Slot(outcome string) { b.slots[outcome].Inc() }

@@ -97,7 +97,8 @@ end
 
 -- Takes a turn for the key whose promise is in KEYS[first - 1], with the arguments that
 -- stand in ARGV behind others. It returns 1 if there is one, 0 if not and -1 without a
--- clock; how long until it, or until the key may ask again; why the fleet is stopped.
+-- clock; how long until it, or until the key may ask again; why the fleet is stopped. Who
+-- is promised a turn comes before its time, since Retry-After has whole seconds, and waits.
 local function take(first, others, now)
   if now == 0 then return -1, 0, 0 end
   local a = {}
@@ -109,7 +110,7 @@ local function take(first, others, now)
   if b.cause > 0 then
     interval, wait, promise = math.max(interval, probe), 0, 0
   elseif promised then
-    if promised - now > wait then return 0, math.min(promised - now, most), 0 end
+    if promised - now > wait then return 0, math.min(promised - now - wait / 2, most), 0 end
     wait = longest
   end
   local ahead = b.free - now
@@ -125,7 +126,7 @@ local function take(first, others, now)
   b.promised = at
   write(first, now, b, booked)
   redis.call('SET', KEYS[first - 1], string.format('%.0f', at), 'PX', string.format('%.0f', (at - now + kept) / 1000))
-  return 0, at - now, 0
+  return 0, at - now - wait / 2, 0
 end
 `
 
@@ -198,7 +199,7 @@ func (s *Store) Take(ctx context.Context, p Place, w Want) (Turn, error) {
 	err := s.do(ctx, "budget", func(ctx context.Context) error {
 		reply, err := s.scripts.run(ctx, takeScript, w.Budget.names(p), w.args()...).Int64Slice()
 		if err == nil {
-			t, err = parseTurn(reply)
+			t, err = w.parseTurn(reply)
 		}
 		return err
 	})
@@ -209,19 +210,21 @@ func (s *Store) Take(ctx context.Context, p Place, w Want) (Turn, error) {
 }
 
 // parseTurn reads what take returned, and believes no more than it can have said.
-func parseTurn(reply []int64) (Turn, error) {
+func (w Want) parseTurn(reply []int64) (Turn, error) {
 	if len(reply) != 3 || reply[2] < 0 || int(reply[2]) >= len(stopCauses) {
 		return Turn{}, errReply
 	}
 	t := Turn{Stopped: stopCauses[reply[2]]}
-	t.Wait = time.Duration(min(max(reply[1], 0), MaxTurnWait.Microseconds())) * time.Microsecond
+	within := func(most time.Duration) time.Duration {
+		return time.Duration(min(max(reply[1], 0), most.Microseconds())) * time.Microsecond
+	}
 	switch reply[0] {
 	case -1:
 		return Turn{Without: true}, nil
 	case 0:
-		t.Refused = true
-		t.Wait = max(t.Wait, time.Millisecond)
+		t.Refused, t.Wait = true, max(within(MaxTurnWait), time.Millisecond)
 	case 1:
+		t.Wait = within(max(w.Wait, w.Longest))
 	default:
 		return Turn{}, errReply
 	}
@@ -267,7 +270,7 @@ func (s *Store) Stopped(ctx context.Context, b *Budget) (t Turn) {
 		case reply[0] == 0:
 			return nil
 		}
-		t, err = parseTurn([]int64{0, reply[1], reply[0]})
+		t, err = Want{}.parseTurn([]int64{0, reply[1], reply[0]})
 		return err
 	})
 	if err == nil {

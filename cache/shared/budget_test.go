@@ -18,8 +18,8 @@ func bubble(t *testing.T, f func(t *testing.T, n *redistest.Network, s *Store)) 
 	})
 }
 
-func storeOn(t *testing.T, n *redistest.Network, keys ...string) *Store {
-	return mustNew(t, Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial})
+func storeOn(t *testing.T, n *redistest.Network) *Store {
+	return mustNew(t, Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial, Budgets: true})
 }
 
 // place returns where the token of a subject is shared.

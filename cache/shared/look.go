@@ -110,7 +110,7 @@ func (s *Store) Look(ctx context.Context, p Place, known Version, w Want) (Looke
 	err := s.do(ctx, "acquire", func(ctx context.Context) error {
 		reply, err := s.scripts.run(ctx, script, keys, args...).Slice()
 		if err == nil {
-			r, err = parseLook(reply)
+			r, err = w.parseLook(reply)
 		}
 		return err
 	})
@@ -183,7 +183,7 @@ type lookReply struct {
 
 var errReply = errors.New("the reply does not have the parts it should")
 
-func parseLook(reply []any) (lookReply, error) {
+func (w Want) parseLook(reply []any) (lookReply, error) {
 	if len(reply) != 8 {
 		return lookReply{}, errReply
 	}
@@ -212,7 +212,7 @@ func parseLook(reply []any) (lookReply, error) {
 	case 0:
 	case 1, 2:
 		r.taken = numbers[3] == 1
-		r.turn, err = parseTurn([]int64{numbers[3] % 2, numbers[6], numbers[7]})
+		r.turn, err = w.parseTurn([]int64{numbers[3] % 2, numbers[6], numbers[7]})
 	case -1:
 		r.taken, r.turn = true, Turn{Without: true}
 	default:

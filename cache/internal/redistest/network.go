@@ -101,17 +101,38 @@ func (n *Network) relay(client, server net.Conn) {
 			return err
 		})
 	}()
+	// What Redis sends is read at once, as a network does: a client may read nothing
+	// before it has written all.
+	type reply struct {
+		command string
+		bytes   []byte
+	}
+	replies := make(chan reply, 1<<12)
+	go func() {
+		defer close(replies)
+		pass(server, func(b []byte) error {
+			mu.Lock()
+			to := command
+			mu.Unlock()
+			replies <- reply{to, bytes.Clone(b)}
+			return nil
+		})
+	}()
 	defer client.Close()
-	pass(server, func(b []byte) error {
-		mu.Lock()
-		to := command
-		mu.Unlock()
-		if reply := n.now().Reply; reply != nil {
-			return reply(client, to, b)
+	for r := range replies {
+		var err error
+		if play := n.now().Reply; play != nil {
+			err = play(client, r.command, r.bytes)
+		} else {
+			_, err = client.Write(r.bytes)
 		}
-		_, err := client.Write(b)
-		return err
-	})
+		if err != nil {
+			break
+		}
+	}
+	server.Close()
+	for range replies { // whoever reads from the server ends
+	}
 }
 
 // pass calls write with all that is read from r, until either fails.
