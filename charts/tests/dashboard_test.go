@@ -129,7 +129,7 @@ func TestDashboardShowsWhatItShould(t *testing.T) {
 	}
 	for _, series := range []string{"requests_total", `code=~"5.."`, "request_duration_seconds_bucket", "token_wait_seconds_sum",
 		"token_wait_seconds_bucket", "token_expiry_seconds", "token_lookups_total", "tokens", "token_requests_total",
-		"token_request_duration_seconds_bucket", "refreshes_total", "rejections_total", "redis_operations_total",
+		"token_request_duration_seconds_bucket", "token_budget{", "token_budget_slots_total", "token_budget_waiting", "refreshes_total", "rejections_total", "redis_operations_total",
 		"narrow_scope_total", "redirects_total", "secret_reloads_total", "build_info", "process_resident_memory_bytes", "process_cpu_seconds_total"} {
 		if !strings.Contains(all.String(), series) {
 			t.Errorf("no panel shows %s", series)

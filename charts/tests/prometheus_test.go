@@ -25,6 +25,8 @@ import (
 // something.
 var mayBeEmpty = map[string]string{
 	"alert TokenSidecarRedisValuesInvalid": "nobody writes foreign values",
+	"alert TokenSidecarBudgetSpent":        "there is no Redis to keep the budget",
+	"alert TokenSidecarBudgetStopped":      "there is no Redis to keep the budget",
 }
 
 // TestExpressionsOnARealPrometheus scrapes the real program under load, with
@@ -111,7 +113,8 @@ func startUnderLoad(t *testing.T, refusing *provider) *process {
 	write(t, secret, "made-up")
 	env := map[string]string{"SIDECAR_LISTEN": "127.0.0.1:0", "SIDECAR_ADMIN_LISTEN": "127.0.0.1:0",
 		// Nobody listens there.
-		"SIDECAR_REDIS_URL": "redis://127.0.0.1:1", "SIDECAR_REDIS_KEYS": strings.TrimSpace(madeUp(t, "REDIS_KEYS"))}
+		"SIDECAR_REDIS_URL": "redis://127.0.0.1:1", "SIDECAR_REDIS_KEYS": strings.TrimSpace(madeUp(t, "REDIS_KEYS")),
+		"SIDECAR_OAUTH2_0_TOKEN_BUDGET": "9/s"}
 	for i, it := range providers {
 		server := httptest.NewServer(it.provider)
 		t.Cleanup(server.Close)

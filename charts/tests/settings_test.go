@@ -215,6 +215,8 @@ func valueRule(s setting) any {
 		rule["type"], rule["pattern"] = "string", "^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$"
 	case s.kind == "ByteSize":
 		rule["type"], rule["pattern"] = "string", "^[0-9]+(B|KiB|MiB|GiB)$"
+	case s.kind == "Rate":
+		rule["type"], rule["pattern"] = "string", "^[0-9]+([.][0-9]+)?/[sm]$"
 	default:
 		rule["type"], rule["minLength"] = []string{"string", "integer"}, 1
 	}
@@ -325,6 +327,8 @@ func sample(s setting) any {
 		return "4s"
 	case "ByteSize":
 		return "32KiB"
+	case "Rate":
+		return "9/s"
 	case "bool":
 		return true
 	}

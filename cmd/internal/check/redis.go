@@ -137,6 +137,9 @@ func (r *Redis) finding(failed *shared.TryError) finding {
 	if slices.ContainsFunc(failed.Missing, func(right string) bool { return strings.HasPrefix(right, "~") }) {
 		missing = "those to the names token-sidecar:*"
 	}
+	if slices.Contains(failed.Missing, "time") {
+		missing += ". Without TIME there is no TOKEN_BUDGET of all replicas: each of them makes as many token requests as SIDECAR_TOKEN_RATE allows"
+	}
 	fill := strings.NewReplacer("{host}", r.Host, "{mode}", r.Mode, "{timeout}", r.Timeout.String(), "{code}", failed.Cause,
 		"{missing}", missing, "{rights}", strings.Join(rights, " "))
 	for _, rule := range redisRules {

@@ -23,16 +23,18 @@ func (l *loader) check(c *Config) {
 		l.checkSection(p.section, all)
 	}
 	l.checkRedis(&c.Redis)
+	l.checkBudgets(all)
 	l.checkUpstreams(c)
 	l.checkListeners(c)
 	l.checkURLs(c, all)
 	l.checkVend(c)
 }
 
-// checkRange applies the tags above, min and max.
+// checkRange applies the tags above, min and max. A setting without a default that was
+// not given is not there to be judged.
 func (l *loader) checkRange(s setting) {
 	above, least, most := s.tag("above"), s.tag("min"), s.tag("max")
-	if most == "" {
+	if most == "" || s.tag("envDefault") == "" && l.origin[s.name] == "" {
 		return
 	}
 	value := magnitude(s.value)
@@ -63,6 +65,9 @@ func bound(s setting, text string) float64 {
 	case ByteSize:
 		b, _ := parseByteSize(text)
 		return float64(b)
+	case Rate:
+		r, _ := parseRate(text)
+		return float64(r)
 	}
 	f, _ := parseFloat(text)
 	return f
@@ -111,6 +116,23 @@ func (l *loader) checkSection(section string, all []setting) {
 			l.fault(name, flawf("set "+strings.Join(missing, " and ")+" too, or remove it", "is set for something that is off"))
 		}
 	}
+}
+
+// checkBudgets makes sure that there is a Redis to keep the budgets of token requests.
+func (l *loader) checkBudgets(all []setting) {
+	var given []string
+	for _, s := range all {
+		if _, ok := s.value.Interface().(Rate); ok && l.origin[s.name] != "" {
+			given = append(given, s.name)
+		}
+	}
+	const url = redisSection + "URL"
+	if len(given) == 0 || l.origin[url] != "" || l.faulty[url] {
+		return
+	}
+	names := strings.Join(given, " and ")
+	l.fault(url, flawf("set it and "+redisSection+"KEYS, or remove "+names+" and limit each replica by "+prefix+"TOKEN_RATE",
+		"is not set, but %s is, and replicas share a budget through Redis only", names))
 }
 
 // checkUpstreams checks what the settings of one upstream say together, and

@@ -33,7 +33,7 @@ import (
 //	file      X_FILE may name a file: "rotates" while running, "start" only then
 //	check     name of a rule in valueChecks
 //	oneof     the values there are
-//	above, min, max  range of a number, size or duration
+//	above, min, max  range of a number, size, rate or duration
 //	needed    the section is on when all of these are set
 //	only      the setting has a meaning only beside NAME=value of its section
 //

@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -152,6 +155,53 @@ func TestDefaults(t *testing.T) {
 		strings.Join(c.ReplayMethods, " ") != "GET HEAD OPTIONS PUT DELETE" || c.PDX.NarrowScope != "serve" || c.Redis.On() ||
 		c.PDX.DefaultLifetime != time.Hour || c.MyDataHelps.DelegatedClientSecret.Reveal() != "secret" {
 		t.Errorf("defaults: %+v", c)
+	}
+}
+
+func TestTokenBudgets(t *testing.T) {
+	redis := []string{"REDIS_URL=redis://h", "REDIS_KEYS=" + ringKey("a", 1)}
+	if b := mustParse(t, pdxWith(redis...)).Budgets(); len(b) != 0 {
+		t.Errorf("nobody set a budget, and there are %v", b)
+	}
+	for text, want := range map[string]float64{
+		"9/s": 9, "100/m": 100.0 / 60, "1/m": 1.0 / 60, "100000/s": 100000, "6000000/m": 100000, "0.5/s": 0.5, "1.25/m": 1.25 / 60, "0009.50/s": 9.5,
+	} {
+		c := mustParse(t, pdxWith(append(redis, "PDX_TOKEN_BUDGET="+text)...))
+		if b := c.Budgets(); len(b) != 1 || b["pdx"] != want {
+			t.Errorf("%s gives %v, want %v for pdx", text, b, want)
+		}
+	}
+	// Every provider takes one, and those that are off give none.
+	c := mustParse(t, oauth2With(append(redis, "OAUTH2_0_TOKEN_BUDGET=9/s", "OCLC_WSKEY=k", "OCLC_SECRET=s", "OCLC_TOKEN_BUDGET=2/s",
+		"HUMANAPI_CLIENT_ID=i", "HUMANAPI_CLIENT_SECRET=s", "HUMANAPI_TOKEN_BUDGET=3/s", "PDX_CLIENT_ID=i", "PDX_CLIENT_SECRET=s",
+		"MYDATAHELPS_SERVICE_ACCOUNT=a", "MYDATAHELPS_PRIVATE_KEY="+testkit.PrivateKey(), "MYDATAHELPS_TOKEN_BUDGET=4/s")...))
+	want := map[string]float64{"books": 9, "oclc": 2, "humanapi": 3, "mydatahelps": 4}
+	if b := c.Budgets(); !maps.Equal(b, want) {
+		t.Errorf("budgets %v, want %v", b, want)
+	}
+}
+
+// TestRatesReadAsTheyAreWritten: what is shown of a rate, in the settings in force, means
+// the same when it is set.
+func TestRatesReadAsTheyAreWritten(t *testing.T) {
+	for text, want := range map[string]string{
+		"9/s": "9/s", "100/m": "100/m", "1/m": "1/m", "540/m": "9/s", "0.5/s": "30/m", "2.5/s": "2.5/s", "1.25/m": "1.25/m", "100000/s": "100000/s",
+	} {
+		r, flaw := parseRate(text)
+		if flaw != nil || r.String() != want {
+			t.Errorf("%s is shown as %q, want %q", text, r, want)
+		}
+		if again, flaw := parseRate(r.String()); flaw != nil || math.Abs(float64(again/r)-1) > 1e-9 {
+			t.Errorf("%s is shown as %s, which is %v", text, r, float64(again))
+		}
+	}
+	if s := Rate(0).String(); s != "" {
+		t.Errorf("no rate is shown as %q", s)
+	}
+	var out bytes.Buffer
+	c := mustParse(t, pdxWith("REDIS_URL=redis://h", "REDIS_KEYS="+ringKey("a", 1), "PDX_TOKEN_BUDGET=100/m"))
+	if err := c.WriteEffective(&out); err != nil || !regexp.MustCompile(`(?m)^SIDECAR_PDX_TOKEN_BUDGET +100/m +variable$`).Match(out.Bytes()) {
+		t.Errorf("%v:\n%s", err, out.String())
 	}
 }
 

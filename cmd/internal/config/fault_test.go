@@ -249,6 +249,36 @@ func TestK6_K9_WrongRedis(t *testing.T) {
 	})
 }
 
+func TestK1_WrongTokenBudgets(t *testing.T) {
+	budget := func(value string) wrong {
+		return wrong{pdxWith("REDIS_URL=redis://h", "REDIS_KEYS="+ringKey("a", 1), "PDX_TOKEN_BUDGET="+value), "PDX_TOKEN_BUDGET", ""}
+	}
+	says := func(says string, values ...string) (all []wrong) {
+		for _, value := range values {
+			w := budget(value)
+			w.says = says
+			all = append(all, w)
+		}
+		return all
+	}
+	checkWrong(t, slices.Concat(
+		says("is empty", ""),
+		says("write it such as 9/s or 100/m", "9", "9/h", "9/S", "9 / s", "/s", "9/", "9/s/m", "nine/s", "-9/s", "+9/s", "1e3/s", "0x9/s",
+			"NaN/s", "Inf/s", "9,5/s", ".5/s", "5./s", "9/10s", "9/m\u00a0x"),
+		says("is less than 1/m", "0/s", "0.99/m", "0.0166/s", "0."+strings.Repeat("0", 400)+"1/s"),
+		says("is more than 100000/s", "100000.1/s", "6000001/m", strings.Repeat("9", 400)+"/s"),
+		[]wrong{
+			{pdxWith("PDX_TOKEN_BUDGET=9/s"), "REDIS_URL", "is not set, but SIDECAR_PDX_TOKEN_BUDGET is"},
+			{oauth2With("OAUTH2_0_TOKEN_BUDGET=9/s", "PDX_CLIENT_ID=id", "PDX_CLIENT_SECRET=s", "PDX_TOKEN_BUDGET=1/m"),
+				"REDIS_URL", "SIDECAR_PDX_TOKEN_BUDGET and SIDECAR_OAUTH2_0_TOKEN_BUDGET"},
+			{pdxWith("PDX_TOKEN_BUDGET=9"), "PDX_TOKEN_BUDGET REDIS_URL", "write it such as"},
+			{pdxWith("PDX_TOKEN_BUDGET=9/s", "REDIS_KEYS="+ringKey("a", 1)), "REDIS_URL", "SIDECAR_REDIS_KEYS is"},
+			{pdxWith("PDX_TOKEN_BUDGET=9/s", "REDIS_URL=http://h", "REDIS_KEYS="+ringKey("a", 1)), "REDIS_URL", "scheme"},
+			{pdxWith("OCLC_TOKEN_BUDGET=9/s", "REDIS_URL=redis://h", "REDIS_KEYS="+ringKey("a", 1)), "OCLC_TOKEN_BUDGET", "something that is off"},
+			{pdxWith("TOKEN_BUDGET=9/s"), "TOKEN_BUDGET", "did you mean"},
+		}))
+}
+
 func TestAllFaultsComeAtOnce(t *testing.T) {
 	faults := faultsOf(t, with([]string{
 		"LISTNE=x", "LISTEN=:8080", "MAX_TOKENS=0", "TOKEN_TIMEOUT=soon", "PDX_CLIENT_ID=id", "OCLC_SECRET=" + testkit.Canary,

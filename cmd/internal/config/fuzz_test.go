@@ -19,6 +19,8 @@ func FuzzParse(f *testing.F) {
 	f.Add("REDIS_URL=rediss://u:pw@h:1/2?addr=x\nREDIS_MODE=cluster\nREDIS_KEYS=" + ringKey("a", 1))
 	f.Add("OAUTH2_0_NAME=a\nOAUTH2_0_TARGET=https://[::1]:5\nOAUTH2_1_AUTH=post\nOAUTH2_999999999_NAME=x\nOAUTH2_00_X=")
 	f.Add("REPLAY_LIMIT=1GiB\nREPLAY_METHODS=GET, PUT\nREFRESH_AHEAD=0x1p-3\nTOKEN_TIMEOUT=1m1s\nMAX_TOKENS=+1")
+	f.Add("PDX_TOKEN_BUDGET=9/s\nREDIS_URL=redis://h\nREDIS_KEYS=" + ringKey("a", 1))
+	f.Add("PDX_TOKEN_BUDGET=1e9/m\nOCLC_TOKEN_BUDGET=0.1/m\nOAUTH2_0_TOKEN_BUDGET=9/h")
 	f.Add("OCLC_WSKEY=k\nOCLC_SECRET_FILE=/dev/null\nVEND=humanapi\nPORT_8080_TCP=x\nPORT=tcp://h\n=\nLISTNE")
 	f.Fuzz(func(t *testing.T, text string) {
 		environ := pdxWith("CALLER_TOKEN=" + testkit.Canary)
@@ -58,6 +60,11 @@ func checkPromises(t *testing.T, c *Config) {
 	}
 	if c.Redis.On() && len(c.Redis.KeyRing()) == 0 {
 		t.Error("Redis is on without a key")
+	}
+	for name, perSecond := range c.Budgets() {
+		if !c.Redis.On() || !(perSecond >= 1.0/60 && perSecond <= 100000) {
+			t.Errorf("the budget of %s is %v per second, Redis is on: %t", name, perSecond, c.Redis.On())
+		}
 	}
 	for _, s := range c.listeners() {
 		l := s.listener()

@@ -231,6 +231,7 @@ func (l *loader) parse(c *Config) error {
 			reflect.TypeFor[float64]():       parser(parseFloat, report),
 			reflect.TypeFor[time.Duration](): parser(parseDuration, report),
 			reflect.TypeFor[ByteSize]():      parser(parseByteSize, report),
+			reflect.TypeFor[Rate]():          parser(parseRate, report),
 			reflect.TypeFor[url.URL]():       parser(parseURL, report),
 			reflect.TypeFor[Listener]():      parser(parseListener, report),
 			reflect.TypeFor[Targets]():       parser(parseTargets, report),

@@ -48,6 +48,7 @@ type provider interface {
 type Common struct {
 	AllowedScopes string   `env:"ALLOWED_SCOPES" check:"scope" help:"Scopes, space-separated, that a request may choose with X-Token-Scope beside those of the default scope."`
 	NarrowScope   string   `env:"NARROW_SCOPE" envDefault:"serve" oneof:"serve,refuse" help:"A token that was granted less scope than was asked for: serve or refuse it."`
+	TokenBudget   Rate     `env:"TOKEN_BUDGET" min:"1/m" max:"100000/s" help:"Token requests that all replicas with this credential make together at most, such as 9/s or 100/m, counted in Redis; nine tenths of what the provider allows are recommended."`
 	Listen        Listener `env:"LISTEN" help:"Dedicated listener of this upstream's first route, in the form of LISTEN."`
 }
 
@@ -105,6 +106,18 @@ func (c *Config) Upstreams(roots *x509.CertPool) []upstream.Upstream {
 	for _, p := range c.providers() {
 		if p.On() {
 			all = append(all, p.upstream(roots))
+		}
+	}
+	return all
+}
+
+// Budgets returns, by the names of those upstreams that are configured and have one, how
+// many token requests per second all replicas may make together.
+func (c *Config) Budgets() map[string]float64 {
+	all := map[string]float64{}
+	for _, p := range c.providers() {
+		if budget := p.common().TokenBudget; p.On() && budget > 0 {
+			all[p.name] = float64(budget)
 		}
 	}
 	return all

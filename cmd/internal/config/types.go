@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,38 @@ func parseByteSize(s string) (ByteSize, *flaw) {
 		}
 	}
 	return 0, flawf("write a whole number and B, KiB, MiB or GiB, such as 64KiB", "is not a size")
+}
+
+// Rate is a number of requests per second, written 9/s or 100/m. The zero Rate is none.
+type Rate float64
+
+// String returns the rate per second or per minute, whichever is shorter; the zero Rate
+// is empty.
+func (r Rate) String() string {
+	if r == 0 {
+		return ""
+	}
+	second := strconv.FormatFloat(float64(r), 'f', -1, 64) + "/s"
+	// The division of what was written by 60 may have left a small error.
+	minute := strconv.FormatFloat(math.Round(float64(r)*60*1e9)/1e9, 'f', -1, 64) + "/m"
+	if len(minute) < len(second) {
+		return minute
+	}
+	return second
+}
+
+var rateForm = regexp.MustCompile(`^([0-9]+(?:[.][0-9]+)?)/([sm])$`)
+
+func parseRate(s string) (Rate, *flaw) {
+	m := rateForm.FindStringSubmatch(s)
+	if m == nil {
+		return 0, flawf("write it such as 9/s or 100/m", "is not a number of requests per second or minute")
+	}
+	n, _ := strconv.ParseFloat(m[1], 64) // what is too large is infinite
+	if m[2] == "m" {
+		n /= 60
+	}
+	return Rate(n), nil
 }
 
 func parseDuration(s string) (time.Duration, *flaw) {

@@ -81,7 +81,7 @@ func runCheck(ctx context.Context, settings *config.Config, args []string, stdou
 	if err != nil {
 		return err
 	}
-	store, err := newShared(&settings.Redis, settings.TokenTimeout, zerolog.Nop(), metrics.New("check"))
+	store, err := newShared(settings, zerolog.Nop(), metrics.New("check"))
 	if err != nil {
 		return err
 	}

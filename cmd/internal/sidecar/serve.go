@@ -72,7 +72,7 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 	}
 	s := &Sidecar{config: settings, log: log, metrics: m, upstreams: settings.Upstreams(roots),
 		addrs: map[string]net.Addr{}, broken: make(chan error, 1)}
-	if s.shared, err = newShared(&settings.Redis, settings.TokenTimeout, log, m); err != nil {
+	if s.shared, err = newShared(settings, log, m); err != nil {
 		return nil, err
 	}
 	s.cache = cache.New(cache.Config{
@@ -83,6 +83,7 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 		RefreshAhead: settings.RefreshAhead,
 		TokenTimeout: settings.TokenTimeout,
 		TokenRate:    settings.TokenRate,
+		Budgets:      settings.Budgets(),
 		Shared:       s.shared,
 	})
 	s.proxy, err = proxy.New(proxy.Config{
@@ -114,7 +115,8 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 }
 
 // newShared returns the tokens shared through Redis, nil if it is off.
-func newShared(c *config.Redis, tokenTimeout time.Duration, log zerolog.Logger, m *metrics.Metrics) (*shared.Store, error) {
+func newShared(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*shared.Store, error) {
+	c := &settings.Redis
 	if !c.On() {
 		return nil, nil
 	}
@@ -132,7 +134,8 @@ func newShared(c *config.Redis, tokenTimeout time.Duration, log zerolog.Logger, 
 		Mode:         c.Mode,
 		TLS:          tls,
 		Ring:         ring,
-		TokenTimeout: tokenTimeout,
+		TokenTimeout: settings.TokenTimeout,
+		Budgets:      len(settings.Budgets()) > 0,
 		Metrics:      m,
 		Log:          log,
 	})

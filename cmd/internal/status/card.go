@@ -35,6 +35,9 @@ func (v view) card(h *htmlText, i int, u upstreamReport) {
 	h.add(`<div><dt>Last token request</dt><dd class="last">`)
 	v.last(h, u.Last)
 	h.add("</dd></div>\n")
+	if u.Budget != nil {
+		h.term("Budget", func() { v.budget(h, u.Budget) })
+	}
 	if u.Connections.Distrusted {
 		h.term("Target", func() {
 			h.add("sent bytes that belong to no answer; for an hour each HTTP/1.1 request has a connection of its own")
@@ -93,6 +96,29 @@ func (v view) last(h *htmlText, last *tokenRequestShown) {
 	h.add(": {}", last.Outcome)
 	last.Failure.code(h)
 	h.add(", took {}", took(time.Duration(last.Duration*float64(time.Second))))
+}
+
+// budget writes what all replicas may ask for, and what came of it here.
+func (v view) budget(h *htmlText, b *budgetReport) {
+	h.add("{} for all replicas", perTime(b.PerSecond))
+	switch b.Waiting {
+	case 0:
+	case 1:
+		h.add("; 1 waits for its turn")
+	default:
+		h.add("; {} wait for their turn", b.Waiting)
+	}
+	if !b.PutOff.IsZero() {
+		h.add("; one was put off ")
+		h.time(b.PutOff, v.ago(b.PutOff))
+	}
+	if b.Stopped != "" {
+		h.add("; stopped by another replica: {}, next token request ", b.Stopped)
+		h.time(b.StoppedUntil, v.in(b.StoppedUntil))
+	}
+	if b.WithoutRedis {
+		h.add("; Redis cannot be asked: TOKEN_RATE of each replica holds")
+	}
 }
 
 // recent writes the table of the last minutes.

@@ -47,6 +47,7 @@ type upstreamReport struct {
 	Failure     *failureReport     `json:"failure,omitempty"`
 	NextAttempt time.Time          `json:"next_attempt,omitzero"`
 	Last        *tokenRequestShown `json:"last_token_request,omitempty"`
+	Budget      *budgetReport      `json:"budget,omitempty"`
 	Connections connectionsReport  `json:"connections"`
 	Recent      []recentReport     `json:"recent"`
 }
@@ -88,6 +89,16 @@ type tokenRequestShown struct {
 	Failure  *failureReport `json:"failure,omitempty"`
 }
 
+// budgetReport is about the token requests that all replicas may make together.
+type budgetReport struct {
+	PerSecond    float64        `json:"per_second"`
+	Waiting      int            `json:"waiting"`
+	PutOff       time.Time      `json:"put_off,omitzero"`
+	WithoutRedis bool           `json:"without_redis"`
+	Stopped      upstream.Class `json:"stopped,omitempty"`
+	StoppedUntil time.Time      `json:"stopped_until,omitzero"`
+}
+
 // report gathers the facts. It asks no provider and no Redis.
 func (c *Config) report(h *history) Report {
 	now := time.Now()
@@ -111,9 +122,8 @@ func (c *Config) report(h *history) Report {
 		open[n.Upstream] = connectionsReport{n.InUse, n.Idle, n.Shared, n.Opened, n.Distrusted}
 	}
 	for _, name := range c.Upstreams {
-		shown := reportOf(known[name])
+		shown := reportOf(known[name], h.recent(name))
 		shown.Connections = open[name]
-		shown.Recent = h.recent(name)
 		r.Upstreams = append(r.Upstreams, shown)
 		r.Severity = worse(r.Severity, shown.Severity)
 	}
@@ -136,9 +146,10 @@ func (c *Config) redisReport() redisReport {
 	return redisReport{State: "unused", Severity: severityInfo}
 }
 
-// reportOf is what the cache knows of one upstream, and what it means.
-func reportOf(s cache.SourceStatus) upstreamReport {
-	v := judge(s)
+// reportOf is what the cache knows of one upstream and what happened lately, the last
+// minute first, and what it means.
+func reportOf(s cache.SourceStatus, recent []recentReport) upstreamReport {
+	v := judge(s, recent[0].Failed)
 	r := upstreamReport{
 		Name: s.Upstream, State: v.state, Severity: v.severity, Label: v.label, Meaning: v.meaning,
 		Tokens:      tokensReport{s.Fresh, s.Stale, s.Invalid},
@@ -147,6 +158,7 @@ func reportOf(s cache.SourceStatus) upstreamReport {
 		Retrying:    s.Retrying,
 		Refused:     s.Refused,
 		Failure:     failureShown(failureOf(s)),
+		Recent:      recent,
 	}
 	switch {
 	case s.Stopped != nil:
@@ -158,6 +170,9 @@ func reportOf(s cache.SourceStatus) upstreamReport {
 	}
 	if p := s.Pinned; p.Keys > 0 {
 		r.Pinned = &pinnedReport{p.Keys, p.Usable, p.Loading, stamp(p.Expiry), stamp(p.NextRefresh)}
+	}
+	if b := s.Budget; b.Rate > 0 {
+		r.Budget = &budgetReport{b.Rate, b.Waiting, stamp(b.PutOff), b.Without, b.Stopped, stamp(b.StoppedUntil)}
 	}
 	if last := s.Last; !last.Began.IsZero() {
 		r.Last = &tokenRequestShown{stamp(last.Began), last.Took.Round(time.Microsecond).Seconds(), "ok", failureShown(last.Failure)}

@@ -3,7 +3,10 @@ package status
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+
+	"token-sidecar/cmd/internal/config"
 )
 
 // view is the report as a page.
@@ -98,6 +101,11 @@ func took(d time.Duration) string {
 		return fmt.Sprintf("%d ms", d.Round(time.Millisecond)/time.Millisecond)
 	}
 	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+// perTime writes a rate as it may be set.
+func perTime(perSecond float64) string {
+	return strings.NewReplacer("/s", " per second", "/m", " per minute").Replace(config.Rate(perSecond).String())
 }
 
 // inWords writes a duration with its two greatest units.

@@ -1,0 +1,117 @@
+package fleet
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"token-sidecar/cmd/internal/testkit"
+)
+
+// budgetShown is what the status page tells of a budget in JSON.
+type budgetShown struct {
+	PerSecond    float64 `json:"per_second"`
+	WithoutRedis bool    `json:"without_redis"`
+}
+
+// budgetOnPage returns what the status page tells of the budget of humanapi.
+func (r *replica) budgetOnPage(t *testing.T) budgetShown {
+	t.Helper()
+	text, err := r.read("/", "Accept", "application/json")
+	var page struct {
+		Upstreams []struct{ Budget *budgetShown }
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &page)
+	}
+	if err != nil || len(page.Upstreams) != 1 || page.Upstreams[0].Budget == nil {
+		t.Fatalf("%v; no budget in %s", err, text)
+	}
+	return *page.Upstreams[0].Budget
+}
+
+// TestReplicasKeepToOneBudget asks two replicas for different subjects at once: their
+// token requests come one after the other, at the budget's distance.
+func TestReplicasKeepToOneBudget(t *testing.T) {
+	t.Parallel()
+	const perSecond, subjects = 4, 8
+	p := newProvider(t, time.Hour)
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL(), fmt.Sprintf("SIDECAR_HUMANAPI_TOKEN_BUDGET=%d/m", 60*perSecond))
+	replicas := f.replicas(2)
+	for _, r := range replicas {
+		testkit.Eventually(t, "the replica shares", func() error {
+			if shown := r.redisOnPage(t); shown.State != "sharing" {
+				return fmt.Errorf("the page says %+v", shown)
+			}
+			return nil
+		})
+	}
+	answers := make(chan error, subjects)
+	for i := range subjects {
+		go func() {
+			subject := fmt.Sprint("subject-", i)
+			answers <- replicas[i%2].ask(subject).mine(subject)
+		}()
+	}
+	for range subjects {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	asked := p.byArrival()
+	if len(asked) != subjects {
+		t.Fatalf("%d token requests for %d tokens", len(asked), subjects)
+	}
+	// A slow machine may send the first late; the others stay where they are.
+	if took, least := asked[subjects-1].Time.Sub(asked[0].Time), (subjects-4)*time.Second/perSecond; took < least {
+		t.Errorf("%d token requests within %v, want %v at least", subjects, took, least)
+	}
+	later := 0.0
+	for _, r := range replicas {
+		later += r.scrape(t).sum("token_budget_slots_total", `outcome="later"`)
+		if shown := r.budgetOnPage(t); shown != (budgetShown{perSecond, false}) {
+			t.Errorf("the page says %+v", shown)
+		}
+	}
+	if later < subjects/2 {
+		t.Errorf("only %v of %d turns came later", later, subjects)
+	}
+}
+
+// TestTheRightForABudgetIsTold has a user who may not ask Redis for its time: check is
+// content with that unless there is a budget, and then says what it means; requests are
+// served in either case.
+func TestTheRightForABudgetIsTold(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	s.setUser(withoutRight("time")...)
+	p := newProvider(t, time.Minute)
+	without := newFleet(t, p, "SIDECAR_REDIS_URL="+s.userURL())
+	if code, redis, text := without.check("--json"); code != 0 || redis == nil || redis.Outcome != "ok" {
+		t.Errorf("without a budget: exit code %d, %s", code, text)
+	}
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+s.userURL(), "SIDECAR_HUMANAPI_TOKEN_BUDGET=9/s")
+	code, redis, text := f.check("--json")
+	if code != 1 || redis == nil || strings.Join(redis.Missing, " ") != "time" || !strings.Contains(redis.Mend, "+time") ||
+		!strings.Contains(redis.Cause, "TOKEN_BUDGET") {
+		t.Errorf("with a budget: exit code %d, %s", code, text)
+	}
+	if code, _, text := f.check(); code != 1 || !strings.Contains(strings.Join(strings.Fields(text), " "), "lacks rights: TIME. Without TIME") {
+		t.Errorf("with a budget, for people: exit code %d, %s", code, text)
+	}
+	r := f.start()
+	testkit.Eventually(t, "the page names the right", func() error {
+		if shown := r.redisOnPage(t); strings.Join(shown.Missing, " ") != "time" || shown.Severity != "warning" {
+			return fmt.Errorf("it says %+v", shown)
+		}
+		return nil
+	})
+	if err := r.ask("someone").mine("someone"); err != nil {
+		t.Error(err)
+	}
+	if shown := r.budgetOnPage(t); shown != (budgetShown{9, true}) {
+		t.Errorf("the page says %+v of the budget", shown)
+	}
+}
