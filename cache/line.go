@@ -96,7 +96,7 @@ func (l *line) wait(ctx context.Context, t *turn, start func(func()) bool) error
 		l.mu.Lock()
 		until := t.until
 		l.mu.Unlock()
-		timer := time.NewTimer(time.Until(until))
+		timer := time.NewTimer(max(time.Until(until), 1))
 		select {
 		case <-t.come:
 			timer.Stop()

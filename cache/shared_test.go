@@ -51,9 +51,7 @@ func (r *replica) Fetch(ctx context.Context, k upstream.Key, _ upstream.TokenSou
 	r.peak.Store(max(r.peak.Load(), r.issuer.now.Add(1)))
 	defer r.issuer.now.Add(-1)
 	began := time.Now()
-	select {
-	case <-time.After(r.delay):
-	case <-ctx.Done():
+	if sleep(ctx, r.delay) != nil {
 		return upstream.Token{}, &upstream.Error{Upstream: "up", Class: upstream.ClassUnavailable}
 	}
 	if err := r.fail.Load(); err != nil {
