@@ -109,7 +109,7 @@ func (v view) budget(h *htmlText, b *budgetReport) {
 		h.add("; {} wait for their turn", b.Waiting)
 	}
 	if !b.PutOff.IsZero() {
-		h.add("; one was put off ")
+		h.add("; a request was put off ")
 		h.time(b.PutOff, v.ago(b.PutOff))
 	}
 	if b.Stopped != "" {

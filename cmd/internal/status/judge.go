@@ -36,13 +36,11 @@ type verdict struct {
 	meaning  string
 }
 
-// lately is for how long a load that was put off counts.
+// lately is for how long a request that was put off counts.
 const lately = time.Minute
 
-// judge tells how an upstream does by what the cache knows of it, and by how many
-// requests got no token lately. That loads were put off is no trouble by itself:
-// refreshes give way to requests, and have time.
-func judge(s cache.SourceStatus, failed uint64) verdict {
+// judge tells how an upstream does by what the cache knows of it.
+func judge(s cache.SourceStatus) verdict {
 	served := s.Fresh+s.Stale > 0
 	if s.Pinned.Keys > 0 {
 		served = s.Pinned.Usable == s.Pinned.Keys
@@ -55,9 +53,9 @@ func judge(s cache.SourceStatus, failed uint64) verdict {
 	case b.Stopped != "":
 		return verdict{"fleet_stopped", severityWarning, "stopped by another replica", "Another replica met trouble at the token endpoint: " +
 			"all replicas together make one token request a second at most, until one succeeds. Tokens in memory serve until they expire."}
-	case failed > 0 && !b.PutOff.IsZero() && time.Since(b.PutOff) < lately:
+	case !b.PutOff.IsZero() && time.Since(b.PutOff) < lately:
 		return verdict{"budget_spent", severityWarning, "budget spent", "All replicas together need more token requests than their budget allows: " +
-			"requests without a token in memory wait for their turn, or are answered 503."}
+			"requests without a token in memory wait for their turn, or are answered 503 with the time at which it is."}
 	case s.Pinned.Usable < s.Pinned.Keys:
 		return verdict{"starting", severityInfo, "starting", "The first token is on its way; requests wait for it."}
 	case !served:

@@ -122,8 +122,9 @@ func (c *Config) report(h *history) Report {
 		open[n.Upstream] = connectionsReport{n.InUse, n.Idle, n.Shared, n.Opened, n.Distrusted}
 	}
 	for _, name := range c.Upstreams {
-		shown := reportOf(known[name], h.recent(name))
+		shown := reportOf(known[name])
 		shown.Connections = open[name]
+		shown.Recent = h.recent(name)
 		r.Upstreams = append(r.Upstreams, shown)
 		r.Severity = worse(r.Severity, shown.Severity)
 	}
@@ -146,10 +147,9 @@ func (c *Config) redisReport() redisReport {
 	return redisReport{State: "unused", Severity: severityInfo}
 }
 
-// reportOf is what the cache knows of one upstream and what happened lately, the last
-// minute first, and what it means.
-func reportOf(s cache.SourceStatus, recent []recentReport) upstreamReport {
-	v := judge(s, recent[0].Failed)
+// reportOf is what the cache knows of one upstream, and what it means.
+func reportOf(s cache.SourceStatus) upstreamReport {
+	v := judge(s)
 	r := upstreamReport{
 		Name: s.Upstream, State: v.state, Severity: v.severity, Label: v.label, Meaning: v.meaning,
 		Tokens:      tokensReport{s.Fresh, s.Stale, s.Invalid},
@@ -158,7 +158,6 @@ func reportOf(s cache.SourceStatus, recent []recentReport) upstreamReport {
 		Retrying:    s.Retrying,
 		Refused:     s.Refused,
 		Failure:     failureShown(failureOf(s)),
-		Recent:      recent,
 	}
 	switch {
 	case s.Stopped != nil:

@@ -59,7 +59,7 @@ func TestJudge(t *testing.T) {
 		{cache.SourceStatus{Fresh: 1, Pinned: cache.PinnedStatus{Keys: 1, Failure: failure("scope")}}, "token_refused", severityError},
 		{cache.SourceStatus{Fresh: 1, Pinned: cache.PinnedStatus{Keys: 1, Usable: 1, Failure: failure("unavailable")}}, "retrying", severityWarning},
 	} {
-		if v := judge(test.status, 0); v.state != test.state || v.severity != test.severity || v.label == "" || v.meaning == "" {
+		if v := judge(test.status); v.state != test.state || v.severity != test.severity || v.label == "" || v.meaning == "" {
 			t.Errorf("%+v is %+v", test.status, v)
 		}
 	}
@@ -75,23 +75,21 @@ func TestJudgeOfABudget(t *testing.T) {
 	none := cache.PinnedStatus{Keys: 1}
 	for name, test := range map[string]struct {
 		status   cache.SourceStatus
-		failed   uint64
 		state    string
 		severity severity
 	}{
-		"not used":                      {cache.SourceStatus{Fresh: 1, Budget: cache.BudgetStatus{Rate: 9}}, 7, "ok", severityOK},
-		"in use":                        {cache.SourceStatus{Fresh: 1, Budget: cache.BudgetStatus{Rate: 9, Waiting: 3}}, 0, "ok", severityOK},
-		"without Redis":                 {cache.SourceStatus{Fresh: 1, Budget: cache.BudgetStatus{Rate: 9, Without: true}}, 0, "ok", severityOK},
-		"refreshes are put off":         {cache.SourceStatus{Fresh: 1, Budget: ago(time.Second)}, 0, "ok", severityOK},
-		"requests are":                  {cache.SourceStatus{Fresh: 1, Budget: ago(59 * time.Second)}, 1, "budget_spent", severityWarning},
-		"and there is no token":         {cache.SourceStatus{Budget: ago(time.Second)}, 1, "budget_spent", severityWarning},
-		"and the first has not come":    {cache.SourceStatus{Pinned: none, Budget: ago(time.Second)}, 1, "budget_spent", severityWarning},
-		"long ago":                      {cache.SourceStatus{Fresh: 1, Budget: ago(61 * time.Second)}, 1, "ok", severityOK},
-		"stopped":                       {cache.SourceStatus{Fresh: 1, Budget: stopped}, 0, "fleet_stopped", severityWarning},
-		"stopped, no token":             {cache.SourceStatus{Pinned: none, Budget: stopped}, 3, "fleet_stopped", severityWarning},
-		"stopped, and found out itself": {cache.SourceStatus{Stopped: &upstream.Error{Class: "credential"}, Budget: stopped}, 0, "credential_refused", severityError},
+		"not used":                      {cache.SourceStatus{Fresh: 1, Budget: cache.BudgetStatus{Rate: 9}}, "ok", severityOK},
+		"in use":                        {cache.SourceStatus{Fresh: 1, Budget: cache.BudgetStatus{Rate: 9, Waiting: 3}}, "ok", severityOK},
+		"without Redis":                 {cache.SourceStatus{Fresh: 1, Budget: cache.BudgetStatus{Rate: 9, Without: true}}, "ok", severityOK},
+		"requests are put off":          {cache.SourceStatus{Fresh: 1, Budget: ago(59 * time.Second)}, "budget_spent", severityWarning},
+		"and there is no token":         {cache.SourceStatus{Budget: ago(time.Second)}, "budget_spent", severityWarning},
+		"and the first has not come":    {cache.SourceStatus{Pinned: none, Budget: ago(time.Second)}, "budget_spent", severityWarning},
+		"long ago":                      {cache.SourceStatus{Fresh: 1, Budget: ago(61 * time.Second)}, "ok", severityOK},
+		"stopped":                       {cache.SourceStatus{Fresh: 1, Budget: stopped}, "fleet_stopped", severityWarning},
+		"stopped, no token":             {cache.SourceStatus{Pinned: none, Budget: stopped}, "fleet_stopped", severityWarning},
+		"stopped, and found out itself": {cache.SourceStatus{Stopped: &upstream.Error{Class: "credential"}, Budget: stopped}, "credential_refused", severityError},
 	} {
-		if v := judge(test.status, test.failed); v.state != test.state || v.severity != test.severity || v.label == "" || v.meaning == "" {
+		if v := judge(test.status); v.state != test.state || v.severity != test.severity || v.label == "" || v.meaning == "" {
 			t.Errorf("%s: %+v is %+v", name, test.status, v)
 		}
 	}
@@ -112,7 +110,7 @@ func TestStatusTellsOfTheBudget(t *testing.T) {
 				"100 per minute for all replicas; 1 waits for its turn"},
 			{cache.BudgetStatus{Rate: 9, Waiting: 3, PutOff: now.Add(-12 * time.Second), Without: true},
 				`{"per_second":9,"waiting":3,"put_off":"1999-12-31T23:59:48Z","without_redis":true}`,
-				"9 per second for all replicas; 3 wait for their turn; one was put off 12 s ago; Redis cannot be asked: TOKEN_RATE of each replica holds"},
+				"9 per second for all replicas; 3 wait for their turn; a request was put off 12 s ago; Redis cannot be asked: TOKEN_RATE of each replica holds"},
 			{cache.BudgetStatus{Rate: 9, Stopped: upstream.ClassThrottled, StoppedUntil: now.Add(20 * time.Second)},
 				`{"per_second":9,"waiting":0,"without_redis":false,"stopped":"throttled","stopped_until":"2000-01-01T00:00:20Z"}`,
 				"9 per second for all replicas; stopped by another replica: throttled, next token request in 20 s"},
