@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,6 +78,50 @@ func TestReplicasKeepToOneBudget(t *testing.T) {
 	}
 	if later < subjects/2 {
 		t.Errorf("only %v of %d turns came later", later, subjects)
+	}
+}
+
+// TestTwentyProcessesKeepToOneBudget starts twenty replicas at once, each of which needs
+// tokens of its own for a minute. Callers come again when they are told.
+func TestTwentyProcessesKeepToOneBudget(t *testing.T) {
+	t.Parallel()
+	const processes, each, perSecond, lasts = 20, 27, 9, time.Minute
+	p := newProvider(t, time.Hour)
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL(), fmt.Sprintf("SIDECAR_HUMANAPI_TOKEN_BUDGET=%d/s", perSecond))
+	began := time.Now()
+	var all sync.WaitGroup
+	for n, r := range f.replicas(processes) {
+		for k := range each {
+			all.Go(func() {
+				subject := fmt.Sprint(n, "-", k)
+				for refused := 0; ; refused++ {
+					a := r.ask(subject)
+					if a.mine(subject) == nil {
+						return
+					}
+					if a.err != nil || a.status != 503 || a.retry <= 0 || refused > 3 {
+						t.Errorf("%v after %d refusals; Retry-After %s", a.mine(subject), refused, a.retry)
+						return
+					}
+					time.Sleep(a.retry)
+				}
+			})
+		}
+	}
+	all.Wait()
+	took, asked := time.Since(began), p.byArrival()
+	t.Logf("%d tokens after %s", len(asked), took)
+	if len(asked) != processes*each {
+		t.Errorf("%d token requests for %d tokens", len(asked), processes*each)
+	}
+	if least := time.Duration(processes*each-2) * time.Second / perSecond; took < least || took > 2*lasts {
+		t.Errorf("%d token requests within %s, want %s at least", len(asked), took, least)
+	}
+	// A busy machine may hold up some for a second, and send them with those that follow.
+	for i, n := 0, 5*perSecond+perSecond+2; i+n < len(asked); i++ {
+		if span := asked[i+n].Time.Sub(asked[i].Time); span < 5*time.Second {
+			t.Errorf("%d token requests within %s", n+1, span)
+		}
 	}
 }
 

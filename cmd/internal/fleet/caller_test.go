@@ -19,7 +19,8 @@ type answer struct {
 	err    error // of the connection
 	status int
 	body   string
-	key    string // the rest is what the target said, if the status is 200
+	retry  time.Duration // Retry-After
+	key    string        // the rest is what the target said, if the status is 200
 	client string
 	serial int // of the key's tokens, from 1
 	sent   time.Time
@@ -142,6 +143,9 @@ func (a *answer) read(in *bufio.Reader) error {
 			}
 		case isField && bytes.EqualFold(name, []byte("Content-Length")):
 			length, _ = strconv.Atoi(string(value))
+		case isField && bytes.EqualFold(name, []byte("Retry-After")):
+			seconds, _ := strconv.Atoi(string(value))
+			a.retry = time.Duration(seconds) * time.Second
 		case len(line) == 0 && length < 0:
 			return fmt.Errorf("an answer with status %d and no length", a.status)
 		case len(line) == 0:
