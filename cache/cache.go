@@ -7,9 +7,10 @@
 // finds an entry and table.go keeps them within bounds; join.go has callers
 // wait for the one load per key, which flight.go makes when line.go gives it
 // its turn; schedule.go refreshes ahead; failure.go and gate.go say when to try
-// again; reject.go handles tokens that a target refused. shared_load.go is where a load meets the tokens that
-// replicas share: package shared keeps those in Redis, of which this package
-// knows nothing. status.go tells people how it all does.
+// again; reject.go handles tokens that a target refused. shared_load.go is where a
+// load meets the tokens that replicas share, and budget.go where it waits for its turn
+// among those of all replicas: package shared keeps both in Redis, of which this
+// package knows nothing. status.go tells people how it all does.
 package cache
 
 import (

@@ -48,6 +48,7 @@ type tokenLoadsResult struct {
 	Fetch   float64 // a load that asks the token endpoint
 	Post    float64 // the bare POST beside it
 	Share   float64 // a load that takes the lease, asks the token endpoint and stores the token
+	Budget  float64 // the same with a turn of a budget that is never spent
 }
 
 // tokenLoader makes the loads.
@@ -81,7 +82,7 @@ func runTokenLoads(ctx context.Context, o tokenLoadOptions, out io.Writer) error
 	}
 	defer func() { _ = errors.Join(l.store.Close(), l.redis.client.Close()) }()
 	adopted := l.newKeys()
-	if _, err := l.load(ctx, l.store, adopted, o.loads); err != nil { // what all rounds adopt
+	if _, err := l.load(ctx, l.store, adopted, o.loads, 0); err != nil { // what all rounds adopt
 		return err
 	}
 	if err := l.redis.learn(ctx, o.loads); err != nil {
@@ -101,6 +102,7 @@ func runTokenLoads(ctx context.Context, o tokenLoadOptions, out io.Writer) error
 		Fetch:   median(list, func(r tokenLoadsResult) float64 { return r.Fetch }),
 		Post:    median(list, func(r tokenLoadsResult) float64 { return r.Post }),
 		Share:   median(list, func(r tokenLoadsResult) float64 { return r.Share }),
+		Budget:  median(list, func(r tokenLoadsResult) float64 { return r.Budget }),
 	})
 }
 
@@ -148,32 +150,40 @@ func (l *tokenLoader) newKeys() []upstream.Key {
 
 // round measures each of them once.
 func (l *tokenLoader) round(ctx context.Context, adopted []upstream.Key) (r tokenLoadsResult, err error) {
-	if r.Adopt, err = l.load(ctx, l.store, adopted, 0); err != nil {
+	if r.Adopt, err = l.load(ctx, l.store, adopted, 0, 0); err != nil {
 		return r, err
 	}
 	if r.EvalSha, err = l.measure(func(i int) error { return l.redis.look(ctx, i) }, nil); err != nil {
 		return r, err
 	}
-	if r.Fetch, err = l.load(ctx, nil, l.newKeys(), l.loads); err != nil {
+	if r.Fetch, err = l.load(ctx, nil, l.newKeys(), l.loads, 0); err != nil {
 		return r, err
 	}
 	keys := l.newKeys()
 	if r.Post, err = l.measure(func(i int) error { return l.post.ask(ctx, keys[i].Subject) }, nil); err != nil {
 		return r, err
 	}
-	r.Share, err = l.load(ctx, l.store, l.newKeys(), l.loads)
+	if r.Share, err = l.load(ctx, l.store, l.newKeys(), l.loads, 0); err != nil {
+		return r, err
+	}
+	r.Budget, err = l.load(ctx, l.store, l.newKeys(), l.loads, manyTurns)
 	return r, err
 }
 
-// load measures the loads of keys by a new cache, which must make so many token requests. The
-// closing of the cache belongs to it, because that waits until the tokens are stored.
-func (l *tokenLoader) load(ctx context.Context, store *shared.Store, keys []upstream.Key, fetches int) (float64, error) {
+// manyTurns is a budget per second that no machine spends.
+const manyTurns = 1e6
+
+// load measures the loads of keys by a new cache, which must make so many token requests, out
+// of a budget if that is not 0. The closing of the cache belongs to it, because that waits
+// until the tokens are stored.
+func (l *tokenLoader) load(ctx context.Context, store *shared.Store, keys []upstream.Key, fetches int, budget float64) (float64, error) {
 	c := cache.New(cache.Config{
 		Upstreams: []upstream.Upstream{l.source},
 		Metrics:   metrics.New("bench"),
 		MaxTokens: len(keys),
 		TokenRate: 1e6, // the endpoint needs no protection
 		Shared:    store,
+		Budgets:   map[string]float64{l.source.Name(): budget},
 	})
 	before := l.source.fetches.Load()
 	micros, err := l.measure(func(i int) error {
@@ -266,5 +276,6 @@ func printTokenLoads(out io.Writer, p plan, r tokenLoadsResult) {
 	const format = "  %-31s %7.1f µs CPU, a bare %-7s %7.1f, ratio %.2f (at most 3)\n"
 	fmt.Fprintf(out, format, "adopted from Redis", r.Adopt, "EVALSHA", r.EvalSha, r.Adopt/r.EvalSha)
 	fmt.Fprintf(out, format, "fetched from the token endpoint", r.Fetch, "POST", r.Post, r.Fetch/r.Post)
-	fmt.Fprintf(out, "  %-31s %7.1f µs CPU, for information: lease, token request, store\n\n", "fetched and shared in Redis", r.Share)
+	fmt.Fprintf(out, "  %-31s %7.1f µs CPU, for information: lease, token request, store\n", "fetched and shared in Redis", r.Share)
+	fmt.Fprintf(out, "  %-31s %7.1f µs CPU, ratio to the same without %.2f (at most 1.2)\n\n", "and with a turn of a budget", r.Budget, r.Budget/r.Share)
 }
