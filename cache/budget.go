@@ -115,7 +115,7 @@ func (l *sharedLoad) await(ctx context.Context, t shared.Turn) error {
 	if t.Refused {
 		return l.putOff(t, left, asked)
 	}
-	l.probe = t.Stopped != ""
+	l.probe = t.Doubted || t.Stopped != ""
 	if t.Wait == 0 {
 		return nil
 	}
@@ -166,17 +166,31 @@ func (l *sharedLoad) putOff(t shared.Turn, left time.Duration, asked bool) error
 	return &unasked{reason: reason, promise: time.Now().Add(t.Wait)}
 }
 
-// tellFleet has all replicas make few token requests if the failure of f has closed the
-// gate of its upstream.
-func (c *Cache) tellFleet(e *entry, f *flight) {
+// credentialStop is the longest time for which a replica whose credential is refused stops
+// the fleet: all have the same credential, but perhaps not the same clock to sign with.
+const credentialStop = 10 * time.Second
+
+// tellFleet tells all replicas of the failure of a load for e. If it has closed the gate of
+// its upstream they make few token requests; if not, but others tell of failures too, they do
+// as well: a replica that needs one token alone cannot close its gate.
+func (c *Cache) tellFleet(e *entry, f *flight, failed *upstream.Error) {
 	b := e.source.budget
-	if b == nil {
+	if b == nil || failed == nil {
 		return
 	}
 	now := c.now()
-	if cause, _ := e.source.gate.closed(now); cause != nil {
-		b.store.Stop(c.afterwards(), b.of(f.credential), stopClass(cause.Class), e.source.gate.shut(now, now))
+	cause, _ := e.source.gate.closed(now)
+	if cause == nil {
+		if endpointWide(failed.Class) {
+			b.store.Stop(c.afterwards(), b.of(f.credential), upstream.ClassUnavailable, probePause(), false)
+		}
+		return
 	}
+	wait := e.source.gate.shut(now, now)
+	if cause.Class == upstream.ClassCredential {
+		wait = min(wait, credentialStop)
+	}
+	b.store.Stop(c.afterwards(), b.of(f.credential), stopClass(cause.Class), wait, true)
 }
 
 // stopClass is the class of a closed gate as the fleet is told it.

@@ -40,7 +40,7 @@ type sharedLoad struct {
 	leftover *held          // a shared token that has too little life left for what it is needed for
 	turn     bool           // whether a turn was taken
 	others   bool           // whether names of a ring that is being rotated are still to be looked at
-	probe    bool           // the fleet is stopped, and the token request shows whether it need be
+	probe    bool           // replicas have told of failures, and the token request shows whether there are more
 }
 
 // loadShared adopts the shared token if it is better than ours, else takes the

@@ -39,6 +39,9 @@ type Turn struct {
 	// which this turn may be one: credential, throttled or unavailable. Empty if they
 	// do not.
 	Stopped upstream.Class
+	// Doubted reports that replicas have said that the token endpoint fails: if it does
+	// not, Resume must be told.
+	Doubted bool
 	// Without reports that Redis keeps no budget, because it does not tell its time.
 	Without bool
 }
@@ -53,19 +56,22 @@ const (
 	keptPromise = 10 * time.Second
 	// probeInterval is the least time between two token requests of a stopped fleet.
 	probeInterval = time.Second
-	// resumed is how long after a recovery a replica alone cannot stop the fleet by
-	// saying that the token endpoint does not answer: it may be its own network.
+	// resumed is how long after a recovery a replica cannot stop the fleet but by saying
+	// that it was answered 429: what else it meets may be its own network or clock.
 	resumed = 10 * time.Second
+	// failuresToStop is how many failures in a row stop the fleet, of replicas that are
+	// not sure themselves.
+	failuresToStop = 3
 )
 
 // stopCauses are the classes for which the fleet stops, by their numbers in a bucket. A
 // higher one outweighs a lower one.
 var stopCauses = [...]upstream.Class{1: upstream.ClassUnavailable, 2: upstream.ClassThrottled, 3: upstream.ClassCredential}
 
-// A bucket is the text "<free> <promised> <trusted> <cause>", the first three in
+// A bucket is the text "<free> <promised> <trusted> <cause> <failed>", the first three in
 // microseconds of the clock of Redis: when the next turn is free, the latest time for
-// which a turn was promised, until when "unavailable" stops nobody, and why the fleet is
-// stopped, 0 if it is not.
+// which a turn was promised, until when only 429 stops the fleet, why it is stopped (0 if
+// it is not), and how many failures in a row were told.
 const bucketFunctions = `
 local function time()
   local t = redis.pcall('TIME')
@@ -73,32 +79,35 @@ local function time()
   return t[1] * 1000000 + t[2]
 end
 
--- The buckets in KEYS, from first on, as one: the fullest counts.
+-- The buckets in KEYS from first on, one for each key of the ring, as one: the fullest
+-- counts.
 local function read(first, now, booked)
-  local b = {free = now, promised = now, trusted = 0, cause = 0}
+  local b = {free = now, promised = now, trusted = 0, cause = 0, failed = 0}
   for i = first, #KEYS do
     local text = redis.pcall('GETRANGE', KEYS[i], 0, 80)
     if type(text) == 'string' then
-      local f, p, t, c = string.match(text, '^(%d+) (%d+) (%d+) ([0-3])$')
-      f, p, t, c = tonumber(f), tonumber(p), tonumber(t), tonumber(c)
+      local f, p, t, c, n = string.match(text, '^(%d+) (%d+) (%d+) ([0-3]) (%d)$')
+      f, p, t, c, n = tonumber(f), tonumber(p), tonumber(t), tonumber(c), tonumber(n)
       if f and math.max(f, p, t) <= now + booked then
         b = {free = math.max(b.free, f), promised = math.max(b.promised, p),
-          trusted = math.max(b.trusted, t), cause = math.max(b.cause, c)}
+          trusted = math.max(b.trusted, t), cause = math.max(b.cause, c), failed = math.max(b.failed, n)}
       end
     end
   end
   return b
 end
 
-local function write(first, now, b, booked)
-  local text = string.format('%.0f %.0f %.0f %d', b.free, b.promised, b.trusted, b.cause)
-  for i = first, #KEYS do redis.call('SET', KEYS[i], text, 'PX', string.format('%.0f', booked / 1000)) end
+-- Others find what is written in the first, since replicas of two steps of a rotation read
+-- the first of each other's.
+local function write(first, b, booked)
+  local text = string.format('%.0f %.0f %.0f %d %d', b.free, b.promised, b.trusted, b.cause, b.failed)
+  redis.call('SET', KEYS[first], text, 'PX', string.format('%.0f', booked / 1000))
 end
 
 -- Takes a turn for the key whose promise is in KEYS[first - 1], with the arguments that
 -- stand in ARGV behind others. It returns 1 if there is one, 0 if not and -1 without a
--- clock; how long until it, or until the key may ask again; why the fleet is stopped. Who
--- is promised a turn comes before its time, since Retry-After has whole seconds, and waits.
+-- clock; how long until it, or until the key may ask again; why the fleet is stopped, and 4
+-- more if failures were told. Who is promised a turn comes before its time, since Retry-After has whole seconds, and waits.
 local function take(first, others, now)
   if now == 0 then return -1, 0, 0 end
   local a = {}
@@ -116,15 +125,15 @@ local function take(first, others, now)
   local ahead = b.free - now
   if ahead <= wait then
     b.free = b.free + interval
-    write(first, now, b, booked)
+    write(first, b, booked)
     if promised then redis.call('DEL', KEYS[first - 1]) end
-    return 1, ahead, b.cause
+    return 1, ahead, b.cause + (b.failed > 0 and 4 or 0)
   end
   if promise == 0 or promised then return 0, math.min(ahead - wait, most), b.cause end
   local at = math.max(b.free, b.promised) + interval * 1.05
   if at > now + most then return 0, most, 0 end
   b.promised = at
-  write(first, now, b, booked)
+  write(first, b, booked)
   redis.call('SET', KEYS[first - 1], string.format('%.0f', at), 'PX', string.format('%.0f', (at - now + kept) / 1000))
   return 0, at - now - wait / 2, 0
 end
@@ -145,24 +154,29 @@ var (
 return {take(2, 0, time())}`)
 
 	// stopScript has the fleet make no token request for ARGV[1] microseconds. One that
-	// is stopped already stays so for the longer time.
+	// is stopped already stays so for the longer time. If ARGV[5] is 0, the replica that
+	// tells of a failure is not sure, and must be the ARGV[4]th in a row.
 	stopScript = redis.NewScript(bucketFunctions + `
 local now, wait, cause, booked = time(), tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 if now == 0 then return 0 end
 local b = read(1, now, booked)
-if cause == 1 and now < b.trusted then return 0 end
-b.free, b.cause = math.max(b.free, now + wait), math.max(b.cause, cause)
-write(1, now, b, booked)
+if cause ~= 2 and now < b.trusted then return 0 end
+b.failed = math.min(b.failed + 1, 9)
+if ARGV[5] == '1' or b.failed >= tonumber(ARGV[4]) then
+  b.free, b.cause = math.max(b.free, now + wait), math.max(b.cause, cause)
+end
+write(1, b, booked)
 return 1`)
 
-	// resumeScript ends a stop.
+	// resumeScript ends a stop, and the failures in a row.
 	resumeScript = redis.NewScript(bucketFunctions + `
 local now, resumed, booked = time(), tonumber(ARGV[1]), tonumber(ARGV[2])
 if now == 0 then return 0 end
 local b = read(1, now, booked)
-if b.cause == 0 then return 0 end
-b.cause, b.trusted = 0, now + resumed
-write(1, now, b, booked)
+if b.cause == 0 and b.failed == 0 then return 0 end
+if b.cause > 0 then b.trusted = now + resumed end
+b.cause, b.failed = 0, 0
+write(1, b, booked)
 return 1`)
 
 	// stoppedScript tells why the fleet is stopped and for how long, in microseconds.
@@ -211,10 +225,10 @@ func (s *Store) Take(ctx context.Context, p Place, w Want) (Turn, error) {
 
 // parseTurn reads what take returned, and believes no more than it can have said.
 func (w Want) parseTurn(reply []int64) (Turn, error) {
-	if len(reply) != 3 || reply[2] < 0 || int(reply[2]) >= len(stopCauses) {
+	if len(reply) != 3 || reply[2] < 0 || int(reply[2]) >= 2*len(stopCauses) {
 		return Turn{}, errReply
 	}
-	t := Turn{Stopped: stopCauses[reply[2]]}
+	t := Turn{Stopped: stopCauses[reply[2]%4], Doubted: reply[2] >= 4}
 	within := func(most time.Duration) time.Duration {
 		return time.Duration(min(max(reply[1], 0), most.Microseconds())) * time.Microsecond
 	}
@@ -233,11 +247,16 @@ func (w Want) parseTurn(reply []int64) (Turn, error) {
 
 // Stop has all replicas make no token request out of b for so long, at most
 // MaxTurnWait, and then one a second until one of them calls Resume: the token endpoint
-// answered as cause says. What goes wrong is logged and counted here.
-func (s *Store) Stop(ctx context.Context, b *Budget, cause upstream.Class, wait time.Duration) {
+// answered as cause says. A replica that is not sure that this concerns all stops them
+// only together with others. What goes wrong is logged and counted here.
+func (s *Store) Stop(ctx context.Context, b *Budget, cause upstream.Class, wait time.Duration, sure bool) {
+	certain := "0"
+	if sure {
+		certain = "1"
+	}
 	for number, known := range stopCauses {
 		if known == cause && number > 0 {
-			s.tell(ctx, b, stopScript, min(wait, MaxTurnWait).Microseconds(), number, maxBooked.Microseconds())
+			s.tell(ctx, b, stopScript, min(wait, MaxTurnWait).Microseconds(), number, maxBooked.Microseconds(), failuresToStop, certain)
 		}
 	}
 }

@@ -90,8 +90,8 @@ func TestPromisesAreKept(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 			turn := mustTake(t, s, fmt.Sprint("put-off-", k), w)
-			if turn.Refused {
-				t.Errorf("promise %d was not kept: %+v", k, turn)
+			if turn.Refused || n.Redis.Exists(w.Budget.names(place(s, fmt.Sprint("put-off-", k)))[0]) {
+				t.Errorf("promise %d was not kept, or stays: %+v", k, turn)
 			}
 		}
 		if newcomer == 0 {
@@ -127,8 +127,8 @@ func TestTheFleetStops(t *testing.T) {
 		bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
 			b := s.Budget(upstream.Fingerprint{}, 10)
 			w := Want{Budget: b, Wait: 5 * time.Second, Longest: 5 * time.Second, Promise: true}
-			s.Stop(t.Context(), b, cause, 30*time.Second)
-			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second) // does not shorten it
+			s.Stop(t.Context(), b, cause, 30*time.Second, true)
+			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second, true) // does not shorten it
 			if turn := mustTake(t, s, "a", w); !turn.Refused || turn.Stopped != cause || !near(turn.Wait, 30*time.Second) {
 				t.Errorf("%s: %+v", cause, turn)
 			}
@@ -154,11 +154,11 @@ func TestTheFleetStops(t *testing.T) {
 				t.Errorf("%s: after the recovery %+v", cause, turn)
 			}
 			// One replica with a broken network does not stop the others again and again.
-			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second)
+			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second, true)
 			if turn := s.Stopped(t.Context(), b); turn.Refused {
 				t.Errorf("%s: stopped again by %+v", cause, turn)
 			}
-			s.Stop(t.Context(), b, upstream.ClassThrottled, time.Second)
+			s.Stop(t.Context(), b, upstream.ClassThrottled, time.Second, true)
 			if turn := s.Stopped(t.Context(), b); !turn.Refused {
 				t.Errorf("%s: 429 does not stop the fleet", cause)
 			}
@@ -166,11 +166,36 @@ func TestTheFleetStops(t *testing.T) {
 	}
 }
 
+// TestFailuresInARowStopTheFleet has replicas tell of failures without being sure, with a
+// success in between and without.
+func TestFailuresInARowStopTheFleet(t *testing.T) {
+	bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
+		b := s.Budget(upstream.Fingerprint{}, 10)
+		for failure, stops := range []bool{false, false, false, false, false, true} {
+			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second, false)
+			if turn := s.Stopped(t.Context(), b); turn.Refused != stops {
+				t.Errorf("failure %d: %+v", failure, turn)
+			}
+			time.Sleep(time.Second)
+			if turn := mustTake(t, s, "a", Want{Budget: b}); turn.Refused || !turn.Doubted || (turn.Stopped != "") != stops {
+				t.Errorf("failure %d: a turn is %+v", failure, turn)
+			}
+			if failure == 0 || failure == 2 {
+				s.Resume(t.Context(), b)
+				time.Sleep(time.Second)
+				if turn := mustTake(t, s, "a", Want{Budget: b}); turn.Doubted {
+					t.Errorf("failure %d: doubted after a success", failure)
+				}
+			}
+		}
+	})
+}
+
 // TestAStopIsForgotten has nobody find out that the token endpoint works again.
 func TestAStopIsForgotten(t *testing.T) {
 	bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
 		b := s.Budget(upstream.Fingerprint{}, 10)
-		s.Stop(t.Context(), b, upstream.ClassThrottled, time.Hour)
+		s.Stop(t.Context(), b, upstream.ClassThrottled, time.Hour, true)
 		if turn := s.Stopped(t.Context(), b); !near(turn.Wait, MaxTurnWait) {
 			t.Errorf("stopped for an hour: %+v", turn)
 		}
@@ -187,8 +212,8 @@ func TestABucketThatNoReplicaWroteIsNone(t *testing.T) {
 	bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
 		b := s.Budget(upstream.Fingerprint{}, 10)
 		in := func(d time.Duration) string { return fmt.Sprint(time.Now().Add(d).UnixMicro()) }
-		for _, text := range []string{"", "x", "1 2 3", "1 2 3 4", "-1 0 0 0", in(time.Hour) + " 0 0 0", "0 " + in(time.Hour) + " 0 3",
-			"0 0 " + in(time.Hour) + " 3", "99999999999999999999999999999999999999999999999999 0 0 0", "1e3 0 0 0", "nan nan nan 0"} {
+		for _, text := range []string{"", "x", "1 2 3", "1 2 3 3", "1 2 3 4 0", "-1 0 0 0 0", in(time.Hour) + " 0 0 0 0", "0 " + in(time.Hour) + " 0 3",
+			"0 0 " + in(time.Hour) + " 3 0", "99999999999999999999999999999999999999999999999999 0 0 0 0", "1e3 0 0 0 0", "nan nan nan 0 0"} {
 			n.Redis.FlushAll()
 			_ = n.Redis.Set(b.buckets[0], text)
 			if turn := mustTake(t, s, "a", Want{Budget: b}); turn.Refused || turn.Wait != 0 || turn.Stopped != "" {
@@ -202,6 +227,22 @@ func TestABucketThatNoReplicaWroteIsNone(t *testing.T) {
 			t.Errorf("a list, and a promise for tomorrow: %+v", turn)
 		}
 	})
+}
+
+// TestATurnIsNotBelievedToBeFarAway reads what no bucket can have said.
+func TestATurnIsNotBelievedToBeFarAway(t *testing.T) {
+	w := Want{Wait: time.Second, Longest: 2 * time.Second}
+	for _, reply := range [][]int64{{1, 9e15, 0}, {1, -9e15, 0}, {0, 9e15, 2}, {0, -9e15, 2}} {
+		turn, err := w.parseTurn(reply)
+		if most := map[bool]time.Duration{false: w.Longest, true: MaxTurnWait}[turn.Refused]; err != nil || turn.Wait < 0 || turn.Wait > most {
+			t.Errorf("%v: %+v, %v", reply, turn, err)
+		}
+	}
+	for _, reply := range [][]int64{nil, {1, 0}, {2, 0, 0}, {-2, 0, 0}, {1, 0, 8}, {1, 0, -1}, {1, 0, 0, 0}} {
+		if turn, err := w.parseTurn(reply); err == nil {
+			t.Errorf("%v: %+v", reply, turn)
+		}
+	}
 }
 
 // TestARingIsRotatedWithinOneBudget has replicas with the rings of each step of a
@@ -330,7 +371,7 @@ func TestTheBudgetHoldsInARealRedis(t *testing.T) {
 	if c := look("c"); c.Lease != nil || !c.Turn.Refused || c.Turn.Wait != MaxTurnWait {
 		t.Errorf("the third: %+v", c)
 	}
-	s.Stop(t.Context(), w.Budget, upstream.ClassThrottled, 20*time.Second)
+	s.Stop(t.Context(), w.Budget, upstream.ClassThrottled, 20*time.Second, true)
 	if turn := s.Stopped(t.Context(), w.Budget); turn.Stopped != upstream.ClassThrottled || !between(turn.Wait, 50*time.Second, time.Minute) {
 		t.Errorf("stopped: %+v", turn)
 	}
