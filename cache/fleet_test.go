@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -129,6 +130,29 @@ func (l *limited) fleet(t *testing.T, network *redistest.Network, n int, rate fl
 	return all
 }
 
+// counted returns the sum of a counter over a fleet, of the series with these labels.
+func counted(t *testing.T, fleet []*Cache, name string, labels ...string) (sum float64) {
+	t.Helper()
+	for _, c := range fleet {
+		families, err := c.config.Metrics.Gatherer().Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, series := range f.GetMetric() {
+				var values []string
+				for _, l := range series.GetLabel() {
+					values = append(values, l.GetValue())
+				}
+				if f.GetName() == "token_sidecar_"+name && slices.Equal(values, labels) {
+					sum += series.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return sum
+}
+
 // obedient asks for a token until it gets one, and comes again when it is told, in the
 // whole seconds of Retry-After.
 func obedient(t *testing.T, c *Cache, name string) {
@@ -162,7 +186,8 @@ func TestAColdFleetStaysWithinItsBudget(t *testing.T) {
 				endpoint := &limited{allowed: 10, life: time.Hour, retry: time.Second}
 				began := time.Now()
 				var all sync.WaitGroup
-				for n, c := range endpoint.fleet(t, network, s.pods, 100) {
+				fleet := endpoint.fleet(t, network, s.pods, 100)
+				for n, c := range fleet {
 					for k := range s.subjects {
 						all.Go(func() { obedient(t, c, fmt.Sprint("s", k)) })
 					}
@@ -178,6 +203,10 @@ func TestAColdFleetStaysWithinItsBudget(t *testing.T) {
 				if asked, refused := endpoint.counts(); asked != tokens || refused > 0 {
 					t.Errorf("%d token requests for %d tokens, of which %d were answered 429", asked, tokens, refused)
 				}
+				// Who waits for another's turn does not ask Redis meanwhile.
+				if n, most := counted(t, fleet, "redis_operations_total", "acquire", "miss"), float64(8*s.pods*max(s.subjects, 1)); n > most {
+					t.Errorf("%v questions to Redis, want %v at most", n, most)
+				}
 				rest := 1.1 * float64(tokens) / budgetRate
 				t.Logf("all were served within %s; at the budget's rate it takes %.1f s", took, float64(tokens)/budgetRate)
 				if took.Seconds() > rest {
@@ -192,14 +221,15 @@ func TestAColdFleetStaysWithinItsBudget(t *testing.T) {
 // that the endpoint allows.
 func TestRefreshesFitIntoTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const pods, own, lasts = 20, 10, 3 * time.Minute
+		const pods, own, lasts = 4, 100, 3 * time.Minute
 		network := redistest.NewNetwork(t)
 		life := time.Duration(pods*own) * time.Second * 1000 / 6960 // 8.7 a second, at four fifths of their lives
 		endpoint := &limited{allowed: 10, life: life, retry: time.Second}
 		began := time.Now()
 		var failed, early atomic.Int32
 		var all sync.WaitGroup
-		for n, c := range endpoint.fleet(t, network, pods, 100) {
+		fleet := endpoint.fleet(t, network, pods, 100)
+		for n, c := range fleet {
 			for k := range own {
 				all.Go(func() {
 					name := fmt.Sprint(n, "-", k)
@@ -220,6 +250,8 @@ func TestRefreshesFitIntoTheBudget(t *testing.T) {
 		}
 		if asked, refused := endpoint.counts(); refused > 0 || asked < int(pods*own*lasts/life) {
 			t.Errorf("%d token requests in %s, of which %d were answered 429", asked, lasts, refused)
+		} else if n := counted(t, fleet, "token_budget_slots_total", "deferred", "up"); n == 0 || n > 1.2*float64(asked) {
+			t.Errorf("%v refreshes gave way, beside %d token requests", n, asked)
 		}
 	})
 }

@@ -93,3 +93,41 @@ func TestTooManyLoadsGiveWayToRequests(t *testing.T) {
 		}
 	})
 }
+
+// TestHowFarAheadALoadMayBook asks for the times that loads can wait for a turn of a budget.
+func TestHowFarAheadALoadMayBook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const patience = 2 * time.Second
+		l := newLine("up", 1, patience)
+		request := func(deadline time.Duration) *turn {
+			turn := newTurn(time.Now().Add(deadline), time.Now().Add(patience))
+			turn.asked = true
+			return turn
+		}
+		refresh := func(left time.Duration) *turn { return turnOfRefresh(l, left) }
+		last := newTurn(time.Now().Add(time.Minute), time.Now().Add(time.Minute))
+		hurried := refresh(time.Hour)
+		l.hurry(hurried, request(0))
+		for what, c := range map[string]struct {
+			turn           *turn
+			wait, promised time.Duration
+			asked          bool
+		}{
+			"a request":                              {request(0), patience, 2 * patience, true},
+			"a request that waited for long":         {request(-patience / 2), patience * 3 / 2, 2 * patience, true},
+			"a request that was put off":             {request(-patience), 2 * patience, 2 * patience, true},
+			"a request for a token that buys others": {request(-time.Hour), 2 * patience, 2 * patience, true},
+			"a refresh in good time":                 {refresh(time.Hour), patience / 10, patience / 10, false},
+			"a refresh that is due":                  {refresh(3 * patience), patience, patience, false},
+			"a refresh that is late":                 {refresh(2 * patience), 2 * patience, 2 * patience, false},
+			"a refresh in the last moment":           {refresh(time.Second), time.Second, time.Second, false},
+			"a refresh that a request waits for":     {hurried, patience, 2 * patience, true},
+			"a load that nobody waits for":           {last, patience / 10, patience / 10, false},
+		} {
+			wait, promised, asked := l.horizon(c.turn)
+			if wait != c.wait || promised != c.promised || asked != c.asked {
+				t.Errorf("%s: %s, promised %s, asked %v", what, wait, promised, asked)
+			}
+		}
+	})
+}

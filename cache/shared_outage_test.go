@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"token-sidecar/cache/internal/redistest"
+	"token-sidecar/cache/shared"
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
 )
 
 // lookTime is the most that Redis costs a request, however it fails.
@@ -196,4 +199,29 @@ func TestE2_HealedRedisIsUsedAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestALoadAsksRedisAgainAfterItsTurn has Redis come back while a load waits until the rate
+// allows its token request. Another replica has shared the token meanwhile.
+func TestALoadAsksRedisAgainAfterItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := redistest.NewNetwork(t)
+		i := &issuer{life: time.Hour}
+		other, _ := i.joinOn(t, network)
+		m := metrics.New("test")
+		store := mustShare(t, shared.Config{URL: upstream.NewSecret("redis://redis.test"), Dial: network.Dial, Ring: ring("a"), Metrics: m})
+		slow := New(Config{Upstreams: []upstream.Upstream{&replica{issuer: i}}, Metrics: m, Shared: store, TokenRate: 1})
+		defer slow.Close()
+		network.Play(redistest.Refused())
+		mustGet(t, slow, "alice") // its only turn
+		go func() {
+			time.Sleep(500 * time.Millisecond)
+			network.Play(redistest.Fault{})
+			mustGet(t, other, "bob")
+		}()
+		mustGet(t, slow, "bob")
+		if n := i.calls.Load(); n != 2 {
+			t.Errorf("%d token requests for two tokens", n)
+		}
+	})
 }
