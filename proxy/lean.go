@@ -145,9 +145,11 @@ func (x *exchange) roundTripLean(c *targetconn.Conn, began time.Time) (*http.Res
 			return nil, errAnswer // it was not asked to switch
 		case res.StatusCode >= 200:
 			x.route.metrics.TargetAnswered(time.Since(began))
-			// The body may take any time. If the app left meanwhile, the deadline
-			// that ends the connection must not be taken away again.
-			_ = c.SetDeadline(time.Time{})
+			// A body that is yet to come may take any time. If the app left meanwhile,
+			// the deadline that ends the connection must not be taken away again.
+			if res.ContentLength < 0 || res.ContentLength > int64(c.Buffered()) {
+				_ = c.SetDeadline(time.Time{})
+			}
 			return res, x.in.Context().Err()
 		}
 		if err := x.passInformational(res); err != nil {

@@ -110,9 +110,9 @@ func (c *Conn) Finish() bool {
 // record or a part of one. It would be taken for the answer to the next request. What
 // is still in the socket is not looked at: [Pool.Get] does that before the next request.
 func (c *Conn) drained() bool {
-	_ = c.conn.SetReadDeadline(time.Unix(1, 0)) // so that nothing is read from the socket
+	c.records.held = true // nothing is read from the socket
 	n, err := c.conn.Read(c.spare[:])
-	_ = c.conn.SetReadDeadline(time.Time{})
+	c.records.held = false
 	c.unasked = n > 0
 	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.records.whole()
 }

@@ -1,6 +1,9 @@
 package targetconn
 
-import "net"
+import (
+	"net"
+	"os"
+)
 
 // records is a connection below TLS that knows whether all that was read of it makes
 // whole records. A record begins with five bytes, the last two of which tell how many
@@ -10,10 +13,14 @@ type records struct {
 	header [5]byte // of the record that is being read
 	have   int     // bytes of the header that were read
 	left   int     // bytes of the record that were not read yet
+	held   bool    // Read reads nothing, and says that its time is over
 }
 
 // Read implements [net.Conn].
 func (r *records) Read(b []byte) (int, error) {
+	if r.held {
+		return 0, os.ErrDeadlineExceeded // of which TLS knows that reading can go on later
+	}
 	n, err := r.Conn.Read(b)
 	for b = b[:n]; len(b) > 0; {
 		if r.left > 0 {
