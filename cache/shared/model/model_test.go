@@ -87,6 +87,27 @@ func TestAllRulesHold(t *testing.T) {
 	}
 }
 
+// TestSeededFaultsAreFound leaves out each line of the protocol, and has each rule broken.
+func TestSeededFaultsAreFound(t *testing.T) {
+	leftOut, broken := map[Line]bool{}, map[string]bool{}
+	for _, f := range SeededFaults {
+		leftOut[f.Without], broken[f.Rule] = true, true
+		r := Explore(f.Seeded())
+		if r.Broken != f.Rule {
+			t.Errorf("%s: not found in %v", f.Name, r)
+		}
+		t.Logf("%s: found after %d steps, in %d states", f.Name, len(r.Trace), r.States)
+	}
+	if len(leftOut) != int(lines)-1 {
+		t.Errorf("%d of %d lines were left out", len(leftOut), lines-1)
+	}
+	for _, r := range rules {
+		if !broken[r.name] {
+			t.Errorf("nothing breaks the rule that %s", r.name)
+		}
+	}
+}
+
 // TestNamesMakeNoDifference goes many ways at random, in states as they are and in their
 // canonical forms side by side: both allow the same steps, which lead to the same states.
 func TestNamesMakeNoDifference(t *testing.T) {
