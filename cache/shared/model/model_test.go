@@ -108,6 +108,34 @@ func TestSeededFaultsAreFound(t *testing.T) {
 	}
 }
 
+// TestWhereRulesEnd shows what the protocol does not promise: each of these rules has a
+// condition without which it does not hold.
+func TestWhereRulesEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		setting Setting
+		rule    string
+	}{
+		// A lease is made to stand for the wait for a turn by one message where that is
+		// taken apart. If the message is lost, the lease ends before the turn comes.
+		"the extension of a lease is lost": {Setting{Replicas: 2, Keys: 2, Budget: true, Cluster: true, Prompt: true, Loads: 2,
+			Faults: 1, Of: []Action{LosePosted}}, rulePromptLease},
+		// Turns keep their distance, and no request is made before its turn, but one that
+		// is held up is made later, and so together with the next.
+		"replicas are held up": {Setting{Replicas: 2, Keys: 2, Budget: true, Loads: 2}, ruleBudget},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.setting.Rule = c.rule
+			r := Explore(c.setting)
+			if r.Broken != c.rule {
+				t.Errorf("it holds: %v", r)
+			}
+			for _, line := range r.Trace {
+				t.Log(line)
+			}
+		})
+	}
+}
+
 // TestNamesMakeNoDifference goes many ways at random, in states as they are and in their
 // canonical forms side by side: both allow the same steps, which lead to the same states.
 func TestNamesMakeNoDifference(t *testing.T) {
