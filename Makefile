@@ -47,4 +47,5 @@ fuzz:
 # The sidecar under load is another process, in which the race detector of the tests
 # sees nothing; without it they make the load that the long runs are about.
 soak: tools
-	SOAK=1 go test -p 1 -v -timeout 60m ./cmd/internal/soak ./cmd/internal/fleet ./cmd/internal/flows
+	SOAK=1 go test -p 1 -v -timeout 60m ./cmd/internal/soak ./cmd/internal/fleet ./cmd/internal/flows ./cache/shared/model
+	SOAK=1 go test -v -timeout 60m -run ColdFleet ./cache

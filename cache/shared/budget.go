@@ -50,8 +50,14 @@ const (
 	// MaxTurnWait bounds how long a load is told to wait.
 	MaxTurnWait = time.Minute
 	// maxBooked is how far ahead a bucket may be booked. One that says more was not
-	// written by a replica, and counts as none: so what one write can hold up ends.
+	// written by a replica, and counts as none: so what one write can hold up ends. It
+	// has room for maxAhead, or a stop of MaxTurnWait, and the longest interval behind it.
 	maxBooked = 2 * time.Minute
+	// MaxInterval bounds the time between two turns: one token request a minute is the
+	// smallest budget.
+	MaxInterval = time.Minute
+	// maxAhead bounds how far ahead a load may book a turn.
+	maxAhead = 30 * time.Second
 	// keptPromise is how long a promise of a turn outlives its time.
 	keptPromise = 10 * time.Second
 	// probeInterval is the least time between two token requests of a stopped fleet.
@@ -145,7 +151,8 @@ func (w Want) args() []any {
 	if w.Promise {
 		promise = 1
 	}
-	return []any{w.Budget.interval.Microseconds(), w.Wait.Microseconds(), w.Longest.Microseconds(), promise,
+	wait, longest := min(w.Wait, maxAhead), min(w.Longest, maxAhead)
+	return []any{w.Budget.interval.Microseconds(), wait.Microseconds(), longest.Microseconds(), promise,
 		MaxTurnWait.Microseconds(), maxBooked.Microseconds(), probeInterval.Microseconds(), keptPromise.Microseconds()}
 }
 
@@ -187,10 +194,10 @@ local b = read(1, now, tonumber(ARGV[1]))
 return {b.cause, b.free - now}`)
 )
 
-// Budget returns the budget of perSecond token requests among those who use
-// credential. It does not ask Redis.
+// Budget returns the budget of perSecond token requests, one a minute at least, among
+// those who use credential. It does not ask Redis.
 func (s *Store) Budget(credential upstream.Fingerprint, perSecond float64) *Budget {
-	b := &Budget{interval: time.Duration(float64(time.Second) / perSecond)}
+	b := &Budget{interval: min(time.Duration(float64(time.Second)/perSecond), MaxInterval)}
 	// All lie on one node of a cluster, with the promises.
 	for _, names := range s.sealer.names {
 		b.buckets = append(b.buckets, budgetTag+hashOf(names, append([]byte("budget "), credential[:]...)))

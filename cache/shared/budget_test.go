@@ -2,6 +2,7 @@ package shared
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -384,4 +385,23 @@ func TestTheBudgetHoldsInARealRedis(t *testing.T) {
 			t.Errorf("%s has no end", name)
 		}
 	}
+}
+
+// TestALeaseThatCannotStandIsGivenUp has a replica of a cluster not reach the lease with
+// which it would wait for its turn.
+func TestALeaseThatCannotStandIsGivenUp(t *testing.T) {
+	bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
+		s.cluster = true
+		w := Want{Lease: true, Budget: s.Budget(upstream.Fingerprint{}, 1), Wait: 2 * time.Second}
+		n.Play(redistest.Says("-ERR lost\r\n").On(func(command string) bool { return strings.Contains(command, renewScript.Hash()) }))
+		for _, subject := range []string{"at once", "later"} {
+			looked, err := s.Look(t.Context(), place(s, subject), Version{}, w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if given := subject == "at once"; (looked.Lease != nil) != given || looked.Turn.Refused == given {
+				t.Errorf("%s: %+v", subject, looked)
+			}
+		}
+	})
 }

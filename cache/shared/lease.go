@@ -106,9 +106,14 @@ func (l *Lease) Renew(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			l.run(ctx, "renew", renewScript, []string{l.place.lease}, l.owner, LeaseTime.Milliseconds())
+			l.stand(ctx, LeaseTime)
 		}
 	}
+}
+
+// stand has the lease stand for so long from now on, and reports whether it does.
+func (l *Lease) stand(ctx context.Context, d time.Duration) bool {
+	return l.run(ctx, "renew", renewScript, []string{l.place.lease}, l.owner, d.Milliseconds())
 }
 
 // Store shares the token and gives the lease back, in one step. It shares nothing
@@ -135,8 +140,9 @@ func (l *Lease) Release(ctx context.Context) {
 	l.run(ctx, "release", releaseScript, []string{l.place.lease}, l.owner)
 }
 
-// run runs one of the owner's scripts, and counts a lease that turned out to be lost.
-func (l *Lease) run(ctx context.Context, operation string, script *redis.Script, keys []string, args ...any) {
+// run runs one of the owner's scripts, and counts a lease that turned out to be lost. It
+// reports whether the lease was there.
+func (l *Lease) run(ctx context.Context, operation string, script *redis.Script, keys []string, args ...any) bool {
 	s := l.store
 	lost := false
 	err := s.do(ctx, operation, func(ctx context.Context) error {
@@ -151,4 +157,5 @@ func (l *Lease) run(ctx context.Context, operation string, script *redis.Script,
 	default:
 		s.metrics.RedisOperation(operation, "ok")
 	}
+	return err == nil && !lost
 }

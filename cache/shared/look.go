@@ -154,7 +154,8 @@ func (s *Store) Look(ctx context.Context, p Place, known Version, w Want) (Looke
 
 // takeApart takes the turn for a lease in a cluster, where the two may lie on different
 // nodes. The lease comes first, so that no turn is taken by a load that then finds the
-// lease taken.
+// lease taken. One that cannot be made to stand until the turn has come is given up, and
+// the turn with it: others would take the lease meanwhile.
 func (out *Looked) takeApart(ctx context.Context, w Want) {
 	l := out.Lease
 	turn, err := l.store.Take(ctx, l.place, w)
@@ -164,8 +165,8 @@ func (out *Looked) takeApart(ctx context.Context, w Want) {
 	case turn.Refused:
 		l.Release(ctx)
 		out.Lease = nil
-	case turn.Wait > 0:
-		l.run(ctx, "renew", renewScript, []string{l.place.lease}, l.owner, (LeaseTime + turn.Wait).Milliseconds())
+	case turn.Wait > 0 && !l.stand(ctx, LeaseTime+turn.Wait):
+		turn.Refused, out.Lease = true, nil
 	}
 	out.Turn = turn
 }

@@ -40,6 +40,7 @@ var cases = []struct {
 	{"budget, in time, memory lost", always, Setting{Replicas: 2, Keys: 1, Budget: true, Prompt: true, Loads: 3, Faults: 1, Of: []Action{LoseMemory}}},
 	{"budget, in time, two faults", always, Setting{Replicas: 2, Keys: 2, Budget: true, Prompt: true, Loads: 2, Faults: 2, Of: noDelay}},
 	{"cluster", notInShort, Setting{Replicas: 2, Keys: 1, Budget: true, Cluster: true, Loads: 2, Refusals: 1, Faults: 1, Of: inCluster}},
+	{"cluster, lost messages", always, Setting{Replicas: 2, Keys: 2, Budget: true, Cluster: true, Prompt: true, Loads: 2, Faults: 1, Of: []Action{LosePosted}}},
 	{"cluster, in time", always, Setting{Replicas: 2, Keys: 2, Budget: true, Cluster: true, Prompt: true, Loads: 2, Refusals: 1, Faults: 1, Of: noDelay}},
 
 	{"two replicas, four loads", inSoak, Setting{Replicas: 2, Keys: 1, Loads: 4, Refusals: 1, Faults: 1, Of: anyFault}},
@@ -115,10 +116,6 @@ func TestWhereRulesEnd(t *testing.T) {
 		setting Setting
 		rule    string
 	}{
-		// A lease is made to stand for the wait for a turn by one message where that is
-		// taken apart. If the message is lost, the lease ends before the turn comes.
-		"the extension of a lease is lost": {Setting{Replicas: 2, Keys: 2, Budget: true, Cluster: true, Prompt: true, Loads: 2,
-			Faults: 1, Of: []Action{LosePosted}}, rulePromptLease},
 		// Turns keep their distance, and no request is made before its turn, but one that
 		// is held up is made later, and so together with the next.
 		"replicas are held up": {Setting{Replicas: 2, Keys: 2, Budget: true, Loads: 2}, ruleBudget},

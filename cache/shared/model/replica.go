@@ -130,8 +130,9 @@ func (m *machine) readLook(s *state, i int) {
 	}
 }
 
-// readTake goes on with a turn that was taken apart from the look. The lease is to stand
-// until the turn has come.
+// readTake goes on with a turn that was taken apart from the look. The lease is made to
+// stand until the turn has come, in a question whose answer the replica waits for: that
+// is one step here. A load whose lease has ended by then is put off.
 func (m *machine) readTake(s *state, i int) {
 	l := &s.loaders[i]
 	if l.reply == refused {
@@ -140,8 +141,12 @@ func (m *machine) readTake(s *state, i int) {
 		return
 	}
 	l.reply = none
-	if l.waited && m.Without != LeaseStandsForTurn {
-		l.post(message{script: renewScript, owner: l.owner, stand: leaseTime + l.wait})
+	if key := m.keyOf(i); l.waited && m.Without != LeaseStandsForTurn {
+		if s.keys[key].lease != l.owner {
+			l.end()
+			return
+		}
+		m.renew(s, key, message{owner: l.owner, stand: leaseTime + l.wait})
 	}
 	m.awaitTurn(s, i)
 }
