@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -80,7 +81,7 @@ func (b *budget) status() BudgetStatus {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := BudgetStatus{Rate: b.rate, Waiting: int(b.waiting.Load()), PutOff: b.putOff, Without: b.without}
-	if time.Until(b.until) > 0 {
+	if b.stopped != "" && time.Until(b.until) > 0 {
 		s.Stopped, s.StoppedUntil = b.stopped, b.until
 	}
 	return s
@@ -100,8 +101,13 @@ func (l *sharedLoad) want() shared.Want {
 	return w
 }
 
-// recheck is the wait for a turn after which the fleet may have been stopped meanwhile.
-const recheck = 100 * time.Millisecond
+// unchecked is how long a load may wait for its turn, and how late it may be, without a
+// look at whether the turn is still its own.
+const unchecked = 100 * time.Millisecond
+
+// errVoid is what is left of a turn that a stop of the fleet took away, or at whose time
+// this process stood still: another may be had.
+var errVoid = errors.New("the turn is void")
 
 // await waits for the turn t of the budget. Its error says that there is none: a request is
 // told when to come again, and a refresh tries again by itself.
@@ -119,18 +125,41 @@ func (l *sharedLoad) await(ctx context.Context, t shared.Turn) error {
 	if t.Wait == 0 {
 		return nil
 	}
+	began := time.Now()
 	b.waiting.Add(1)
 	b.metrics.Waiting.Inc()
 	err := sleep(ctx, t.Wait)
 	b.waiting.Add(-1)
 	b.metrics.Waiting.Dec()
-	if err == nil && t.Wait > recheck {
-		if t = b.store.Stopped(ctx, b.of(l.f.credential)); t.Refused {
-			b.note(t, asked)
-			return l.putOff(t, left, asked)
-		}
+	switch {
+	case err != nil:
+		return err
+	case time.Since(began) > t.Wait+unchecked:
+		return errVoid
+	case t.Wait <= unchecked:
+		return nil
 	}
-	return err
+	now, stands := b.store.Stands(ctx, b.of(l.f.credential), t)
+	switch {
+	case now.Refused:
+		b.note(now, asked)
+		return l.putOff(now, left, asked)
+	case !stands:
+		return errVoid
+	}
+	return nil
+}
+
+// maxVoids bounds how often a load asks for another turn because its own was void.
+const maxVoids = 2
+
+// again begins the load anew, after its turn was void.
+func (l *sharedLoad) again(ctx context.Context) (loaded, error) {
+	if l.voids++; l.voids > maxVoids {
+		left, asked := l.e.source.line.left(l.f.turn)
+		return loaded{}, l.putOff(shared.Turn{Refused: true, Wait: time.Second}, left, asked)
+	}
+	return l.run(ctx)
 }
 
 // takeAlone takes a turn of the budget without a lease. answered is whether Redis answered
@@ -166,37 +195,23 @@ func (l *sharedLoad) putOff(t shared.Turn, left time.Duration, asked bool) error
 	return &unasked{reason: reason, promise: time.Now().Add(t.Wait)}
 }
 
-// credentialStop is the longest time for which a replica whose credential is refused stops
-// the fleet: all have the same credential, but perhaps not the same clock to sign with.
+// credentialStop is how long the fleet stops for a credential that is refused.
 const credentialStop = 10 * time.Second
 
-// tellFleet tells all replicas of the failure of a load for e. If it has closed the gate of
-// its upstream they make few token requests; if not, but others tell of failures too, they do
-// as well: a replica that needs one token alone cannot close its gate.
-func (c *Cache) tellFleet(e *entry, f *flight, failed *upstream.Error) {
-	b := e.source.budget
-	if b == nil || failed == nil {
+// tellFleet tells all replicas that a load for e has failed with err, if that says something
+// of the token endpoint.
+func (c *Cache) tellFleet(e *entry, f *flight, err error) {
+	b, failed := e.source.budget, causeOf(err)
+	var parent *Error
+	if b == nil || failed == nil || decided(failed.Class) || errors.As(err, &parent) {
 		return
 	}
-	now := c.now()
-	cause, _ := e.source.gate.closed(now)
-	if cause == nil {
-		if endpointWide(failed.Class) {
-			b.store.Stop(c.afterwards(), b.of(f.credential), upstream.ClassUnavailable, probePause(), false)
-		}
-		return
+	class, wait := failed.Class, max(failed.RetryAfter, probePause())
+	switch class {
+	case upstream.ClassCredential:
+		wait = credentialStop
+	case upstream.ClassMalformed:
+		class = upstream.ClassUnavailable
 	}
-	wait := e.source.gate.shut(now, now)
-	if cause.Class == upstream.ClassCredential {
-		wait = min(wait, credentialStop)
-	}
-	b.store.Stop(c.afterwards(), b.of(f.credential), stopClass(cause.Class), wait, true)
-}
-
-// stopClass is the class of a closed gate as the fleet is told it.
-func stopClass(class upstream.Class) upstream.Class {
-	if class == upstream.ClassMalformed {
-		return upstream.ClassUnavailable
-	}
-	return class
+	b.store.Stop(c.afterwards(), b.of(f.credential), class, wait)
 }

@@ -25,10 +25,11 @@ import (
 // limited is a token endpoint that allows so many requests in any second, and counts
 // those that it refuses among them.
 type limited struct {
-	allowed int           // zero: any number
-	life    time.Duration // of its tokens
-	retry   time.Duration // Retry-After of a refusal
-	down    atomic.Bool   // it answers 503
+	allowed int             // zero: any number
+	life    time.Duration   // of its tokens
+	retry   time.Duration   // Retry-After of a refusal
+	down    atomic.Bool     // it answers 503
+	first   *upstream.Error // what it answers to the first replica, nil: as to the others
 
 	mu      sync.Mutex // guards the rest
 	asked   []time.Time
@@ -98,7 +99,10 @@ func (l *limited) most(from time.Time) (most int) {
 }
 
 // pod is one replica's way to the endpoint.
-type pod struct{ *limited }
+type pod struct {
+	*limited
+	first bool // the first replica of its fleet
+}
 
 func (pod) Name() string                      { return "up" }
 func (pod) Routes() []upstream.Route          { return nil }
@@ -108,6 +112,9 @@ func (pod) Key(upstream.Kind, string, string) (upstream.Key, error) {
 	return upstream.Key{}, nil
 }
 func (p pod) Fetch(ctx context.Context, key upstream.Key, _ upstream.TokenSource) (upstream.Token, error) {
+	if p.first && p.limited.first != nil {
+		return upstream.Token{}, p.limited.first
+	}
 	return p.token(ctx, key)
 }
 
@@ -118,11 +125,11 @@ const budgetRate = 9
 // second each.
 func (l *limited) fleet(t *testing.T, network *redistest.Network, n int, rate float64) (all []*Cache) {
 	t.Helper()
-	for range n {
+	for k := range n {
 		m := metrics.New("test")
 		store := mustShare(t, shared.Config{URL: upstream.NewSecret("redis://redis.test"), Dial: network.Dial,
 			Ring: ring("a"), Metrics: m, Log: zerolog.Nop(), Budgets: true})
-		c := New(Config{Upstreams: []upstream.Upstream{pod{l}}, Metrics: m, Shared: store, TokenRate: rate,
+		c := New(Config{Upstreams: []upstream.Upstream{pod{l, k == 0}}, Metrics: m, Shared: store, TokenRate: rate,
 			Budgets: map[string]float64{"up": budgetRate}})
 		t.Cleanup(func() { _ = c.Close() })
 		all = append(all, c)
@@ -347,6 +354,40 @@ func testProbes(t *testing.T, own int) {
 	}
 }
 
+// TestOneReplicaDoesNotStopTheFleet has one of six replicas meet trouble that the others do
+// not, while these need all the turns that they can get.
+func TestOneReplicaDoesNotStopTheFleet(t *testing.T) {
+	for _, trouble := range []upstream.Error{
+		{Class: upstream.ClassCredential, Status: 401},
+		{Class: upstream.ClassUnavailable},
+		{Class: upstream.ClassThrottled, Status: 429, RetryAfter: 5 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			const lasts = 2 * time.Minute
+			trouble.Upstream = "up"
+			endpoint := &limited{allowed: 10, life: time.Hour, first: &trouble}
+			began := time.Now()
+			var all sync.WaitGroup
+			for n, c := range endpoint.fleet(t, redistest.NewNetwork(t), 6, 100) {
+				for k := range 10 {
+					all.Go(func() {
+						for i := 0; time.Since(began) < lasts; i++ {
+							_, err := c.Token(t.Context(), subject(fmt.Sprint(n, "-", k, "-", i)))
+							if err != nil {
+								time.Sleep(time.Second)
+							}
+						}
+					})
+				}
+			}
+			all.Wait()
+			if asked, _ := endpoint.counts(); asked < int(budgetRate*lasts.Seconds())*6/10 {
+				t.Errorf("%s: the others made %d token requests in %s, of %v that they may", trouble.Class, asked, lasts, budgetRate*lasts.Seconds())
+			}
+		})
+	}
+}
+
 // TestAFleetKeepsQuiet has the token endpoint answer 429 with a Retry-After of twenty
 // seconds.
 func TestAFleetKeepsQuiet(t *testing.T) {
@@ -365,7 +406,7 @@ func TestAFleetKeepsQuiet(t *testing.T) {
 		}
 		all.Wait()
 		refused := endpoint.refused[0]
-		if n := endpoint.between(refused.Add(2*answerTime+recheck), began.Add(time.Hour)); n > 0 {
+		if n := endpoint.between(refused.Add(2*answerTime+unchecked), began.Add(time.Hour)); n > 0 {
 			t.Errorf("%d token requests within 15 seconds", n)
 		}
 	})
@@ -380,7 +421,7 @@ func TestAHostileRedisWithholdsNewTokensAlone(t *testing.T) {
 			for began := time.Now(); time.Since(began) < lasts; time.Sleep(time.Second) {
 				for _, name := range network.Redis.Keys() {
 					if strings.Contains(name, "{budget}") && !strings.HasSuffix(name, ":turn") {
-						_ = network.Redis.Set(name, fmt.Sprintf("%d 0 0 3 9", time.Now().Add(119*time.Second).UnixMicro()))
+						_ = network.Redis.Set(name, fmt.Sprintf("%d 0 0 3 9 9", time.Now().Add(119*time.Second).UnixMicro()))
 					}
 				}
 			}

@@ -133,7 +133,7 @@ func (c *Cache) fly(e *entry, f *flight) {
 		c.settle(e, f, l, err)
 		e.source.flights.Add(-1)
 		if err != nil && l.asked {
-			c.tellFleet(e, f, causeOf(err))
+			c.tellFleet(e, f, err)
 		}
 		if l.after != nil {
 			l.after() // nobody waits for it

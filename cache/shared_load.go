@@ -40,6 +40,7 @@ type sharedLoad struct {
 	leftover *held          // a shared token that has too little life left for what it is needed for
 	turn     bool           // whether a turn was taken
 	others   bool           // whether names of a ring that is being rotated are still to be looked at
+	voids    int            // how many turns of the budget were void
 	probe    bool           // replicas have told of failures, and the token request shows whether there are more
 }
 
@@ -204,7 +205,9 @@ func (l *sharedLoad) alone(ctx context.Context, answered bool) (loaded, error) {
 			return l.run(ctx) // Redis may answer again, and others have the token by now
 		}
 	}
-	if err := l.takeAlone(ctx, answered); err != nil {
+	if err := l.takeAlone(ctx, answered); err == errVoid {
+		return l.again(ctx)
+	} else if err != nil {
 		return loaded{}, err
 	}
 	got, err := l.c.fetch(ctx, l.e)
@@ -234,7 +237,12 @@ func (l *sharedLoad) resume(err error) func() {
 
 // leased waits for the turn that came with the lease, and makes the token request.
 func (l *sharedLoad) leased(ctx context.Context, looked shared.Looked) (loaded, error) {
-	if err := l.await(ctx, looked.Turn); err != nil {
+	err := l.await(ctx, looked.Turn)
+	if err == errVoid {
+		looked.Lease.Release(l.c.afterwards())
+		return l.again(ctx)
+	}
+	if err != nil {
 		return loaded{after: func() { looked.Lease.Release(l.c.afterwards()) }}, err
 	}
 	return l.fetchLeased(ctx, looked.Lease)

@@ -42,6 +42,9 @@ type Turn struct {
 	// Doubted reports that replicas have said that the token endpoint fails: if it does
 	// not, Resume must be told.
 	Doubted bool
+	// Epoch is how often the fleet was stopped, modulo 10. A stop takes away all turns
+	// that have not come yet.
+	Epoch int
 	// Without reports that Redis keeps no budget, because it does not tell its time.
 	Without bool
 }
@@ -62,11 +65,11 @@ const (
 	keptPromise = 10 * time.Second
 	// probeInterval is the least time between two token requests of a stopped fleet.
 	probeInterval = time.Second
-	// resumed is how long after a recovery a replica cannot stop the fleet but by saying
-	// that it was answered 429: what else it meets may be its own network or clock.
+	// resumed is how long after a recovery the word of one replica counts for less: a 429
+	// stops the fleet for probeInterval alone, and nothing else does. What that replica
+	// meets may be its own network, clock or address.
 	resumed = 10 * time.Second
-	// failuresToStop is how many failures in a row stop the fleet, of replicas that are
-	// not sure themselves.
+	// failuresToStop is how many failures in a row stop the fleet, unless they are 429.
 	failuresToStop = 3
 )
 
@@ -74,10 +77,10 @@ const (
 // higher one outweighs a lower one.
 var stopCauses = [...]upstream.Class{1: upstream.ClassUnavailable, 2: upstream.ClassThrottled, 3: upstream.ClassCredential}
 
-// A bucket is the text "<free> <promised> <trusted> <cause> <failed>", the first three in
-// microseconds of the clock of Redis: when the next turn is free, the latest time for
-// which a turn was promised, until when only 429 stops the fleet, why it is stopped (0 if
-// it is not), and how many failures in a row were told.
+// A bucket is the text "<free> <promised> <trusted> <cause> <failed> <epoch>", the first
+// three in microseconds of the clock of Redis: when the next turn is free, the latest time
+// for which a turn was promised, and the end of resumed; then why the fleet is stopped (0 if
+// it is not), how many failures in a row were told, and how often it was stopped.
 const bucketFunctions = `
 local function time()
   local t = redis.pcall('TIME')
@@ -88,15 +91,16 @@ end
 -- The buckets in KEYS from first on, one for each key of the ring, as one: the fullest
 -- counts.
 local function read(first, now, booked)
-  local b = {free = now, promised = now, trusted = 0, cause = 0, failed = 0}
+  local b = {free = now, promised = now, trusted = 0, cause = 0, failed = 0, epoch = 0}
   for i = first, #KEYS do
     local text = redis.pcall('GETRANGE', KEYS[i], 0, 80)
     if type(text) == 'string' then
-      local f, p, t, c, n = string.match(text, '^(%d+) (%d+) (%d+) ([0-3]) (%d)$')
-      f, p, t, c, n = tonumber(f), tonumber(p), tonumber(t), tonumber(c), tonumber(n)
+      local f, p, t, c, n, e = string.match(text, '^(%d+) (%d+) (%d+) ([0-3]) (%d) (%d)$')
+      f, p, t, c, n, e = tonumber(f), tonumber(p), tonumber(t), tonumber(c), tonumber(n), tonumber(e)
       if f and math.max(f, p, t) <= now + booked then
         b = {free = math.max(b.free, f), promised = math.max(b.promised, p),
-          trusted = math.max(b.trusted, t), cause = math.max(b.cause, c), failed = math.max(b.failed, n)}
+          trusted = math.max(b.trusted, t), cause = math.max(b.cause, c), failed = math.max(b.failed, n),
+          epoch = math.max(b.epoch, e)}
       end
     end
   end
@@ -106,14 +110,14 @@ end
 -- Others find what is written in the first, since replicas of two steps of a rotation read
 -- the first of each other's.
 local function write(first, b, booked)
-  local text = string.format('%.0f %.0f %.0f %d %d', b.free, b.promised, b.trusted, b.cause, b.failed)
+  local text = string.format('%.0f %.0f %.0f %d %d %d', b.free, b.promised, b.trusted, b.cause, b.failed, b.epoch)
   redis.call('SET', KEYS[first], text, 'PX', string.format('%.0f', booked / 1000))
 end
 
 -- Takes a turn for the key whose promise is in KEYS[first - 1], with the arguments that
 -- stand in ARGV behind others. It returns 1 if there is one, 0 if not and -1 without a
--- clock; how long until it, or until the key may ask again; why the fleet is stopped, and 4
--- more if failures were told. Who is promised a turn comes before its time, since Retry-After has whole seconds, and waits.
+-- clock; how long until it, or until the key may ask again; why the fleet is stopped, 4 more
+-- if failures were told, and 8 more for each time that it was stopped. Who is promised a turn comes before its time, since Retry-After has whole seconds, and waits.
 local function take(first, others, now)
   if now == 0 then return -1, 0, 0 end
   local a = {}
@@ -133,7 +137,7 @@ local function take(first, others, now)
     b.free = b.free + interval
     write(first, b, booked)
     if promised then redis.call('DEL', KEYS[first - 1]) end
-    return 1, ahead, b.cause + (b.failed > 0 and 4 or 0)
+    return 1, ahead, b.cause + (b.failed > 0 and 4 or 0) + 8 * b.epoch
   end
   if promise == 0 or promised then return 0, math.min(ahead - wait, most), b.cause end
   local at = math.max(b.free, b.promised) + interval * 1.05
@@ -160,16 +164,20 @@ var (
 	takeScript = redis.NewScript(bucketFunctions + `
 return {take(2, 0, time())}`)
 
-	// stopScript has the fleet make no token request for ARGV[1] microseconds. One that
-	// is stopped already stays so for the longer time. If ARGV[5] is 0, the replica that
-	// tells of a failure is not sure, and must be the ARGV[4]th in a row.
+	// stopScript notes a failure. The ARGV[4]th in a row, or one 429, has the fleet make no
+	// token request for ARGV[1] microseconds. One that is stopped already stays so for the
+	// longer time; else the turns that have not come yet are void, and free again.
 	stopScript = redis.NewScript(bucketFunctions + `
 local now, wait, cause, booked = time(), tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 if now == 0 then return 0 end
 local b = read(1, now, booked)
-if cause ~= 2 and now < b.trusted then return 0 end
+if now < b.trusted then
+  if cause ~= 2 then return 0 end
+  wait = math.min(wait, tonumber(ARGV[5]))
+end
 b.failed = math.min(b.failed + 1, 9)
-if ARGV[5] == '1' or b.failed >= tonumber(ARGV[4]) then
+if cause == 2 or b.failed >= tonumber(ARGV[4]) then
+  if b.cause == 0 then b.free, b.epoch = now + wait, (b.epoch + 1) % 10 end
   b.free, b.cause = math.max(b.free, now + wait), math.max(b.cause, cause)
 end
 write(1, b, booked)
@@ -186,12 +194,13 @@ b.cause, b.failed = 0, 0
 write(1, b, booked)
 return 1`)
 
-	// stoppedScript tells why the fleet is stopped and for how long, in microseconds.
+	// stoppedScript tells why the fleet is stopped, how long until the next turn, in
+	// microseconds, and how often it was stopped.
 	stoppedScript = redis.NewScript(bucketFunctions + `
 local now = time()
-if now == 0 then return {0, 0} end
+if now == 0 then return {0, 0, -1} end
 local b = read(1, now, tonumber(ARGV[1]))
-return {b.cause, b.free - now}`)
+return {b.cause, b.free - now, b.epoch}`)
 )
 
 // Budget returns the budget of perSecond token requests, one a minute at least, among
@@ -232,10 +241,10 @@ func (s *Store) Take(ctx context.Context, p Place, w Want) (Turn, error) {
 
 // parseTurn reads what take returned, and believes no more than it can have said.
 func (w Want) parseTurn(reply []int64) (Turn, error) {
-	if len(reply) != 3 || reply[2] < 0 || int(reply[2]) >= 2*len(stopCauses) {
+	if len(reply) != 3 || reply[2] < 0 || reply[2] >= 8*10 {
 		return Turn{}, errReply
 	}
-	t := Turn{Stopped: stopCauses[reply[2]%4], Doubted: reply[2] >= 4}
+	t := Turn{Stopped: stopCauses[reply[2]%4], Doubted: reply[2]/4%2 == 1, Epoch: int(reply[2] / 8)}
 	within := func(most time.Duration) time.Duration {
 		return time.Duration(min(max(reply[1], 0), most.Microseconds())) * time.Microsecond
 	}
@@ -252,18 +261,15 @@ func (w Want) parseTurn(reply []int64) (Turn, error) {
 	return t, nil
 }
 
-// Stop has all replicas make no token request out of b for so long, at most
-// MaxTurnWait, and then one a second until one of them calls Resume: the token endpoint
-// answered as cause says. A replica that is not sure that this concerns all stops them
-// only together with others. What goes wrong is logged and counted here.
-func (s *Store) Stop(ctx context.Context, b *Budget, cause upstream.Class, wait time.Duration, sure bool) {
-	certain := "0"
-	if sure {
-		certain = "1"
-	}
+// Stop tells of a token request that failed as cause says. If it is not alone, or was
+// answered 429, all replicas make no token request out of b for so long, at most
+// MaxTurnWait, and then one a second until one of them calls Resume. What goes wrong is
+// logged and counted here.
+func (s *Store) Stop(ctx context.Context, b *Budget, cause upstream.Class, wait time.Duration) {
 	for number, known := range stopCauses {
 		if known == cause && number > 0 {
-			s.tell(ctx, b, stopScript, min(wait, MaxTurnWait).Microseconds(), number, maxBooked.Microseconds(), failuresToStop, certain)
+			s.tell(ctx, b, stopScript, min(wait, MaxTurnWait).Microseconds(), number, maxBooked.Microseconds(),
+				failuresToStop, probeInterval.Microseconds())
 		}
 	}
 }
@@ -283,24 +289,28 @@ func (s *Store) tell(ctx context.Context, b *Budget, script *redis.Script, args 
 	}
 }
 
-// Stopped returns a refusal if replicas have stopped the fleet, and else the zero Turn,
-// also if Redis fails.
-func (s *Store) Stopped(ctx context.Context, b *Budget) (t Turn) {
+// Stands reports whether the turn t, for which the caller has waited, may be used: the
+// fleet was not stopped since. If it is stopped now, it returns the refusal as well. If
+// Redis fails, the turn stands.
+func (s *Store) Stands(ctx context.Context, b *Budget, t Turn) (now Turn, stands bool) {
+	stands = true
 	err := s.do(ctx, "budget", func(ctx context.Context) error {
 		reply, err := s.scripts.run(ctx, stoppedScript, b.buckets, maxBooked.Microseconds()).Int64Slice()
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case len(reply) != 2:
-			return errReply
-		case reply[0] == 0:
-			return nil
 		}
-		t, err = Want{}.parseTurn([]int64{0, reply[1], reply[0]})
+		if len(reply) != 3 {
+			return errReply
+		}
+		stands = reply[2] < 0 || int(reply[2]) == t.Epoch && reply[0] == 0
+		if !stands && reply[0] > 0 {
+			now, err = Want{}.parseTurn([]int64{0, reply[1], reply[0]})
+		}
 		return err
 	})
-	if err == nil {
-		s.metrics.RedisOperation("budget", "ok")
+	if err != nil {
+		return Turn{}, true
 	}
-	return t
+	s.metrics.RedisOperation("budget", "ok")
+	return now, stands
 }

@@ -40,6 +40,14 @@ func mustTake(t *testing.T, s *Store, subject string, w Want) Turn {
 	return turn
 }
 
+// stopped returns the refusal that a load is told which has waited for its turn, and the
+// zero Turn if the fleet is not stopped.
+func stopped(t *testing.T, s *Store, b *Budget) Turn {
+	t.Helper()
+	now, _ := s.Stands(t.Context(), b, Turn{})
+	return now
+}
+
 func near(got, want time.Duration) bool { return (got - want).Abs() < 2*time.Millisecond }
 
 // TestTurnsKeepTheirDistance takes turns as fast as they come, and after a rest.
@@ -128,12 +136,18 @@ func TestTheFleetStops(t *testing.T) {
 		bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
 			b := s.Budget(upstream.Fingerprint{}, 10)
 			w := Want{Budget: b, Wait: 5 * time.Second, Longest: 5 * time.Second, Promise: true}
-			s.Stop(t.Context(), b, cause, 30*time.Second, true)
-			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second, true) // does not shorten it
+			booked := mustTake(t, s, "booked", w)
+			for failure := range failuresToStop {
+				if turn := stopped(t, s, b); turn.Refused != (failure > 0 && cause == upstream.ClassThrottled) {
+					t.Errorf("%s: after %d failures %+v", cause, failure, turn)
+				}
+				s.Stop(t.Context(), b, cause, 30*time.Second)
+			}
+			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second) // does not shorten it
 			if turn := mustTake(t, s, "a", w); !turn.Refused || turn.Stopped != cause || !near(turn.Wait, 30*time.Second) {
 				t.Errorf("%s: %+v", cause, turn)
 			}
-			if turn := s.Stopped(t.Context(), b); !turn.Refused || turn.Stopped != cause {
+			if turn := stopped(t, s, b); !turn.Refused || turn.Stopped != cause {
 				t.Errorf("%s: a waiting load is told %+v", cause, turn)
 			}
 			time.Sleep(30 * time.Second)
@@ -147,21 +161,28 @@ func TestTheFleetStops(t *testing.T) {
 				t.Errorf("%s: %d token requests in ten seconds", cause, probes)
 			}
 			s.Resume(t.Context(), b)
-			if turn := s.Stopped(t.Context(), b); turn.Refused {
-				t.Errorf("%s: after the recovery a waiting load is told %+v", cause, turn)
+			if turn, stands := s.Stands(t.Context(), b, booked); turn.Refused || stands {
+				t.Errorf("%s: after the recovery a turn from before stands: %v, or is refused: %+v", cause, stands, turn)
 			}
 			time.Sleep(time.Second)
-			if turn := mustTake(t, s, "b", w); turn.Refused || turn.Wait != 0 || turn.Stopped != "" {
+			turn := mustTake(t, s, "b", w)
+			if turn.Refused || turn.Wait != 0 || turn.Stopped != "" {
 				t.Errorf("%s: after the recovery %+v", cause, turn)
 			}
-			// One replica with a broken network does not stop the others again and again.
-			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second, true)
-			if turn := s.Stopped(t.Context(), b); turn.Refused {
+			if _, stands := s.Stands(t.Context(), b, turn); !stands {
+				t.Errorf("%s: a turn after the recovery does not stand", cause)
+			}
+			// One replica with a broken network does not stop the others again and again, and
+			// one whose own address is limited not for as long as that is to wait.
+			for range 2 * failuresToStop {
+				s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second)
+			}
+			if turn := stopped(t, s, b); turn.Refused {
 				t.Errorf("%s: stopped again by %+v", cause, turn)
 			}
-			s.Stop(t.Context(), b, upstream.ClassThrottled, time.Second, true)
-			if turn := s.Stopped(t.Context(), b); !turn.Refused {
-				t.Errorf("%s: 429 does not stop the fleet", cause)
+			s.Stop(t.Context(), b, upstream.ClassThrottled, 30*time.Second)
+			if turn := stopped(t, s, b); !turn.Refused || !near(turn.Wait, probeInterval) {
+				t.Errorf("%s: after the recovery 429 says %+v", cause, turn)
 			}
 		})
 	}
@@ -173,8 +194,8 @@ func TestFailuresInARowStopTheFleet(t *testing.T) {
 	bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
 		b := s.Budget(upstream.Fingerprint{}, 10)
 		for failure, stops := range []bool{false, false, false, false, false, true} {
-			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second, false)
-			if turn := s.Stopped(t.Context(), b); turn.Refused != stops {
+			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second)
+			if turn := stopped(t, s, b); turn.Refused != stops {
 				t.Errorf("failure %d: %+v", failure, turn)
 			}
 			time.Sleep(time.Second)
@@ -192,12 +213,28 @@ func TestFailuresInARowStopTheFleet(t *testing.T) {
 	})
 }
 
+// TestTurnsBeforeAStopAreFreeAgain has a fleet whose turns are booked far ahead stop for a
+// moment: the next turn comes when the stop ends.
+func TestTurnsBeforeAStopAreFreeAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
+		w := Want{Budget: s.Budget(upstream.Fingerprint{}, 10), Wait: 5 * time.Second, Longest: 5 * time.Second}
+		for k := range 50 {
+			mustTake(t, s, fmt.Sprint(k), w)
+		}
+		s.Stop(t.Context(), w.Budget, upstream.ClassThrottled, time.Second)
+		time.Sleep(time.Second)
+		if turn := mustTake(t, s, "probe", w); turn.Refused || turn.Wait != 0 {
+			t.Errorf("the probe is %+v", turn)
+		}
+	})
+}
+
 // TestAStopIsForgotten has nobody find out that the token endpoint works again.
 func TestAStopIsForgotten(t *testing.T) {
 	bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
 		b := s.Budget(upstream.Fingerprint{}, 10)
-		s.Stop(t.Context(), b, upstream.ClassThrottled, time.Hour, true)
-		if turn := s.Stopped(t.Context(), b); !near(turn.Wait, MaxTurnWait) {
+		s.Stop(t.Context(), b, upstream.ClassThrottled, time.Hour)
+		if turn := stopped(t, s, b); !near(turn.Wait, MaxTurnWait) {
 			t.Errorf("stopped for an hour: %+v", turn)
 		}
 		time.Sleep(maxBooked)
@@ -213,8 +250,8 @@ func TestABucketThatNoReplicaWroteIsNone(t *testing.T) {
 	bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
 		b := s.Budget(upstream.Fingerprint{}, 10)
 		in := func(d time.Duration) string { return fmt.Sprint(time.Now().Add(d).UnixMicro()) }
-		for _, text := range []string{"", "x", "1 2 3", "1 2 3 3", "1 2 3 4 0", "-1 0 0 0 0", in(time.Hour) + " 0 0 0 0", "0 " + in(time.Hour) + " 0 3",
-			"0 0 " + in(time.Hour) + " 3 0", "99999999999999999999999999999999999999999999999999 0 0 0 0", "1e3 0 0 0 0", "nan nan nan 0 0"} {
+		for _, text := range []string{"", "x", "1 2 3", "1 2 3 3 0", "1 2 3 4 0 0", "-1 0 0 0 0 0", in(time.Hour) + " 0 0 0 0 0", "0 " + in(time.Hour) + " 0 3",
+			"0 0 " + in(time.Hour) + " 3 0 0", "99999999999999999999999999999999999999999999999999 0 0 0 0 0", "1e3 0 0 0 0 0", "nan nan nan 0 0 0"} {
 			n.Redis.FlushAll()
 			_ = n.Redis.Set(b.buckets[0], text)
 			if turn := mustTake(t, s, "a", Want{Budget: b}); turn.Refused || turn.Wait != 0 || turn.Stopped != "" {
@@ -239,7 +276,7 @@ func TestATurnIsNotBelievedToBeFarAway(t *testing.T) {
 			t.Errorf("%v: %+v, %v", reply, turn, err)
 		}
 	}
-	for _, reply := range [][]int64{nil, {1, 0}, {2, 0, 0}, {-2, 0, 0}, {1, 0, 8}, {1, 0, -1}, {1, 0, 0, 0}} {
+	for _, reply := range [][]int64{nil, {1, 0}, {2, 0, 0}, {-2, 0, 0}, {1, 0, 80}, {1, 0, -1}, {1, 0, 0, 0}} {
 		if turn, err := w.parseTurn(reply); err == nil {
 			t.Errorf("%v: %+v", reply, turn)
 		}
@@ -372,12 +409,12 @@ func TestTheBudgetHoldsInARealRedis(t *testing.T) {
 	if c := look("c"); c.Lease != nil || !c.Turn.Refused || c.Turn.Wait != MaxTurnWait {
 		t.Errorf("the third: %+v", c)
 	}
-	s.Stop(t.Context(), w.Budget, upstream.ClassThrottled, 20*time.Second, true)
-	if turn := s.Stopped(t.Context(), w.Budget); turn.Stopped != upstream.ClassThrottled || !between(turn.Wait, 50*time.Second, time.Minute) {
+	s.Stop(t.Context(), w.Budget, upstream.ClassThrottled, 20*time.Second)
+	if turn := stopped(t, s, w.Budget); turn.Stopped != upstream.ClassThrottled || !between(turn.Wait, 10*time.Second, 20*time.Second) {
 		t.Errorf("stopped: %+v", turn)
 	}
 	s.Resume(t.Context(), w.Budget)
-	if turn := s.Stopped(t.Context(), w.Budget); turn.Refused {
+	if turn := stopped(t, s, w.Budget); turn.Refused {
 		t.Errorf("resumed: %+v", turn)
 	}
 	for _, name := range client.Keys(t.Context(), "*").Val() {

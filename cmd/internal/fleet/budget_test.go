@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -121,6 +122,50 @@ func TestTwentyProcessesKeepToOneBudget(t *testing.T) {
 	for i, n := 0, 5*perSecond+perSecond+2; i+n < len(asked); i++ {
 		if span := asked[i+n].Time.Sub(asked[i].Time); span < 5*time.Second {
 			t.Errorf("%d token requests within %s", n+1, span)
+		}
+	}
+}
+
+// TestAPausedProcessMakesUpForNothing stops a replica while turns come for it that it has
+// booked, and lets it go on: it does not make its token requests all at once.
+func TestAPausedProcessMakesUpForNothing(t *testing.T) {
+	t.Parallel()
+	const perSecond, subjects = 5, 12
+	p := newProvider(t, time.Hour)
+	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL(), fmt.Sprintf("SIDECAR_HUMANAPI_TOKEN_BUDGET=%d/s", perSecond))
+	r := f.replicas(1)[0]
+	answers := make(chan error, subjects)
+	for i := range subjects {
+		go func() {
+			subject := fmt.Sprint("subject-", i)
+			answers <- r.ask(subject).mine(subject)
+		}()
+	}
+	testkit.Eventually(t, "the first token requests", func() error {
+		if n := len(p.byArrival()); n < 2 {
+			return fmt.Errorf("%d token requests", n)
+		}
+		return nil
+	})
+	for range 2 {
+		if err := r.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(700 * time.Millisecond) // not waited for: the pause itself
+		if err := r.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+	for range subjects {
+		if err := <-answers; err != nil {
+			t.Log(err) // some may be put off
+		}
+	}
+	asked := p.byArrival()
+	for i := range asked[1:] {
+		if gap := asked[i+1].Time.Sub(asked[i].Time); gap < 20*time.Millisecond {
+			t.Errorf("token requests %d and %d come within %s", i, i+1, gap)
 		}
 	}
 }
