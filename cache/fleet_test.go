@@ -363,7 +363,7 @@ func TestOneReplicaDoesNotStopTheFleet(t *testing.T) {
 		{Class: upstream.ClassThrottled, Status: 429, RetryAfter: 5 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			const lasts = 2 * time.Minute
+			const lasts = 45 * time.Second
 			trouble.Upstream = "up"
 			endpoint := &limited{allowed: 10, life: time.Hour, first: &trouble}
 			began := time.Now()
@@ -381,7 +381,9 @@ func TestOneReplicaDoesNotStopTheFleet(t *testing.T) {
 				}
 			}
 			all.Wait()
-			if asked, _ := endpoint.counts(); asked < int(budgetRate*lasts.Seconds())*6/10 {
+			asked, _ := endpoint.counts()
+			t.Logf("%s: the others made %d token requests in %s", trouble.Class, asked, lasts)
+			if asked < int(budgetRate*lasts.Seconds())*6/10 {
 				t.Errorf("%s: the others made %d token requests in %s, of %v that they may", trouble.Class, asked, lasts, budgetRate*lasts.Seconds())
 			}
 		})
@@ -421,7 +423,7 @@ func TestAHostileRedisWithholdsNewTokensAlone(t *testing.T) {
 			for began := time.Now(); time.Since(began) < lasts; time.Sleep(time.Second) {
 				for _, name := range network.Redis.Keys() {
 					if strings.Contains(name, "{budget}") && !strings.HasSuffix(name, ":turn") {
-						_ = network.Redis.Set(name, fmt.Sprintf("%d 0 0 3 9 9", time.Now().Add(119*time.Second).UnixMicro()))
+						_ = network.Redis.Set(name, fmt.Sprintf("%d 0 0 3 9 9 9", time.Now().Add(119*time.Second).UnixMicro()))
 					}
 				}
 			}

@@ -65,10 +65,9 @@ const (
 	keptPromise = 10 * time.Second
 	// probeInterval is the least time between two token requests of a stopped fleet.
 	probeInterval = time.Second
-	// resumed is how long after a recovery the word of one replica counts for less: a 429
-	// stops the fleet for probeInterval alone, and nothing else does. What that replica
-	// meets may be its own network, clock or address.
-	resumed = 10 * time.Second
+	// resumed is how long after a recovery the first 429 in a row stops the fleet for
+	// probeInterval alone: it may be meant for the address of one replica.
+	resumed = time.Minute
 	// failuresToStop is how many failures in a row stop the fleet, unless they are 429.
 	failuresToStop = 3
 )
@@ -77,10 +76,11 @@ const (
 // higher one outweighs a lower one.
 var stopCauses = [...]upstream.Class{1: upstream.ClassUnavailable, 2: upstream.ClassThrottled, 3: upstream.ClassCredential}
 
-// A bucket is the text "<free> <promised> <trusted> <cause> <failed> <epoch>", the first
-// three in microseconds of the clock of Redis: when the next turn is free, the latest time
-// for which a turn was promised, and the end of resumed; then why the fleet is stopped (0 if
-// it is not), how many failures in a row were told, and how often it was stopped.
+// A bucket is the text "<free> <promised> <trusted> <cause> <failed> <epoch> <last>", the
+// first three in microseconds of the clock of Redis: when the next turn is free, the latest
+// time for which a turn was promised, and the end of resumed; then why the fleet is stopped
+// (0 if it is not), how many failures in a row were told, how often it was stopped, and the
+// number of the replica that told last of a failure.
 const bucketFunctions = `
 local function time()
   local t = redis.pcall('TIME')
@@ -91,16 +91,16 @@ end
 -- The buckets in KEYS from first on, one for each key of the ring, as one: the fullest
 -- counts.
 local function read(first, now, booked)
-  local b = {free = now, promised = now, trusted = 0, cause = 0, failed = 0, epoch = 0}
+  local b = {free = now, promised = now, trusted = 0, cause = 0, failed = 0, epoch = 0, last = 0}
   for i = first, #KEYS do
     local text = redis.pcall('GETRANGE', KEYS[i], 0, 80)
     if type(text) == 'string' then
-      local f, p, t, c, n, e = string.match(text, '^(%d+) (%d+) (%d+) ([0-3]) (%d) (%d)$')
-      f, p, t, c, n, e = tonumber(f), tonumber(p), tonumber(t), tonumber(c), tonumber(n), tonumber(e)
+      local f, p, t, c, n, e, l = string.match(text, '^(%d+) (%d+) (%d+) ([0-3]) (%d) (%d) (%d+)$')
+      f, p, t, c, n, e, l = tonumber(f), tonumber(p), tonumber(t), tonumber(c), tonumber(n), tonumber(e), tonumber(l)
       if f and math.max(f, p, t) <= now + booked then
         b = {free = math.max(b.free, f), promised = math.max(b.promised, p),
           trusted = math.max(b.trusted, t), cause = math.max(b.cause, c), failed = math.max(b.failed, n),
-          epoch = math.max(b.epoch, e)}
+          epoch = math.max(b.epoch, e), last = math.max(b.last, l)}
       end
     end
   end
@@ -110,7 +110,8 @@ end
 -- Others find what is written in the first, since replicas of two steps of a rotation read
 -- the first of each other's.
 local function write(first, b, booked)
-  local text = string.format('%.0f %.0f %.0f %d %d %d', b.free, b.promised, b.trusted, b.cause, b.failed, b.epoch)
+  local text = string.format('%.0f %.0f %.0f %d %d %d %.0f', b.free, b.promised, b.trusted, b.cause, b.failed,
+    b.epoch, b.last)
   redis.call('SET', KEYS[first], text, 'PX', string.format('%.0f', booked / 1000))
 end
 
@@ -122,7 +123,7 @@ local function take(first, others, now)
   if now == 0 then return -1, 0, 0 end
   local a = {}
   for i = others + 1, #ARGV do a[i - others] = tonumber(ARGV[i]) end
-  local interval, wait, longest, promise, most, booked, probe, kept = unpack(a)
+  local interval, wait, longest, promise, most, booked, probe, kept, replica = unpack(a)
   local b = read(first, now, booked)
   local promised = tonumber(redis.pcall('GET', KEYS[first - 1]) or nil)
   if promised and promised > now + booked then promised = nil end
@@ -133,6 +134,7 @@ local function take(first, others, now)
     wait = longest
   end
   local ahead = b.free - now
+  if b.cause > 0 and b.last == replica then ahead = ahead + probe / 2 end -- others go before
   if ahead <= wait then
     b.free = b.free + interval
     write(first, b, booked)
@@ -149,15 +151,15 @@ local function take(first, others, now)
 end
 `
 
-// args returns what take gets, in microseconds.
-func (w Want) args() []any {
+// args returns what take gets from the replica with this number, in microseconds.
+func (w Want) args(replica int) []any {
 	promise := 0
 	if w.Promise {
 		promise = 1
 	}
 	wait, longest := min(w.Wait, maxAhead), min(w.Longest, maxAhead)
 	return []any{w.Budget.interval.Microseconds(), wait.Microseconds(), longest.Microseconds(), promise,
-		MaxTurnWait.Microseconds(), maxBooked.Microseconds(), probeInterval.Microseconds(), keptPromise.Microseconds()}
+		MaxTurnWait.Microseconds(), maxBooked.Microseconds(), probeInterval.Microseconds(), keptPromise.Microseconds(), replica}
 }
 
 var (
@@ -171,11 +173,8 @@ return {take(2, 0, time())}`)
 local now, wait, cause, booked = time(), tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 if now == 0 then return 0 end
 local b = read(1, now, booked)
-if now < b.trusted then
-  if cause ~= 2 then return 0 end
-  wait = math.min(wait, tonumber(ARGV[5]))
-end
-b.failed = math.min(b.failed + 1, 9)
+b.failed, b.last = math.min(b.failed + 1, 9), tonumber(ARGV[6])
+if b.failed == 1 and now < b.trusted then wait = math.min(wait, tonumber(ARGV[5])) end
 if cause == 2 or b.failed >= tonumber(ARGV[4]) then
   if b.cause == 0 then b.free, b.epoch = now + wait, (b.epoch + 1) % 10 end
   b.free, b.cause = math.max(b.free, now + wait), math.max(b.cause, cause)
@@ -227,7 +226,7 @@ func (b *Budget) names(p Place) []string {
 func (s *Store) Take(ctx context.Context, p Place, w Want) (Turn, error) {
 	var t Turn
 	err := s.do(ctx, "budget", func(ctx context.Context) error {
-		reply, err := s.scripts.run(ctx, takeScript, w.Budget.names(p), w.args()...).Int64Slice()
+		reply, err := s.scripts.run(ctx, takeScript, w.Budget.names(p), w.args(s.replica)...).Int64Slice()
 		if err == nil {
 			t, err = w.parseTurn(reply)
 		}
@@ -269,7 +268,7 @@ func (s *Store) Stop(ctx context.Context, b *Budget, cause upstream.Class, wait 
 	for number, known := range stopCauses {
 		if known == cause && number > 0 {
 			s.tell(ctx, b, stopScript, min(wait, MaxTurnWait).Microseconds(), number, maxBooked.Microseconds(),
-				failuresToStop, probeInterval.Microseconds())
+				failuresToStop, probeInterval.Microseconds(), s.replica)
 		}
 	}
 }

@@ -103,7 +103,7 @@ func (s *Store) Look(ctx context.Context, p Place, known Version, w Want) (Looke
 	script, keys, args := lookScript, p.names(), []any{l.owner, hold.Milliseconds(), maxSealed, known.hex()}
 	together := w.Lease && w.Budget != nil && !s.cluster
 	if together {
-		script, keys, args = lookTurnScript, append(keys, w.Budget.names(p)...), append(args, w.args()...)
+		script, keys, args = lookTurnScript, append(keys, w.Budget.names(p)...), append(args, w.args(s.replica)...)
 	}
 	began := time.Now()
 	var r lookReply

@@ -20,6 +20,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"time"
@@ -82,6 +83,7 @@ type Store struct {
 	cluster  bool          // value, lease and budget may lie on different nodes
 	budgets  bool          // see Config
 	longest  time.Duration // of a token request under a lease
+	replica  int           // tells this replica from others, by chance
 	turnWait time.Duration // how long the holder of a lease may wait for its turn before that
 	seen     seen
 	metrics  *metrics.Metrics
@@ -110,7 +112,7 @@ func New(c Config) (*Store, error) {
 		return nil, err
 	}
 	redis.SetLogger(silent{})
-	s := &Store{timeout: c.Timeout, client: client, scripts: newScripts(client, c.Timeout), sealer: sealer,
+	s := &Store{replica: 1 + rand.IntN(1e9), timeout: c.Timeout, client: client, scripts: newScripts(client, c.Timeout), sealer: sealer,
 		longest: c.TokenTimeout, cluster: c.Mode == "cluster", budgets: c.Budgets, metrics: c.Metrics, log: c.Log, telling: rate.Sometimes{Interval: time.Minute}}
 	if c.Budgets {
 		s.turnWait = c.TokenTimeout / 2
