@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"token-sidecar/cache/shared"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
@@ -17,9 +19,11 @@ import (
 // together. Package shared keeps it; here is how long the loads of this replica can wait
 // for their turns, and what became of them. Its methods are safe for concurrent use.
 type budget struct {
+	name    string  // of the upstream
 	rate    float64 // token requests per second
 	store   *shared.Store
 	metrics *metrics.Budget
+	log     zerolog.Logger
 	waiting atomic.Int32 // loads that have a turn which has not come
 
 	mu         sync.Mutex // guards the rest
@@ -33,11 +37,11 @@ type budget struct {
 
 // newBudget returns the budget of perSecond token requests, nil if that is 0 or there is
 // no Redis to keep it.
-func newBudget(perSecond float64, store *shared.Store, m *metrics.Upstream) *budget {
+func newBudget(name string, perSecond float64, store *shared.Store, m *metrics.Upstream, log zerolog.Logger) *budget {
 	if perSecond == 0 || store == nil {
 		return nil
 	}
-	return &budget{rate: perSecond, store: store, metrics: m.Budget(perSecond)}
+	return &budget{name: name, rate: perSecond, store: store, metrics: m.Budget(perSecond), log: log}
 }
 
 // of returns the bucket of those who use credential.
@@ -53,24 +57,33 @@ func (b *budget) of(credential upstream.Fingerprint) *shared.Budget {
 // note takes down what became of a load that asked for a turn. asked is whether a request
 // waits for it.
 func (b *budget) note(t shared.Turn, asked bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := time.Now()
-	b.without, b.stopped, b.until = t.Without, t.Stopped, now.Add(t.Wait)
+	outcome, now := "now", time.Now()
 	switch {
 	case t.Without:
-		b.metrics.Slot("without")
+		outcome = "without"
 	case t.Refused && t.Stopped != "":
-		b.metrics.Slot("stopped")
+		outcome = "stopped"
 	case t.Refused && asked:
-		b.putOff = now
-		b.metrics.Slot("put_off")
+		outcome = "put_off"
 	case t.Refused:
-		b.metrics.Slot("deferred")
+		outcome = "deferred"
 	case t.Wait > 0:
-		b.metrics.Slot("later")
-	default:
-		b.metrics.Slot("now")
+		outcome = "later"
+	}
+	b.metrics.Slot(outcome)
+	b.mu.Lock()
+	changed := b.stopped != t.Stopped
+	b.without, b.stopped, b.until = t.Without, t.Stopped, now.Add(t.Wait)
+	if outcome == "put_off" {
+		b.putOff = now
+	}
+	b.mu.Unlock()
+	switch {
+	case changed && t.Stopped != "":
+		b.log.Warn().Str("upstream", b.name).Str("class", string(t.Stopped)).
+			Msg("replicas met trouble at the token endpoint; all make few token requests until one succeeds")
+	case changed:
+		b.log.Info().Str("upstream", b.name).Msg("replicas make token requests again")
 	}
 }
 

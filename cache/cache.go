@@ -109,7 +109,7 @@ func New(config Config) *Cache {
 			metrics:  config.Metrics.Upstream(u.Name()),
 		}
 		s := c.sources[u.Name()]
-		s.budget = newBudget(config.Budgets[u.Name()], config.Shared, s.metrics)
+		s.budget = newBudget(u.Name(), config.Budgets[u.Name()], config.Shared, s.metrics, config.Log)
 	}
 	config.Metrics.CollectTokens(c.states)
 	c.work.Go(c.runAgenda)

@@ -376,6 +376,11 @@ func TestWithoutAClockThereIsNoBudget(t *testing.T) {
 	if err != nil || looked.Lease == nil || !looked.Turn.Without {
 		t.Errorf("%+v, %v", looked, err)
 	}
+	s.seen.begin()
+	s.seen.note("store", "")
+	if status := s.Status(); status.Working || status.Cause != "NOPERM" || status.Missing != "time" {
+		t.Errorf("the status says %+v", status)
+	}
 	s.budgets = true
 	if err := s.Try(t.Context()); err == nil || err.Error() != "redis cannot be used: NOPERM, missing right: time" {
 		t.Errorf("the try says %v", err)

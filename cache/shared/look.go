@@ -136,6 +136,9 @@ func (s *Store) Look(ctx context.Context, p Place, known Version, w Want) (Looke
 	switch {
 	case r.taken:
 		out.Lease, out.Turn = l, r.turn
+		if together {
+			s.seen.timed(!r.turn.Without)
+		}
 		s.metrics.RedisOperation("lease", "ok")
 		if w.Budget != nil && !together {
 			out.takeApart(ctx, w)

@@ -187,6 +187,23 @@ type seen struct {
 // tryOperation stands in seen.refused for the try at the start.
 const tryOperation = "try"
 
+// timeOperation stands in seen.refused for questions for the time of Redis.
+const timeOperation = "time"
+
+// timed takes down whether Redis told its time to a budget, which needs it.
+func (n *seen) timed(told bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if told {
+		delete(n.refused, timeOperation)
+		return
+	}
+	n.refuse(timeOperation, "NOPERM")
+	if n.refused[tryOperation] == "" {
+		n.missing = timeRight
+	}
+}
+
 // lastingRefusals are codes that do not go away by themselves.
 var lastingRefusals = []string{"NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "OOM", "MISCONF"}
 
@@ -251,7 +268,7 @@ func (n *seen) status(s Status) Status {
 				continue
 			}
 			s.Cause = cause
-			if operation == tryOperation {
+			if operation == tryOperation || operation == timeOperation {
 				s.Missing = n.missing
 			}
 		}

@@ -48,13 +48,16 @@ func judge(s cache.SourceStatus) verdict {
 	if failure := failureOf(s); failure != nil {
 		return judgeFailure(failure.Class, served)
 	}
-	b := s.Budget
+	b, short := s.Budget, severityWarning
+	if !served {
+		short = severityError
+	}
 	switch {
 	case b.Stopped != "":
-		return verdict{"fleet_stopped", severityWarning, "stopped by another replica", "Another replica met trouble at the token endpoint: " +
+		return verdict{"fleet_stopped", short, "stopped by another replica", "Another replica met trouble at the token endpoint: " +
 			"all replicas together make one token request a second at most, until one succeeds. Tokens in memory serve until they expire."}
 	case !b.PutOff.IsZero() && time.Since(b.PutOff) < lately:
-		return verdict{"budget_spent", severityWarning, "budget spent", "All replicas together need more token requests than their budget allows: " +
+		return verdict{"budget_spent", short, "budget spent", "All replicas together need more token requests than their budget allows: " +
 			"requests without a token in memory wait for their turn, or are answered 503 with the time at which it is."}
 	case s.Pinned.Usable < s.Pinned.Keys:
 		return verdict{"starting", severityInfo, "starting", "The first token is on its way; requests wait for it."}

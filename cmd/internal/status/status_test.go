@@ -82,11 +82,11 @@ func TestJudgeOfABudget(t *testing.T) {
 		"in use":                        {cache.SourceStatus{Fresh: 1, Budget: cache.BudgetStatus{Rate: 9, Waiting: 3}}, "ok", severityOK},
 		"without Redis":                 {cache.SourceStatus{Fresh: 1, Budget: cache.BudgetStatus{Rate: 9, Without: true}}, "ok", severityOK},
 		"requests are put off":          {cache.SourceStatus{Fresh: 1, Budget: ago(59 * time.Second)}, "budget_spent", severityWarning},
-		"and there is no token":         {cache.SourceStatus{Budget: ago(time.Second)}, "budget_spent", severityWarning},
-		"and the first has not come":    {cache.SourceStatus{Pinned: none, Budget: ago(time.Second)}, "budget_spent", severityWarning},
+		"and there is no token":         {cache.SourceStatus{Budget: ago(time.Second)}, "budget_spent", severityError},
+		"and the first has not come":    {cache.SourceStatus{Pinned: none, Budget: ago(time.Second)}, "budget_spent", severityError},
 		"long ago":                      {cache.SourceStatus{Fresh: 1, Budget: ago(61 * time.Second)}, "ok", severityOK},
 		"stopped":                       {cache.SourceStatus{Fresh: 1, Budget: stopped}, "fleet_stopped", severityWarning},
-		"stopped, no token":             {cache.SourceStatus{Pinned: none, Budget: stopped}, "fleet_stopped", severityWarning},
+		"stopped, no token":             {cache.SourceStatus{Pinned: none, Budget: stopped}, "fleet_stopped", severityError},
 		"stopped, and found out itself": {cache.SourceStatus{Stopped: &upstream.Error{Class: "credential"}, Budget: stopped}, "credential_refused", severityError},
 	} {
 		if v := judge(test.status); v.state != test.state || v.severity != test.severity || v.label == "" || v.meaning == "" {
