@@ -21,6 +21,7 @@ const (
 	TurnIsSpent                               // a turn that was taken is free no more
 	TurnIsAwaited                             // a token request waits for its turn
 	StopIsChecked                             // and asks then whether the fleet was stopped meanwhile
+	VoidIsChecked                             // even if it goes on by then
 	lines
 )
 
@@ -33,14 +34,15 @@ type SeededFault struct {
 }
 
 var (
-	twoReplicas = Setting{Replicas: 2, Keys: 1, Loads: 3}
-	refusal     = Setting{Replicas: 2, Keys: 1, Loads: 4, Refusals: 1}
-	crash       = Setting{Replicas: 2, Keys: 1, Loads: 2, Faults: 1, Of: []Action{Crash}}
-	cutOff      = Setting{Replicas: 2, Keys: 1, Loads: 3, Faults: 1, Of: []Action{CutOff}}
-	twoKeys     = Setting{Replicas: 2, Keys: 2, Loads: 2, Budget: true}
-	stopped     = Setting{Replicas: 2, Keys: 2, Loads: 3, Budget: true, Refusals: 1}
-	inTime      = Setting{Replicas: 2, Keys: 2, Loads: 2, Budget: true, Prompt: true}
-	inTimeApart = Setting{Replicas: 2, Keys: 2, Loads: 2, Budget: true, Prompt: true, Cluster: true}
+	twoReplicas   = Setting{Replicas: 2, Keys: 1, Loads: 3}
+	refusal       = Setting{Replicas: 2, Keys: 1, Loads: 4, Refusals: 1}
+	crash         = Setting{Replicas: 2, Keys: 1, Loads: 2, Faults: 1, Of: []Action{Crash}}
+	cutOff        = Setting{Replicas: 2, Keys: 1, Loads: 3, Faults: 1, Of: []Action{CutOff}}
+	twoKeys       = Setting{Replicas: 2, Keys: 2, Loads: 2, Budget: true}
+	stopped       = Setting{Replicas: 2, Keys: 2, Loads: 3, Budget: true, Refusals: 1}
+	stoppedInTime = Setting{Replicas: 2, Keys: 2, Loads: 3, Budget: true, Prompt: true, Refusals: 1}
+	inTime        = Setting{Replicas: 2, Keys: 2, Loads: 2, Budget: true, Prompt: true}
+	inTimeApart   = Setting{Replicas: 2, Keys: 2, Loads: 2, Budget: true, Prompt: true, Cluster: true}
 )
 
 // SeededFaults are at least one for each [Line] and one for each rule.
@@ -65,6 +67,7 @@ var SeededFaults = []SeededFault{
 	{"a token request does not wait for its turn", TurnIsAwaited, twoKeys, ruleTurnAwaited},
 	{"so that all replicas together make more of them", TurnIsAwaited, inTime, ruleBudget},
 	{"nobody asks whether the fleet was stopped before the turn came", StopIsChecked, stopped, ruleStopHeeded},
+	{"nor whether it was stopped and goes on again", VoidIsChecked, stoppedInTime, ruleBudget},
 }
 
 // Seeded returns the setting in which f is to be found. Only its own rule is looked at.

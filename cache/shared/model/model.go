@@ -160,6 +160,7 @@ type loader struct {
 	value    token // in the reply, or the one that the token request is to bring
 	wait     uint8 // until the turn
 	waited   bool  // the turn did not come at once
+	void     bool  // the fleet was stopped since it was taken
 	turn     bool  // the token request has a turn
 	probe    bool  // it shows whether the fleet need be stopped any longer
 	stopped  bool  // for the rules: the fleet was stopped already when the turn came

@@ -125,10 +125,21 @@ func (m *machine) run(s *state, key int, msg message) {
 	case renewScript:
 		m.renew(s, key, msg)
 	case stopScript:
+		if !s.bucket.stopped {
+			s.voidTurns()
+			s.bucket.free = 0
+		}
 		s.bucket.free, s.bucket.stopped = max(s.bucket.free, stopTime), true
 	case resumeScript:
 		s.bucket.stopped = false
 		s.stopEnded()
+	}
+}
+
+// voidTurns takes away the turns that have not come yet: they are free again.
+func (s *state) voidTurns() {
+	for i := range s.loaders {
+		s.loaders[i].void = s.loaders[i].waited
 	}
 }
 

@@ -162,7 +162,8 @@ func (m *machine) awaitTurn(s *state, i int) {
 	l.phase = turning
 }
 
-// turnCame asks whether the fleet was stopped while the load waited.
+// turnCame asks whether the fleet was stopped while the load waited, which makes its turn
+// void.
 func (m *machine) turnCame(s *state, i int) {
 	if m.Without == StopIsChecked {
 		m.fetch(s, i)
@@ -187,7 +188,7 @@ func (m *machine) fetch(s *state, i int) {
 	l := &s.loaders[i]
 	turn := l.turn
 	l.phase, l.reply, l.value, l.wait = fetching, none, m.nextToken(s, m.keyOf(i)), 0
-	l.waited, l.turn, l.stopped = false, false, false
+	l.waited, l.void, l.turn, l.stopped = false, false, false, false
 	if m.counts() {
 		s.asked += interval
 		if !turn {

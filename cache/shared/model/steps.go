@@ -169,10 +169,10 @@ func (m *machine) answer(s *state, i int) {
 		}
 	case checking:
 		l.phase, l.reply = checked, none
-		if stopped {
+		if stopped || l.void && m.Without != VoidIsChecked {
 			l.reply = refused
 		}
 		return
 	}
-	l.waited = l.wait > 0
+	l.waited, l.void = l.wait > 0, false
 }
