@@ -268,6 +268,36 @@ func TestIdleTimeEndsWithItsAnswer(t *testing.T) {
 	})
 }
 
+// TestTheTimeForAHeadBoundsNothingElse: the time within which the head of an answer must come
+// bounds neither the rest of its body nor the next request on its connection.
+func TestTheTimeForAHeadBoundsNothingElse(t *testing.T) {
+	const timeout = time.Second
+	synctest.Test(t, func(t *testing.T) {
+		s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = timeout }})
+		s.up.play(func(r *upRequest) bool {
+			parts := []string{"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbo", "dy"}
+			if r.n == 3 {
+				parts = []string{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4", "\r\nbody\r\n0\r\n\r\n"}
+			}
+			r.say(parts[0])
+			if r.n > 1 { // the first comes in one piece
+				time.Sleep(3 * timeout)
+			}
+			r.say(parts[1])
+			return true
+		})
+		for n := range 4 {
+			if a := s.get("/alpha/x"); a.body != "body" || a.broken != nil {
+				t.Errorf("request %d: %d %q %v", n+1, a.status, a.body, a.broken)
+			}
+			time.Sleep(3 * timeout)
+		}
+		if got := s.up.requests(); !*general && got[3].Conn != got[0].Conn {
+			t.Error("the connection was not kept")
+		}
+	})
+}
+
 // P14: a client that ends its direction with its request gets its answer; one whose end
 // comes later, or within its body, has left.
 func TestP14_HalfClosedClientsGetTheirAnswer(t *testing.T) {

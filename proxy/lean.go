@@ -145,9 +145,10 @@ func (x *exchange) roundTripLean(c *targetconn.Conn, began time.Time) (*http.Res
 			return nil, errAnswer // it was not asked to switch
 		case res.StatusCode >= 200:
 			x.route.metrics.TargetAnswered(time.Since(began))
-			// A body that is yet to come may take any time. If the app left meanwhile,
-			// the deadline that ends the connection must not be taken away again.
-			if res.ContentLength < 0 || res.ContentLength > int64(c.Buffered()) {
+			// A body may take any time. copyBody sees to that where it waits for more, which
+			// a body in chunks may do within one Read. If the app left meanwhile, the
+			// deadline that ends the connection must not be taken away again.
+			if res.ContentLength < 0 {
 				_ = c.SetDeadline(time.Time{})
 			}
 			return res, x.in.Context().Err()
