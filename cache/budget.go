@@ -31,7 +31,7 @@ type budget struct {
 	bucket     *shared.Budget // of credential; nil: none was asked yet
 	putOff     time.Time      // when a request was put off last
 	without    bool           // Redis could not be asked last
-	stopped    upstream.Class // why the fleet was stopped when it was asked last
+	stopped    upstream.Class // why the fleet was stopped when Redis told last
 	until      time.Time      // when its next token request may be made
 }
 
@@ -72,8 +72,11 @@ func (b *budget) note(t shared.Turn, asked bool) {
 	}
 	b.metrics.Slot(outcome)
 	b.mu.Lock()
-	changed := b.stopped != t.Stopped
-	b.without, b.stopped, b.until = t.Without, t.Stopped, now.Add(t.Wait)
+	changed := false
+	if b.without = t.Without; !t.Without { // else nobody tells whether the fleet is stopped
+		changed = b.stopped != t.Stopped
+		b.stopped, b.until = t.Stopped, now.Add(t.Wait)
+	}
 	if outcome == "put_off" {
 		b.putOff = now
 	}
@@ -166,8 +169,8 @@ func (l *sharedLoad) await(ctx context.Context, t shared.Turn) error {
 // maxVoids bounds how often a load asks for another turn because its own was void.
 const maxVoids = 2
 
-// again begins the load anew, after its turn was void.
-func (l *sharedLoad) again(ctx context.Context) (loaded, error) {
+// anotherTurn begins the load anew, after its turn was void.
+func (l *sharedLoad) anotherTurn(ctx context.Context) (loaded, error) {
 	if l.voids++; l.voids > maxVoids {
 		left, asked := l.e.source.line.left(l.f.turn)
 		return loaded{}, l.putOff(shared.Turn{Refused: true, Wait: time.Second}, left, asked)
@@ -226,5 +229,5 @@ func (c *Cache) tellFleet(e *entry, f *flight, err error) {
 	case upstream.ClassMalformed:
 		class = upstream.ClassUnavailable
 	}
-	b.store.Stop(c.afterwards(), b.of(f.credential), class, wait)
+	b.store.Failed(c.afterwards(), b.of(f.credential), class, wait)
 }

@@ -8,8 +8,9 @@
 // wait for the one load per key, which flight.go makes when line.go gives it
 // its turn; schedule.go refreshes ahead; failure.go and gate.go say when to try
 // again; reject.go handles tokens that a target refused. shared_load.go is where a
-// load meets the tokens that replicas share, and budget.go where it waits for its turn
-// among those of all replicas: package shared keeps both in Redis, of which this
+// load meets the tokens that replicas share, shared_busy.go where it waits for the one
+// that another replica fetches, and budget.go where it waits for its turn among those of
+// all replicas: package shared keeps both in Redis, of which this
 // package knows nothing. status.go tells people how it all does.
 package cache
 

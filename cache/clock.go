@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"time"
 
 	"token-sidecar/cache/shared"
@@ -56,4 +57,19 @@ func holdNew(token upstream.Token, began, now instant, ahead float64) *held {
 	setBack := max((now.mono-began.mono)-(now.wall-began.wall), 0)
 	left := time.Duration(token.Expiry().UnixNano() - now.wall - setBack)
 	return hold(token, token.Expiry().Sub(token.Issued()), left, now, ahead)
+}
+
+// sleep waits for d or the end of ctx, whose error it returns.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -270,33 +270,3 @@ func (e *entry) keepUse(f *flight, ours bool, now instant) {
 // errNoNews says that a load did not ask the token endpoint: because the token came
 // from another replica, or because it was not its turn.
 var errNoNews = errors.New("no news of the token endpoint")
-
-// fail notes a failed load. e.mu is held.
-func (c *Cache) fail(e *entry, f *flight, err error, now instant) {
-	var life time.Duration
-	if h := e.held.Load(); h != nil && !h.invalidAt.reached(now) {
-		life = h.life
-	}
-	e.failure = newFailure(e.failure, e.key.Upstream, err, now, life)
-	e.failure.endpoint = endpointState{f.credential, e.source.gate.recovered()}
-	if !f.rejected.IsZero() && e.failure.lasting() {
-		// The target refuses this token and the provider gives no other.
-		c.table.hold(e, nil)
-	}
-	if c.ctx.Err() == nil {
-		c.config.Log.Warn().Str("upstream", e.key.Upstream).Str("kind", string(e.key.Kind)).
-			Stringer("retry_in", c.nextAttempt(e, now).Round(time.Millisecond)).
-			Str("error", e.failure.cause.Error()).Msg("token request failed")
-	}
-}
-
-// nextAttempt returns how long no token request will be made for e, which has failed
-// just now. e.mu is held.
-func (c *Cache) nextAttempt(e *entry, now instant) time.Duration {
-	needed := now
-	if h := e.held.Load(); h != nil && !h.invalidAt.reached(now) {
-		needed = h.invalidAt
-	}
-	wait := max(e.failure.pause.end(needed).until(now), e.source.gate.shut(now, needed))
-	return max(wait, time.Millisecond)
-}

@@ -112,24 +112,6 @@ func TestRefreshIsAdopted(t *testing.T) {
 // many were not.
 func refreshes(t *testing.T, c *Cache) (ok, failed float64) {
 	t.Helper()
-	families, err := c.config.Metrics.Gatherer().Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, series := range f.GetMetric() {
-			if f.GetName() != "token_sidecar_refreshes_total" {
-				continue
-			}
-			for _, label := range series.GetLabel() {
-				switch label.GetValue() {
-				case "ok":
-					ok += series.GetCounter().GetValue()
-				case "failed":
-					failed += series.GetCounter().GetValue()
-				}
-			}
-		}
-	}
-	return ok, failed
+	one := []*Cache{c}
+	return counted(t, one, "refreshes_total", "ok", "up"), counted(t, one, "refreshes_total", "failed", "up")
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"token-sidecar/cache/shared"
-	"token-sidecar/upstream"
 )
 
 // peekPause is the least time between two looks at the shared tokens for a key
@@ -127,46 +126,6 @@ func (l *sharedLoad) run(ctx context.Context) (loaded, error) {
 // change while it looks.
 const maxSurprises = 3
 
-// busyLease is the wait for a lease that others hold.
-type busyLease struct {
-	began  time.Time // of the wait
-	holder string
-	since  time.Time // when the holder was first seen
-}
-
-// tooLong notes who holds the lease, and reports whether that holder has had it for
-// longer than any replica may: then it is none.
-func (b *busyLease) tooLong(holder string, longest time.Duration) bool {
-	if b.holder != holder {
-		b.holder, b.since = holder, time.Now()
-	}
-	return time.Since(b.since) > longest+shared.LeaseTime
-}
-
-// patient reports whether to wait on. A wait that was in vain does not end in a token
-// request without the lease: all who wait would make one together, of an endpoint that
-// hangs.
-func (b *busyLease) patient(longest time.Duration) bool {
-	if b.began.IsZero() {
-		b.began = time.Now()
-	}
-	return time.Since(b.began) < longest+2*shared.LeaseTime
-}
-
-// longestHold returns how long a replica may hold a lease that it renews: for its token
-// request, and before that for its turn.
-func (l *sharedLoad) longestHold() time.Duration {
-	if l.e.source.budget == nil {
-		return l.c.config.TokenTimeout
-	}
-	return l.c.config.TokenTimeout + 2*l.e.source.line.patience
-}
-
-func busyError(name string) *Error {
-	return &Error{RetryAfter: time.Second, Cause: &upstream.Error{Upstream: name,
-		Class: upstream.ClassUnavailable, Reason: "other replicas ask for this token, and have got none so far"}}
-}
-
 // takeTurn waits until the load may make its token request.
 func (l *sharedLoad) takeTurn(ctx context.Context) error {
 	err := l.c.takeTurn(ctx, l.e, l.f)
@@ -206,7 +165,7 @@ func (l *sharedLoad) alone(ctx context.Context, answered bool) (loaded, error) {
 		}
 	}
 	if err := l.takeAlone(ctx, answered); err == errVoid {
-		return l.again(ctx)
+		return l.anotherTurn(ctx)
 	} else if err != nil {
 		return loaded{}, err
 	}
@@ -232,7 +191,7 @@ func (l *sharedLoad) resume(err error) func() {
 	if works := err == nil || cause != nil && decided(cause.Class); !l.probe || !works {
 		return func() {}
 	}
-	return func() { l.store.Resume(l.c.afterwards(), l.e.source.budget.of(l.f.credential)) }
+	return func() { l.store.Recovered(l.c.afterwards(), l.e.source.budget.of(l.f.credential)) }
 }
 
 // leased waits for the turn that came with the lease, and makes the token request.
@@ -240,7 +199,7 @@ func (l *sharedLoad) leased(ctx context.Context, looked shared.Looked) (loaded, 
 	err := l.await(ctx, looked.Turn)
 	if err == errVoid {
 		looked.Lease.Release(l.c.afterwards())
-		return l.again(ctx)
+		return l.anotherTurn(ctx)
 	}
 	if err != nil {
 		return loaded{after: func() { looked.Lease.Release(l.c.afterwards()) }}, err
@@ -329,19 +288,4 @@ func (c *Cache) adopt(got shared.Found) *held {
 	h := hold(got.Token, got.Life, got.Left, c.now(), c.ahead())
 	h.version = got.Version
 	return h
-}
-
-// sleep waits for d or the end of ctx, whose error it returns.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -40,7 +40,7 @@ type Turn struct {
 	// do not.
 	Stopped upstream.Class
 	// Doubted reports that replicas have said that the token endpoint fails: if it does
-	// not, Resume must be told.
+	// not, Recovered is to be called.
 	Doubted bool
 	// Epoch is how often the fleet was stopped, modulo 10. A stop takes away all turns
 	// that have not come yet.
@@ -56,9 +56,9 @@ const (
 	// written by a replica, and counts as none: so what one write can hold up ends. It
 	// has room for maxAhead, or a stop of MaxTurnWait, and the longest interval behind it.
 	maxBooked = 2 * time.Minute
-	// MaxInterval bounds the time between two turns: one token request a minute is the
+	// maxInterval bounds the time between two turns: one token request a minute is the
 	// smallest budget.
-	MaxInterval = time.Minute
+	maxInterval = time.Minute
 	// maxAhead bounds how far ahead a load may book a turn.
 	maxAhead = 30 * time.Second
 	// keptPromise is how long a promise of a turn outlives its time.
@@ -76,81 +76,6 @@ const (
 // higher one outweighs a lower one.
 var stopCauses = [...]upstream.Class{1: upstream.ClassUnavailable, 2: upstream.ClassThrottled, 3: upstream.ClassCredential}
 
-// A bucket is the text "<free> <promised> <trusted> <cause> <failed> <epoch> <last>", the
-// first three in microseconds of the clock of Redis: when the next turn is free, the latest
-// time for which a turn was promised, and the end of resumed; then why the fleet is stopped
-// (0 if it is not), how many failures in a row were told, how often it was stopped, and the
-// number of the replica that told last of a failure.
-const bucketFunctions = `
-local function time()
-  local t = redis.pcall('TIME')
-  if not t[1] then return 0 end
-  return t[1] * 1000000 + t[2]
-end
-
--- The buckets in KEYS from first on, one for each key of the ring, as one: the fullest
--- counts.
-local function read(first, now, booked)
-  local b = {free = now, promised = now, trusted = 0, cause = 0, failed = 0, epoch = 0, last = 0}
-  for i = first, #KEYS do
-    local text = redis.pcall('GETRANGE', KEYS[i], 0, 80)
-    if type(text) == 'string' then
-      local f, p, t, c, n, e, l = string.match(text, '^(%d+) (%d+) (%d+) ([0-3]) (%d) (%d) (%d+)$')
-      f, p, t, c, n, e, l = tonumber(f), tonumber(p), tonumber(t), tonumber(c), tonumber(n), tonumber(e), tonumber(l)
-      if f and math.max(f, p, t) <= now + booked then
-        b = {free = math.max(b.free, f), promised = math.max(b.promised, p),
-          trusted = math.max(b.trusted, t), cause = math.max(b.cause, c), failed = math.max(b.failed, n),
-          epoch = math.max(b.epoch, e), last = math.max(b.last, l)}
-      end
-    end
-  end
-  return b
-end
-
--- Others find what is written in the first, since replicas of two steps of a rotation read
--- the first of each other's.
-local function write(first, b, booked)
-  local text = string.format('%.0f %.0f %.0f %d %d %d %.0f', b.free, b.promised, b.trusted, b.cause, b.failed,
-    b.epoch, b.last)
-  redis.call('SET', KEYS[first], text, 'PX', string.format('%.0f', booked / 1000))
-end
-
--- Takes a turn for the key whose promise is in KEYS[first - 1], with the arguments that
--- stand in ARGV behind others. It returns 1 if there is one, 0 if not and -1 without a
--- clock; how long until it, or until the key may ask again; why the fleet is stopped, 4 more
--- if failures were told, and 8 more for each time that it was stopped. Who is promised a turn comes before its time, since Retry-After has whole seconds, and waits.
-local function take(first, others, now)
-  if now == 0 then return -1, 0, 0 end
-  local a = {}
-  for i = others + 1, #ARGV do a[i - others] = tonumber(ARGV[i]) end
-  local interval, wait, longest, promise, most, booked, probe, kept, replica = unpack(a)
-  local b = read(first, now, booked)
-  local promised = tonumber(redis.pcall('GET', KEYS[first - 1]) or nil)
-  if promised and promised > now + booked then promised = nil end
-  if b.cause > 0 then
-    interval, wait, promise = math.max(interval, probe), 0, 0
-  elseif promised then
-    if promised - now > wait then return 0, math.min(promised - now - wait / 2, most), 0 end
-    wait = longest
-  end
-  local ahead = b.free - now
-  if b.cause > 0 and b.last == replica then ahead = ahead + probe / 2 end -- others go before
-  if ahead <= wait then
-    b.free = b.free + interval
-    write(first, b, booked)
-    if promised then redis.call('DEL', KEYS[first - 1]) end
-    return 1, ahead, b.cause + (b.failed > 0 and 4 or 0) + 8 * b.epoch
-  end
-  if promise == 0 or promised then return 0, math.min(ahead - wait, most), b.cause end
-  local at = math.max(b.free, b.promised) + interval * 1.05
-  if at > now + most then return 0, most, 0 end
-  b.promised = at
-  write(first, b, booked)
-  redis.call('SET', KEYS[first - 1], string.format('%.0f', at), 'PX', string.format('%.0f', (at - now + kept) / 1000))
-  return 0, at - now - wait / 2, 0
-end
-`
-
 // args returns what take gets from the replica with this number, in microseconds.
 func (w Want) args(replica int) []any {
 	promise := 0
@@ -162,50 +87,10 @@ func (w Want) args(replica int) []any {
 		MaxTurnWait.Microseconds(), maxBooked.Microseconds(), probeInterval.Microseconds(), keptPromise.Microseconds(), replica}
 }
 
-var (
-	takeScript = redis.NewScript(bucketFunctions + `
-return {take(2, 0, time())}`)
-
-	// stopScript notes a failure. The ARGV[4]th in a row, or one 429, has the fleet make no
-	// token request for ARGV[1] microseconds. One that is stopped already stays so for the
-	// longer time; else the turns that have not come yet are void, and free again.
-	stopScript = redis.NewScript(bucketFunctions + `
-local now, wait, cause, booked = time(), tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-if now == 0 then return 0 end
-local b = read(1, now, booked)
-b.failed, b.last = math.min(b.failed + 1, 9), tonumber(ARGV[6])
-if b.failed == 1 and now < b.trusted then wait = math.min(wait, tonumber(ARGV[5])) end
-if cause == 2 or b.failed >= tonumber(ARGV[4]) then
-  if b.cause == 0 then b.free, b.epoch = now + wait, (b.epoch + 1) % 10 end
-  b.free, b.cause = math.max(b.free, now + wait), math.max(b.cause, cause)
-end
-write(1, b, booked)
-return 1`)
-
-	// resumeScript ends a stop, and the failures in a row.
-	resumeScript = redis.NewScript(bucketFunctions + `
-local now, resumed, booked = time(), tonumber(ARGV[1]), tonumber(ARGV[2])
-if now == 0 then return 0 end
-local b = read(1, now, booked)
-if b.cause == 0 and b.failed == 0 then return 0 end
-if b.cause > 0 then b.trusted = now + resumed end
-b.cause, b.failed = 0, 0
-write(1, b, booked)
-return 1`)
-
-	// stoppedScript tells why the fleet is stopped, how long until the next turn, in
-	// microseconds, and how often it was stopped.
-	stoppedScript = redis.NewScript(bucketFunctions + `
-local now = time()
-if now == 0 then return {0, 0, -1} end
-local b = read(1, now, tonumber(ARGV[1]))
-return {b.cause, b.free - now, b.epoch}`)
-)
-
 // Budget returns the budget of perSecond token requests, one a minute at least, among
 // those who use credential. It does not ask Redis.
 func (s *Store) Budget(credential upstream.Fingerprint, perSecond float64) *Budget {
-	b := &Budget{interval: min(time.Duration(float64(time.Second)/perSecond), MaxInterval)}
+	b := &Budget{interval: min(time.Duration(float64(time.Second)/perSecond), maxInterval)}
 	// All lie on one node of a cluster, with the promises.
 	for _, names := range s.sealer.names {
 		b.buckets = append(b.buckets, budgetTag+hashOf(names, append([]byte("budget "), credential[:]...)))
@@ -261,23 +146,23 @@ func (w Want) parseTurn(reply []int64) (Turn, error) {
 	return t, nil
 }
 
-// Stop tells of a token request that failed as cause says. If it is not alone, or was
+// Failed tells of a token request that failed as cause says. If it is not alone, or was
 // answered 429, all replicas make no token request out of b for so long, at most
-// MaxTurnWait, and then one a second until one of them calls Resume. What goes wrong is
+// MaxTurnWait, and then one a second until one of them calls Recovered. What goes wrong is
 // logged and counted here.
-func (s *Store) Stop(ctx context.Context, b *Budget, cause upstream.Class, wait time.Duration) {
+func (s *Store) Failed(ctx context.Context, b *Budget, cause upstream.Class, wait time.Duration) {
 	for number, known := range stopCauses {
 		if known == cause && number > 0 {
-			s.tell(ctx, b, stopScript, min(wait, MaxTurnWait).Microseconds(), number, maxBooked.Microseconds(),
+			s.tell(ctx, b, failureScript, min(wait, MaxTurnWait).Microseconds(), number, maxBooked.Microseconds(),
 				failuresToStop, probeInterval.Microseconds(), s.replica)
 		}
 	}
 }
 
-// Resume ends what Stop began: the token endpoint works. What goes wrong is logged and
+// Recovered tells that the token endpoint works, after Failed has told otherwise. What goes wrong is logged and
 // counted here.
-func (s *Store) Resume(ctx context.Context, b *Budget) {
-	s.tell(ctx, b, resumeScript, resumed.Microseconds(), maxBooked.Microseconds())
+func (s *Store) Recovered(ctx context.Context, b *Budget) {
+	s.tell(ctx, b, recoveryScript, resumed.Microseconds(), maxBooked.Microseconds())
 }
 
 func (s *Store) tell(ctx context.Context, b *Budget, script *redis.Script, args ...any) {
@@ -295,7 +180,7 @@ func (s *Store) tell(ctx context.Context, b *Budget, script *redis.Script, args 
 func (s *Store) Stands(ctx context.Context, b *Budget, t Turn) (now Turn, stands bool) {
 	stands = true
 	err := s.do(ctx, "budget", func(ctx context.Context) error {
-		reply, err := s.scripts.run(ctx, stoppedScript, b.buckets, maxBooked.Microseconds()).Int64Slice()
+		reply, err := s.scripts.run(ctx, standsScript, b.buckets, maxBooked.Microseconds()).Int64Slice()
 		if err != nil {
 			return err
 		}

@@ -141,9 +141,9 @@ func TestTheFleetStops(t *testing.T) {
 				if turn := stopped(t, s, b); turn.Refused != (failure > 0 && cause == upstream.ClassThrottled) {
 					t.Errorf("%s: after %d failures %+v", cause, failure, turn)
 				}
-				s.Stop(t.Context(), b, cause, 30*time.Second)
+				s.Failed(t.Context(), b, cause, 30*time.Second)
 			}
-			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second) // does not shorten it
+			s.Failed(t.Context(), b, upstream.ClassUnavailable, time.Second) // does not shorten it
 			if turn := mustTake(t, others, "a", w); !turn.Refused || turn.Stopped != cause || !near(turn.Wait, 30*time.Second) {
 				t.Errorf("%s: %+v", cause, turn)
 			}
@@ -164,7 +164,7 @@ func TestTheFleetStops(t *testing.T) {
 			if probes != 10 {
 				t.Errorf("%s: %d token requests in ten seconds", cause, probes)
 			}
-			s.Resume(t.Context(), b)
+			s.Recovered(t.Context(), b)
 			if turn, stands := s.Stands(t.Context(), b, booked); turn.Refused || stands {
 				t.Errorf("%s: after the recovery a turn from before stands: %v, or is refused: %+v", cause, stands, turn)
 			}
@@ -179,7 +179,7 @@ func TestTheFleetStops(t *testing.T) {
 			// A replica whose own address is limited does not stop the others for as long as
 			// that is to wait, unless another one is limited as well.
 			for _, wait := range []time.Duration{probeInterval, 30 * time.Second} {
-				s.Stop(t.Context(), b, upstream.ClassThrottled, 30*time.Second)
+				s.Failed(t.Context(), b, upstream.ClassThrottled, 30*time.Second)
 				if turn := stopped(t, s, b); !turn.Refused || !near(turn.Wait, wait) {
 					t.Errorf("%s: after the recovery 429 says %+v, want %s", cause, turn, wait)
 				}
@@ -194,7 +194,7 @@ func TestFailuresInARowStopTheFleet(t *testing.T) {
 	bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
 		b, others := s.Budget(upstream.Fingerprint{}, 10), storeOn(t, n)
 		for failure, stops := range []bool{false, false, false, false, false, true} {
-			s.Stop(t.Context(), b, upstream.ClassUnavailable, time.Second)
+			s.Failed(t.Context(), b, upstream.ClassUnavailable, time.Second)
 			if turn := stopped(t, s, b); turn.Refused != stops {
 				t.Errorf("failure %d: %+v", failure, turn)
 			}
@@ -203,7 +203,7 @@ func TestFailuresInARowStopTheFleet(t *testing.T) {
 				t.Errorf("failure %d: a turn is %+v", failure, turn)
 			}
 			if failure == 0 || failure == 2 {
-				s.Resume(t.Context(), b)
+				s.Recovered(t.Context(), b)
 				time.Sleep(time.Second)
 				if turn := mustTake(t, others, "a", Want{Budget: b}); turn.Doubted {
 					t.Errorf("failure %d: doubted after a success", failure)
@@ -221,7 +221,7 @@ func TestTurnsBeforeAStopAreFreeAgain(t *testing.T) {
 		for k := range 50 {
 			mustTake(t, s, fmt.Sprint(k), w)
 		}
-		s.Stop(t.Context(), w.Budget, upstream.ClassThrottled, time.Second)
+		s.Failed(t.Context(), w.Budget, upstream.ClassThrottled, time.Second)
 		time.Sleep(time.Second)
 		if turn := mustTake(t, storeOn(t, n), "probe", w); turn.Refused || turn.Wait != 0 {
 			t.Errorf("the probe is %+v", turn)
@@ -233,7 +233,7 @@ func TestTurnsBeforeAStopAreFreeAgain(t *testing.T) {
 func TestAStopIsForgotten(t *testing.T) {
 	bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
 		b := s.Budget(upstream.Fingerprint{}, 10)
-		s.Stop(t.Context(), b, upstream.ClassThrottled, time.Hour)
+		s.Failed(t.Context(), b, upstream.ClassThrottled, time.Hour)
 		if turn := stopped(t, s, b); !near(turn.Wait, MaxTurnWait) {
 			t.Errorf("stopped for an hour: %+v", turn)
 		}
@@ -414,11 +414,11 @@ func TestTheBudgetHoldsInARealRedis(t *testing.T) {
 	if c := look("c"); c.Lease != nil || !c.Turn.Refused || c.Turn.Wait != MaxTurnWait {
 		t.Errorf("the third: %+v", c)
 	}
-	s.Stop(t.Context(), w.Budget, upstream.ClassThrottled, 20*time.Second)
+	s.Failed(t.Context(), w.Budget, upstream.ClassThrottled, 20*time.Second)
 	if turn := stopped(t, s, w.Budget); turn.Stopped != upstream.ClassThrottled || !between(turn.Wait, 10*time.Second, 20*time.Second) {
 		t.Errorf("stopped: %+v", turn)
 	}
-	s.Resume(t.Context(), w.Budget)
+	s.Recovered(t.Context(), w.Budget)
 	if turn := stopped(t, s, w.Budget); turn.Refused {
 		t.Errorf("resumed: %+v", turn)
 	}

@@ -12,7 +12,7 @@
 // room for it. look.go reads what is shared, and takes the lease in the same step:
 // lease.go has the replicas agree on which of them makes the token request, and
 // stores what that one got. budget.go has all of them together make no more of them than
-// they may. clock.go dates it by the clock of Redis, the one clock
+// they may, and bucket.go is how Redis counts them. clock.go dates it by the clock of Redis, the one clock
 // that all replicas see. try.go finds out whether Redis can be used at all.
 package shared
 
