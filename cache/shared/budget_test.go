@@ -72,6 +72,22 @@ func TestTurnsKeepTheirDistance(t *testing.T) {
 	})
 }
 
+// TestReplicasMayHaveDifferentBudgets has two of them take turns by turns, as while a budget
+// is being changed: after each turn the distance is that of who took it.
+func TestReplicasMayHaveDifferentBudgets(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *redistest.Network, s *Store) {
+		due := time.Duration(0)
+		for k := range 6 {
+			perSecond := []float64{10, 2}[k%2]
+			turn := mustTake(t, s, fmt.Sprint(k), Want{Budget: s.Budget(upstream.Fingerprint{}, perSecond), Wait: 10 * time.Second})
+			if !near(turn.Wait, due) {
+				t.Errorf("turn %d comes after %s, want %s", k, turn.Wait, due)
+			}
+			due += time.Duration(float64(time.Second) / perSecond)
+		}
+	})
+}
+
 // TestPromisesAreKept has requests come again when they were told, while others that
 // come for the first time take every turn that they can get.
 func TestPromisesAreKept(t *testing.T) {
