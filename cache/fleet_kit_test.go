@@ -117,6 +117,15 @@ func (p pod) Fetch(ctx context.Context, key upstream.Key, _ upstream.TokenSource
 	return p.token(ctx, key)
 }
 
+// takesLong has the test of a fleet run beside others, and not at all in a short run.
+func takesLong(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a fleet takes long")
+	}
+	t.Parallel()
+}
+
 // budgetRate is the budget of the fleets: nine tenths of what the endpoint allows.
 const budgetRate = 9
 

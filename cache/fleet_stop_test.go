@@ -19,7 +19,7 @@ import (
 
 // TestAFleetProbesOnceASecond has the token endpoint fail for a minute, and come back.
 func TestAFleetProbesOnceASecond(t *testing.T) {
-	t.Parallel()
+	takesLong(t)
 	for _, own := range []int{3, 1} { // tokens that each pod needs
 		synctest.Test(t, func(t *testing.T) { testProbes(t, own) })
 	}
@@ -66,7 +66,7 @@ func testProbes(t *testing.T, own int) {
 // a minute. Each replica that is stopped tells so once. One that
 // was refused itself asks again after a minute, as it does without a budget.
 func TestAFleetWithARefusedCredentialAsksSeldom(t *testing.T) {
-	t.Parallel()
+	takesLong(t)
 	synctest.Test(t, func(t *testing.T) {
 		const pods = 10
 		network := redistest.NewNetwork(t)
@@ -141,7 +141,7 @@ func (l *lines) count(words string) int {
 // TestOneReplicaDoesNotStopTheFleet has one of six replicas meet trouble that the others do
 // not, while these need all the turns that they can get.
 func TestOneReplicaDoesNotStopTheFleet(t *testing.T) {
-	t.Parallel()
+	takesLong(t)
 	for _, trouble := range []upstream.Error{
 		{Class: upstream.ClassCredential, Status: 401},
 		{Class: upstream.ClassUnavailable},

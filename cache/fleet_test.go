@@ -21,7 +21,7 @@ import (
 // and requests for all subjects at once. In one fleet all pods need the tokens of the same
 // subjects, in the other each needs one of its own.
 func TestAColdFleetStaysWithinItsBudget(t *testing.T) {
-	t.Parallel()
+	takesLong(t)
 	type size struct{ pods, subjects int }
 	sizes := []size{{50, 20}, {300, 0}}
 	if os.Getenv("SOAK") != "" {
@@ -68,7 +68,7 @@ func TestAColdFleetStaysWithinItsBudget(t *testing.T) {
 // TestRefreshesFitIntoTheBudget has a fleet whose refreshes alone need 87 of 100 requests
 // that the endpoint allows.
 func TestRefreshesFitIntoTheBudget(t *testing.T) {
-	t.Parallel()
+	takesLong(t)
 	synctest.Test(t, func(t *testing.T) {
 		const pods, own, lasts = 4, 100, 2 * time.Minute
 		network := redistest.NewNetwork(t)
@@ -108,7 +108,7 @@ func TestRefreshesFitIntoTheBudget(t *testing.T) {
 // TestRedisComesBackToItsBudget has Redis go away from a fleet, once with what it knew
 // and once without.
 func TestRedisComesBackToItsBudget(t *testing.T) {
-	t.Parallel()
+	takesLong(t)
 	for _, forgets := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			network := redistest.NewNetwork(t)
@@ -156,7 +156,7 @@ func TestRedisComesBackToItsBudget(t *testing.T) {
 // TestAHostileRedisWithholdsNewTokensAlone has somebody who can write to Redis, or who is
 // Redis, say all the time that there is no turn yet.
 func TestAHostileRedisWithholdsNewTokensAlone(t *testing.T) {
-	t.Parallel()
+	takesLong(t)
 	const lasts = 12 * time.Minute
 	for what, hostile := range map[string]func(*redistest.Network){
 		"writes": func(network *redistest.Network) {
