@@ -123,7 +123,8 @@ func breakable(life time.Duration) (s *stub, down *atomic.Bool) {
 	}}, down
 }
 
-func TestF1_F2_ThousandFirstRequestsShareOneTokenRequest(t *testing.T) {
+// Cases F1, F2.
+func TestThousandFirstRequestsShareOneTokenRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, delay: 500 * time.Millisecond}
 		c := newCache(t, s, cache.Config{})
@@ -157,7 +158,8 @@ func TestF1_F2_ThousandFirstRequestsShareOneTokenRequest(t *testing.T) {
 	})
 }
 
-func TestF2_FlightWithoutWaitersStillFillsTheCache(t *testing.T) {
+// Case F2.
+func TestFlightWithoutWaitersStillFillsTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, delay: 500 * time.Millisecond}
 		c := newCache(t, s, cache.Config{})
@@ -209,7 +211,8 @@ func TestRefreshAhead(t *testing.T) {
 	}
 }
 
-func TestE10_RefreshesVaryInTime(t *testing.T) {
+// Case E10.
+func TestRefreshesVaryInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour}
 		c := newCache(t, s, cache.Config{TokenRate: 1e6})
@@ -287,8 +290,10 @@ func TestPinnedKeyIsKeptFreshUnused(t *testing.T) {
 	})
 }
 
-// TestH9_ClosedCache has Close end a load under way, and later calls fail.
-func TestH9_ClosedCache(t *testing.T) {
+// TestClosedCacheEndsItsLoads has Close end a load under way, and later calls fail.
+//
+// Case H9.
+func TestClosedCacheEndsItsLoads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Minute, delay: time.Minute}
 		c := newCache(t, s, cache.Config{TokenTimeout: time.Hour})
@@ -323,7 +328,8 @@ func TestTokenOverOnArrival(t *testing.T) {
 	})
 }
 
-func TestF3_PanicAndGoexitFreeTheKey(t *testing.T) {
+// Case F3.
+func TestPanicAndGoexitFreeTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Minute, answer: func(n int, _ upstream.Key) error {
 			switch n {

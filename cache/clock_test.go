@@ -7,9 +7,11 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestC11_EitherClockEndsALife moves the clocks against each other: the wall
+// TestEitherClockEndsALife moves the clocks against each other: the wall
 // clock is set, or the monotonic one stood still in a suspended machine.
-func TestC11_EitherClockEndsALife(t *testing.T) {
+//
+// Case C11.
+func TestEitherClockEndsALife(t *testing.T) {
 	start := instant{wall: time.Now().Truncate(time.Microsecond).UnixNano(), mono: int64(time.Hour)}
 	issued := time.Unix(0, start.wall)
 	token, err := upstream.NewToken("t", "", issued, issued.Add(10*time.Minute))

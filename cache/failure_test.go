@@ -40,8 +40,10 @@ func total(t *testing.T, m *metrics.Metrics, name string) float64 {
 	return sum
 }
 
-// TestF5_F9_Outage has the token endpoint fail for 60 s around a token's end.
-func TestF5_F9_Outage(t *testing.T) {
+// TestTokenOutlivesAnOutageOfItsEndpoint has the token endpoint fail for 60 s around a token's end.
+//
+// Cases F5, F9.
+func TestTokenOutlivesAnOutageOfItsEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, down := breakable(time.Minute)
 		c := newCache(t, s, cache.Config{})
@@ -87,8 +89,10 @@ func TestF5_F9_Outage(t *testing.T) {
 	})
 }
 
-// TestF5_OutageOfManyKeys counts over all keys of one upstream.
-func TestF5_OutageOfManyKeys(t *testing.T) {
+// TestOutageOfManyKeysCostsFewRequests counts over all keys of one upstream.
+//
+// Case F5.
+func TestOutageOfManyKeysCostsFewRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, down := breakable(time.Minute)
 		down.Store(true)
@@ -117,7 +121,8 @@ func TestF5_OutageOfManyKeys(t *testing.T) {
 	})
 }
 
-func TestF5_RetryAfterIsHonored(t *testing.T) {
+// Case F5.
+func TestRetryAfterIsHonored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Minute, answer: func(n int, _ upstream.Key) error {
 			if n == 1 {
@@ -143,7 +148,8 @@ func TestF5_RetryAfterIsHonored(t *testing.T) {
 	})
 }
 
-func TestF8_RefusedCredentialStopsTheUpstreamUntilItChanges(t *testing.T) {
+// Case F8.
+func TestRefusedCredentialStopsTheUpstreamUntilItChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s *stub
 		s = &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
@@ -170,7 +176,8 @@ func TestF8_RefusedCredentialStopsTheUpstreamUntilItChanges(t *testing.T) {
 	})
 }
 
-func TestF8_RefusedCredentialIsRetriedSlowly(t *testing.T) {
+// Case F8.
+func TestRefusedCredentialIsRetriedSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Minute, answer: func(int, upstream.Key) error {
 			return failing(upstream.ClassCredential)
@@ -185,7 +192,8 @@ func TestF8_RefusedCredentialIsRetriedSlowly(t *testing.T) {
 	})
 }
 
-func TestD11_RefusedSubjectStopsOnlyItself(t *testing.T) {
+// Case D11.
+func TestRefusedSubjectStopsOnlyItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var connected atomic.Bool
 		s := &stub{name: "up", life: time.Hour, answer: func(_ int, k upstream.Key) error {
@@ -212,9 +220,11 @@ func TestD11_RefusedSubjectStopsOnlyItself(t *testing.T) {
 	})
 }
 
-// TestD11_OneFailingKeyDoesNotCloseTheGate has one key's endpoint errors leave the
+// TestOneFailingKeyDoesNotCloseTheGate has one key's endpoint errors leave the
 // others alone, whether these are asked for in between or only after six of them in a row.
-func TestD11_OneFailingKeyDoesNotCloseTheGate(t *testing.T) {
+//
+// Case D11.
+func TestOneFailingKeyDoesNotCloseTheGate(t *testing.T) {
 	for _, failures := range []int{1, 6} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &stub{name: "up", life: time.Hour, answer: func(_ int, k upstream.Key) error {
@@ -236,8 +246,10 @@ func TestD11_OneFailingKeyDoesNotCloseTheGate(t *testing.T) {
 	}
 }
 
-// TestJ1_RefusedKeysAreForgotten lets failures of many subjects pass by.
-func TestJ1_RefusedKeysAreForgotten(t *testing.T) {
+// TestRefusedKeysAreForgotten lets failures of many subjects pass by.
+//
+// Case J1.
+func TestRefusedKeysAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, answer: func(int, upstream.Key) error {
 			return failing(upstream.ClassSubject)
@@ -294,8 +306,10 @@ func TestNarrowScopeIsCounted(t *testing.T) {
 	})
 }
 
-// TestF11_OneUpstreamHangs has another upstream's requests not notice.
-func TestF11_OneUpstreamHangs(t *testing.T) {
+// TestHangingUpstreamDelaysNoOther has another upstream's requests not notice.
+//
+// Case F11.
+func TestHangingUpstreamDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hung := &stub{name: "hung", life: time.Minute, delay: time.Hour}
 		well := &stub{name: "well", life: time.Minute, delay: time.Second}
@@ -314,10 +328,12 @@ func TestF11_OneUpstreamHangs(t *testing.T) {
 	})
 }
 
-// TestJ1_FlightsAreBounded asks for more new subjects than the endpoint, which
+// TestFlightsAreBounded asks for more new subjects than the endpoint, which
 // hangs, can be asked for. The entries of the loads under way stay, whatever the
 // bound on entries; those of the refused do not.
-func TestJ1_FlightsAreBounded(t *testing.T) {
+//
+// Case J1.
+func TestFlightsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, delay: time.Hour}
 		m := metrics.New("test")

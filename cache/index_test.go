@@ -223,8 +223,10 @@ func TestIndexKeepsMarks(t *testing.T) {
 // alike makes tags that are in the same place, and partly the same in one half.
 func alike(i int) tag { return tag{firstTag + uint64(i/2)<<20, uint64(i)} }
 
-// TestD10_SlotChangesHands gives one slot to two keys in turn while others read it.
-func TestD10_SlotChangesHands(t *testing.T) {
+// TestSlotChangesHands gives one slot to two keys in turn while others read it.
+//
+// Case D10.
+func TestSlotChangesHands(t *testing.T) {
 	const rounds = 100_000
 	var x index
 	var keys [2]upstream.Key
@@ -284,10 +286,12 @@ func TestD10_SlotChangesHands(t *testing.T) {
 	}
 }
 
-// TestD10_SlotsChangeHands has readers look for keys that come and go all the
+// TestSlotsChangeHands has readers look for keys that come and go all the
 // time, so that slots change hands under them: each token belongs to its key,
 // and none is older than the last one that was there before the look-up.
-func TestD10_SlotsChangeHands(t *testing.T) {
+//
+// Case D10.
+func TestSlotsChangeHands(t *testing.T) {
 	const keys, rounds = 24, 4000
 	c := &Cache{base: time.Now(), table: newTable(1000, nil), agenda: agenda{wake: make(chan struct{}, 1)}}
 	src := &source{metrics: metrics.New("test").Upstream("up")}
@@ -356,8 +360,10 @@ func TestD10_SlotsChangeHands(t *testing.T) {
 	}
 }
 
-// TestJ1_AllInUse keeps to the bound although every entry is used all the time.
-func TestJ1_AllInUse(t *testing.T) {
+// TestFullTableOfKeysInUseLetsOneGo keeps to the bound although every entry is used all the time.
+//
+// Case J1.
+func TestFullTableOfKeysInUseLetsOneGo(t *testing.T) {
 	const capacity = 500 // the search for one to let go ends after 1,000 steps: twice as many
 	table, a := newTable(capacity, nil), &agenda{wake: make(chan struct{}, 1)}
 	for i := range capacity + 100 {

@@ -28,8 +28,10 @@ func hasWithin(t *testing.T, r *Cache, name, want string, most time.Duration) {
 	}
 }
 
-// TestE9_CutOffFromTheIssuer has one replica live on what others share.
-func TestE9_CutOffFromTheIssuer(t *testing.T) {
+// TestReplicaCutOffFromTheIssuerUsesSharedTokens has one replica live on what others share.
+//
+// Case E9.
+func TestReplicaCutOffFromTheIssuerUsesSharedTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		i := &issuer{life: time.Hour}

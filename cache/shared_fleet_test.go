@@ -9,7 +9,8 @@ import (
 	"token-sidecar/cache/internal/redistest"
 )
 
-func TestF1_FleetMakesOneTokenRequest(t *testing.T) {
+// Case F1.
+func TestFleetMakesOneTokenRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		i := &issuer{life: time.Hour, delay: 300 * time.Millisecond}

@@ -17,9 +17,11 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestE4_DeadHolderIsReplaced has a replica wait until the lease of one that died
+// TestDeadHolderIsReplaced has a replica wait until the lease of one that died
 // runs out, and not much longer than until its next look at it.
-func TestE4_DeadHolderIsReplaced(t *testing.T) {
+//
+// Case E4.
+func TestDeadHolderIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		c, _ := (&issuer{life: time.Hour}).joinOn(t, network)

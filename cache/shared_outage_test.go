@@ -41,11 +41,13 @@ var faults = map[string]struct {
 	"is loading":               {redistest.Fault{Error: "LOADING Redis is loading the dataset in memory"}, 0, 0},
 }
 
-// TestE2_FailingRedisCostsNoMoreThanItsBudget has Redis fail in every way for which
+// TestFailingRedisCostsNoMoreThanItsBudget has Redis fail in every way for which
 // there is a name. The first three loads find that out and then make the token request
 // alone, the next do not ask Redis at all, and those that try it again later spend no
 // more. A token that is held costs nothing all the while.
-func TestE2_FailingRedisCostsNoMoreThanItsBudget(t *testing.T) {
+//
+// Case E2.
+func TestFailingRedisCostsNoMoreThanItsBudget(t *testing.T) {
 	for name, c := range faults {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { failsFor(t, c.fault, c.new, false) })
@@ -99,9 +101,11 @@ func spentBy(t *testing.T, r *Cache, name string) time.Duration {
 	return time.Since(began)
 }
 
-// TestE2_LookAndLeaseAreOneOperation has Redis work and be slow, and fail for the lease
+// TestLookAndLeaseAreOneOperation has Redis work and be slow, and fail for the lease
 // alone: the look for a token and the attempt to take the lease are one operation.
-func TestE2_LookAndLeaseAreOneOperation(t *testing.T) {
+//
+// Case E2.
+func TestLookAndLeaseAreOneOperation(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault redistest.Fault
 		want  time.Duration
@@ -134,10 +138,12 @@ func TestE2_LookAndLeaseAreOneOperation(t *testing.T) {
 	}
 }
 
-// TestE2_FailureWhileWaitingForALease has Redis work until a load waits for the lease
+// TestFailureOfRedisEndsTheWaitForALease has Redis work until a load waits for the lease
 // of another replica, and hang then. The wait ends within the lookTime of the operation
 // that is under way.
-func TestE2_FailureWhileWaitingForALease(t *testing.T) {
+//
+// Case E2.
+func TestFailureOfRedisEndsTheWaitForALease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		slow := &issuer{life: time.Hour, delay: 5 * time.Second}
@@ -154,12 +160,14 @@ func TestE2_FailureWhileWaitingForALease(t *testing.T) {
 	})
 }
 
-// TestE2_HealedRedisIsUsedAgain has Redis fail for a minute while tokens are asked for.
+// TestHealedRedisIsUsedAgain has Redis fail for a minute while tokens are asked for.
 // A token is shared again after the longest pause, of three seconds varied by a fifth,
 // and the operation that was under way when Redis was healed. Where connections could
 // not be made, go-redis adds to that: after 16 failures it tries by itself, a second
 // after the attempt before, and until one succeeds it fails each operation at once.
-func TestE2_HealedRedisIsUsedAgain(t *testing.T) {
+//
+// Case E2.
+func TestHealedRedisIsUsedAgain(t *testing.T) {
 	redial := map[string]time.Duration{"refuses": time.Second, "takes no connections": 2 * time.Second}
 	for name, c := range faults {
 		t.Run(name, func(t *testing.T) {

@@ -106,11 +106,13 @@ func hostileRedis(t *testing.T, config *tls.Config, greets bool, send func(net.C
 	return l.Addr().String()
 }
 
-// TestR5_HugeRepliesCostNoMemory has a Redis, a sentinel and a node of a cluster answer
+// TestHugeRepliesCostNoMemory has a Redis, a sentinel and a node of a cluster answer
 // with more than there is memory for. Loads go on as they would without a Redis, and
 // make hardly any garbage. Without the limits on replies these answers cost hundreds
 // of megabytes, or gigabytes.
-func TestR5_HugeRepliesCostNoMemory(t *testing.T) {
+//
+// Case R5.
+func TestHugeRepliesCostNoMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("there are many ways to reach Redis, and many replies")
 	}

@@ -25,9 +25,11 @@ func (i *issuer) fleetOn(t *testing.T, network *redistest.Network, n int) (all [
 	return all
 }
 
-// TestR16_RecoveryIsNoticed has a token endpoint fail for ten seconds, while eight
+// TestRecoveryIsNoticed has a token endpoint fail for ten seconds, while eight
 // replicas use tokens that end meanwhile.
-func TestR16_RecoveryIsNoticed(t *testing.T) {
+//
+// Case R16.
+func TestRecoveryIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		i := &issuer{life: 12 * time.Second, delay: 50 * time.Millisecond}
@@ -68,9 +70,11 @@ func TestR16_RecoveryIsNoticed(t *testing.T) {
 	})
 }
 
-// TestR3_RevocationAfterRevocation has a target revoke a token and, five seconds
+// TestRevocationAfterRevocation has a target revoke a token and, five seconds
 // later, its replacement, while eight replicas send 400 requests a second.
-func TestR3_RevocationAfterRevocation(t *testing.T) {
+//
+// Case R3.
+func TestRevocationAfterRevocation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		i := &issuer{life: time.Hour, delay: 100 * time.Millisecond}
@@ -127,10 +131,12 @@ func send(t *testing.T, c *Cache, revoked *sync.Map) bool {
 	return true
 }
 
-// TestR2_RefusedReplacementStaysRefused has a subject go away: its token is refused by
+// TestRefusedReplacementStaysRefused has a subject go away: its token is refused by
 // the target, and the provider gives no other. No replica may come to use that token
 // again, neither from its memory nor from Redis.
-func TestR2_RefusedReplacementStaysRefused(t *testing.T) {
+//
+// Case R2.
+func TestRefusedReplacementStaysRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		i := &issuer{life: time.Hour}
@@ -170,9 +176,11 @@ func TestR2_RefusedReplacementStaysRefused(t *testing.T) {
 	})
 }
 
-// TestR3_AFailedReplacementIsTriedAgain has the replacement of a revoked token fail,
+// TestAFailedReplacementIsTriedAgain has the replacement of a revoked token fail,
 // of a key that nobody asks for afterwards, and of one that is asked for all the time.
-func TestR3_AFailedReplacementIsTriedAgain(t *testing.T) {
+//
+// Case R3.
+func TestAFailedReplacementIsTriedAgain(t *testing.T) {
 	for _, used := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			network := redistest.NewNetwork(t)
@@ -199,9 +207,11 @@ func TestR3_AFailedReplacementIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestR4_AHungEndpointIsAskedByOne has forty replicas wait for the token of one key, of
+// TestAHungEndpointIsAskedByOne has forty replicas wait for the token of one key, of
 // an endpoint that hangs.
-func TestR4_AHungEndpointIsAskedByOne(t *testing.T) {
+//
+// Case R4.
+func TestAHungEndpointIsAskedByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		i := &issuer{life: time.Hour, delay: time.Hour}
@@ -230,8 +240,10 @@ func TestR4_AHungEndpointIsAskedByOne(t *testing.T) {
 	})
 }
 
-// TestR10_SlowRedisIsShared has Redis 130 ms away.
-func TestR10_SlowRedisIsShared(t *testing.T) {
+// TestSlowRedisIsShared has Redis 130 ms away.
+//
+// Case R10.
+func TestSlowRedisIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		network.Play(redistest.Far(130 * time.Millisecond))

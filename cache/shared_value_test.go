@@ -12,8 +12,10 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestD6_ReplaysAreNotAdopted restores old values with a long time to live.
-func TestD6_ReplaysAreNotAdopted(t *testing.T) {
+// TestReplaysAreNotAdopted restores old values with a long time to live.
+//
+// Case D6.
+func TestReplaysAreNotAdopted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := redistest.NewNetwork(t)
 		i := &issuer{life: 4 * time.Second}

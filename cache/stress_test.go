@@ -18,11 +18,13 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestR1_AboveTheLimitTheLimitIsServed has 200 new subjects a second, which is twice
+// TestAboveTheLimitTheLimitIsServed has 200 new subjects a second, which is twice
 // what the limit allows, and each asks once: as many are served as the limit allows,
 // and all others are told within 3 s when to come again. Twenty tokens in use are
 // replaced in time all the while.
-func TestR1_AboveTheLimitTheLimitIsServed(t *testing.T) {
+//
+// Case R1.
+func TestAboveTheLimitTheLimitIsServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", delay: 150 * time.Millisecond, lifeOf: func(k upstream.Key) time.Duration {
 			if strings.HasPrefix(k.Subject, "in-use") {
@@ -84,9 +86,11 @@ func useTokens(t *testing.T, c *cache.Cache, s *stub, n int) (stop func()) {
 	return func() { done.Store(true); all.Wait() }
 }
 
-// TestR1_RefusedRequestsAreServedWhenTheyWereTold has each subject that is refused
+// TestRefusedRequestsAreServedWhenTheyWereTold has each subject that is refused
 // come again when it was told to, in whole seconds as a header says it.
-func TestR1_RefusedRequestsAreServedWhenTheyWereTold(t *testing.T) {
+//
+// Case R1.
+func TestRefusedRequestsAreServedWhenTheyWereTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, delay: 150 * time.Millisecond}
 		c := newCache(t, s, cache.Config{TokenRate: 100})
@@ -120,8 +124,10 @@ func TestR1_RefusedRequestsAreServedWhenTheyWereTold(t *testing.T) {
 	})
 }
 
-// TestR1_OurLimitIsNoFailure has 10,000 tokens due together.
-func TestR1_OurLimitIsNoFailure(t *testing.T) {
+// TestOurLimitIsNoFailure has 10,000 tokens due together.
+//
+// Case R1.
+func TestOurLimitIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		var mu sync.Mutex
@@ -165,10 +171,12 @@ type writer func([]byte)
 
 func (w writer) Write(b []byte) (int, error) { w(b); return len(b), nil }
 
-// TestR7_AMendedCredentialHealsAllKeys has keys fail in all the ways that a wrong
+// TestAMendedCredentialHealsAllKeys has keys fail in all the ways that a wrong
 // credential can make them fail, and then the credential be replaced: keys that are
 // asked for have a token at once, and those that are kept fresh soon.
-func TestR7_AMendedCredentialHealsAllKeys(t *testing.T) {
+//
+// Case R7.
+func TestAMendedCredentialHealsAllKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour}
 		s.answer = func(n int, k upstream.Key) error {
@@ -272,9 +280,11 @@ func TestUnsureRefusalsOfTwoKeysAreTheCredentials(t *testing.T) {
 	})
 }
 
-// TestU4_RetryInIsWhenTheNextAttemptIsMade has a failure close the gate: the log tells
+// TestRetryInIsWhenTheNextAttemptIsMade has a failure close the gate: the log tells
 // how long no token request will be made, and not only this key's own pause.
-func TestU4_RetryInIsWhenTheNextAttemptIsMade(t *testing.T) {
+//
+// Case U4.
+func TestRetryInIsWhenTheNextAttemptIsMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		s := &stub{name: "up", life: time.Hour, answer: func(int, upstream.Key) error {
@@ -301,10 +311,12 @@ func TestU4_RetryInIsWhenTheNextAttemptIsMade(t *testing.T) {
 	})
 }
 
-// TestR16_ARecoveryVoidsTheFailuresOfAllKeys has the endpoint ask for a minute of quiet,
+// TestARecoveryVoidsTheFailuresOfAllKeys has the endpoint ask for a minute of quiet,
 // and one key be told so five seconds after the others, since its token request took so
 // long. When the others are served again, it is, too.
-func TestR16_ARecoveryVoidsTheFailuresOfAllKeys(t *testing.T) {
+//
+// Case R16.
+func TestARecoveryVoidsTheFailuresOfAllKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour}
 		began := time.Now()

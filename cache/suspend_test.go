@@ -9,10 +9,12 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestR9_ASuspendedMachineRefreshes has the monotonic clock stand still for an hour, as
+// TestASuspendedMachineRefreshes has the monotonic clock stand still for an hour, as
 // it does while a machine is suspended, in which the life of a pinned token has ended by
 // the wall clock: it is replaced as soon as the machine goes on.
-func TestR9_ASuspendedMachineRefreshes(t *testing.T) {
+//
+// Case R9.
+func TestASuspendedMachineRefreshes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{life: 30 * time.Minute}
 		c := New(Config{Upstreams: []upstream.Upstream{&replica{issuer: i}}, Metrics: metrics.New("test")})

@@ -15,12 +15,14 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestJ1_ScanOfManySubjects asks for fifty times as many subjects as there is room
+// TestScanOfManySubjectsKeepsThoseInUse asks for fifty times as many subjects as there is room
 // for, past ten hot keys. From the tenth part on the heap must not grow by a tenth,
 // which is seven bytes for each subject: less than a single pointer that is kept. The
 // race detector takes most of the time, since each subject has a goroutine of its own;
 // make bench has a million tokens.
-func TestJ1_ScanOfManySubjects(t *testing.T) {
+//
+// Case J1.
+func TestScanOfManySubjectsKeepsThoseInUse(t *testing.T) {
 	const subjects, room = 50_000, 1000
 	s := &stub{name: "up", life: time.Hour}
 	counting := &hotCounter{stub: s, calls: map[string]int{}}
@@ -84,9 +86,11 @@ func (h *hotCounter) Fetch(_ context.Context, k upstream.Key, _ upstream.TokenSo
 	return upstream.NewToken("t-"+k.Subject, "", now, now.Add(time.Hour))
 }
 
-// TestD10_ManySubjectsAtOnce has each of 200 goroutines see only its own subject's
+// TestManySubjectsAtOnceGetTheirOwnTokens has each of 200 goroutines see only its own subject's
 // tokens, in a cache too small for all.
-func TestD10_ManySubjectsAtOnce(t *testing.T) {
+//
+// Case D10.
+func TestManySubjectsAtOnceGetTheirOwnTokens(t *testing.T) {
 	s := &stub{name: "up", life: time.Hour}
 	c := newCache(t, s, cache.Config{MaxTokens: 20, TokenRate: 1e9})
 	var all sync.WaitGroup
@@ -153,9 +157,11 @@ func TestFreshTokenAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestJ1_KeysDoNotKeepRequestsAlive cuts subjects out of long strings, as they
+// TestKeysDoNotKeepRequestsAlive cuts subjects out of long strings, as they
 // are cut out of request targets.
-func TestJ1_KeysDoNotKeepRequestsAlive(t *testing.T) {
+//
+// Case J1.
+func TestKeysDoNotKeepRequestsAlive(t *testing.T) {
 	s := &stub{name: "up", life: time.Hour}
 	c := newCache(t, s, cache.Config{TokenRate: 1e9})
 	s.calls = map[upstream.Key]int{}

@@ -119,9 +119,11 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 	}
 }
 
-// TestJ5_LabelsComeFromFixedSets counts requests of every kind a client or a
+// TestLabelsComeFromFixedSets counts requests of every kind a client or a
 // target can make up.
-func TestJ5_LabelsComeFromFixedSets(t *testing.T) {
+//
+// Case J5.
+func TestLabelsComeFromFixedSets(t *testing.T) {
 	m := metrics.New("test")
 	u := m.Upstream("pdx")
 	fill := func(n int) int {
@@ -136,8 +138,10 @@ func TestJ5_LabelsComeFromFixedSets(t *testing.T) {
 	}
 }
 
-// TestJ10_ManyScrapes has no more than a few at a time, each whole.
-func TestJ10_ManyScrapes(t *testing.T) {
+// TestManyScrapesDelayNoRequest has no more than a few at a time, each whole.
+//
+// Case J10.
+func TestManyScrapesDelayNoRequest(t *testing.T) {
 	m := metrics.New("test")
 	var walks, most int
 	var mu sync.Mutex // guards the two

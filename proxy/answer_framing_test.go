@@ -10,9 +10,11 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestP18_TrailersThatActAsHeaders: a trailer that frames, routes, authenticates or rules
+// TestTrailersThatActAsHeaders: a trailer that frames, routes, authenticates or rules
 // caches could be taken for a header of that name (RFC 9110 section 6.5.1).
-func TestP18_TrailersThatActAsHeaders(t *testing.T) {
+//
+// Case P18.
+func TestTrailersThatActAsHeaders(t *testing.T) {
 	s := newSide(t, setup{})
 	names := []string{"Content-Length", "Transfer-Encoding", "Trailer", "Host", "Connection", "Keep-Alive", "Proxy-Connection", "TE", "Upgrade",
 		"Proxy-Authenticate", "Proxy-Authorization", "Content-Encoding", "Content-Type", "Content-Range", "Content-Location", "Content-Disposition",
@@ -48,8 +50,10 @@ func TestP18_TrailersThatActAsHeaders(t *testing.T) {
 	}
 }
 
-// TestP18_FramingInDisguise: a header that a lax client could take for one that frames.
-func TestP18_FramingInDisguise(t *testing.T) {
+// TestFramingInDisguise: a header that a lax client could take for one that frames.
+//
+// Case P18.
+func TestFramingInDisguise(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, name := range []string{"Content_length", "Content_Length", "ContentLength", "Content--Length", "content.length", "-Content-Length", "Content-Length_",
 		"Transfer---Encoding", "Transfer_Encoding", "TRANSFERENCODING", "~transfer~encoding~"} {
@@ -64,8 +68,10 @@ func TestP18_FramingInDisguise(t *testing.T) {
 	}
 }
 
-// TestP18_AmbiguousAnswersAreRefused, whatever net/http makes of them.
-func TestP18_AmbiguousAnswersAreRefused(t *testing.T) {
+// TestAmbiguousAnswersAreRefused, whatever net/http makes of them.
+//
+// Case P18.
+func TestAmbiguousAnswersAreRefused(t *testing.T) {
 	for _, head := range []string{
 		"HTTP/1.1 200 OK\r\nContent-Length: 05", "HTTP/1.1 200 OK\r\nContent-Length: 0005", "HTTP/1.1 200 OK\r\nContent-Length: +5",
 		"HTTP/1.1 200 OK\r\nContent-Length: 00", "HTTP/1.1 200 OK\r\nContent-Length: 5, 5", "HTTP/1.1 200 OK\r\nContent-Length: 0x5",
@@ -101,9 +107,11 @@ func TestP18_AmbiguousAnswersAreRefused(t *testing.T) {
 	s.get("/alpha/x", "Connection: Upgrade", "Upgrade: websocket").problem(t, 502, "target_unreachable")
 }
 
-// TestP18_AnswersOverHTTP2: what HTTP/2 frames by itself must not be ambiguous once it is
+// TestTrailersOverHTTP2CannotActAsHeaders: what HTTP/2 frames by itself must not be ambiguous once it is
 // framed by HTTP/1.1, and its version is no fault.
-func TestP18_AnswersOverHTTP2(t *testing.T) {
+//
+// Case P18.
+func TestTrailersOverHTTP2CannotActAsHeaders(t *testing.T) {
 	target := newTLSTarget(t, 0)
 	s := newSide(t, setup{config: func(c *Config) { c.Roots = target.roots["trusted"] }, upstreams: func(s *side) []upstream.Upstream {
 		return []upstream.Upstream{s.oauth2("alpha", target.url)}

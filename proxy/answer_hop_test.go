@@ -9,9 +9,11 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestP5_NominationCannotTakeOffOurs: what a target's Connection header names goes before
+// TestNominationCannotTakeOffOurs: what a target's Connection header names goes before
 // the sidecar adds what tells caches whose answer it is.
-func TestP5_NominationCannotTakeOffOurs(t *testing.T) {
+//
+// Case P5.
+func TestNominationCannotTakeOffOurs(t *testing.T) {
 	s, _, _ := withSubjects(t)
 	for path, cache := range map[string]string{"/mydatahelps.participant/x": "no-store", "/mydatahelps.participant/~alice/x": "private"} {
 		for _, lines := range [][]string{
@@ -39,8 +41,10 @@ func subjectLine(path string) string {
 	return "X-Token-Subject: alice"
 }
 
-// TestP5_NominationCannotTakeOffTheScope that was granted.
-func TestP5_NominationCannotTakeOffTheScope(t *testing.T) {
+// TestNominationCannotTakeOffTheScope that was granted.
+//
+// Case P5.
+func TestNominationCannotTakeOffTheScope(t *testing.T) {
 	s := newSide(t, setup{})
 	s.idp.answer = func(n int64) (upstream.Token, error) { return newToken(n, "read", time.Hour) }
 	s.up.say("HTTP/1.1 200 OK\r\nConnection: X-Token-Scope\r\nX-Token-Scope: forged\r\nContent-Length: 0\r\n\r\n")
@@ -49,9 +53,11 @@ func TestP5_NominationCannotTakeOffTheScope(t *testing.T) {
 	}
 }
 
-// TestP5_UpgradeKeepsNoOtherHopHeaders: an answer to a handshake says Upgrade, and nothing
+// TestUpgradeKeepsNoOtherHopHeaders: an answer to a handshake says Upgrade, and nothing
 // else of its hop.
-func TestP5_UpgradeKeepsNoOtherHopHeaders(t *testing.T) {
+//
+// Case P5.
+func TestUpgradeKeepsNoOtherHopHeaders(t *testing.T) {
 	s := newSide(t, setup{})
 	s.up.play(func(r *upRequest) bool {
 		r.say("HTTP/1.1 101 Switching Protocols\r\nConnection: keep-alive, upgrade, X-Hop\r\nUpgrade: WebSocket\r\nUpgrade: h2c\r\nX-Hop: 1\r\n" +

@@ -15,7 +15,8 @@ import (
 	"token-sidecar/upstream"
 )
 
-func TestG10_WithheldHeaders(t *testing.T) {
+// Case G10.
+func TestHarmfulAnswerHeadersAreWithheld(t *testing.T) {
 	s := newSide(t, setup{})
 	s.up.say("HTTP/1.1 200 OK\r\n" + joinLines([]string{
 		"Alt-Svc: h3=\":443\"", "Strict-Transport-Security: max-age=1", "Clear-Site-Data: \"*\"", "Public-Key-Pins: x", "Expect-CT: x",
@@ -40,7 +41,8 @@ func TestG10_WithheldHeaders(t *testing.T) {
 	}
 }
 
-func TestG10_TokenShown(t *testing.T) {
+// Case G10.
+func TestTokenShownInAnAnswerIsWithheld(t *testing.T) {
 	s := newSide(t, setup{})
 	s.warm()
 	token := tokenOf(1)
@@ -111,7 +113,8 @@ func TestShortTokensAreNoSecret(t *testing.T) {
 	}
 }
 
-func TestG8_HugeAnswerHeaders(t *testing.T) {
+// Case G8.
+func TestHugeAnswerHeadersAreRefused(t *testing.T) {
 	for name, head := range map[string]string{
 		"one line":   "X-A: " + strings.Repeat("a", 1<<20) + "\r\n",
 		"many lines": strings.Repeat("X-A: 12345678901234567890\r\n", 20_000),
@@ -136,7 +139,9 @@ func TestControlBytesInAnswerHeaders(t *testing.T) {
 }
 
 // B3, B7: only configured targets are dialled, and no proxy of the environment.
-func TestB3_OnlyTargetsAreDialled(t *testing.T) {
+//
+// Case B3.
+func TestOnlyTargetsAreDialled(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	t.Setenv("ALL_PROXY", "http://127.0.0.1:1")
 	s := newSide(t, setup{})

@@ -18,9 +18,11 @@ func (s *side) issue(token string) {
 	}
 }
 
-// TestP12_TokenInAName: a header's name shows the token as well as its value does. Its
+// TestTokenInAHeaderNameIsWithheld: a header's name shows the token as well as its value does. Its
 // case is lost on the way.
-func TestP12_TokenInAName(t *testing.T) {
+//
+// Case P12.
+func TestTokenInAHeaderNameIsWithheld(t *testing.T) {
 	s := newSide(t, setup{})
 	const token = "cAnArY_1.AbCd~0123+456-xyz"
 	s.issue(token)
@@ -35,9 +37,11 @@ func TestP12_TokenInAName(t *testing.T) {
 	}
 }
 
-// TestP12_TokenInOtherWriting: a value that has the token within base64, or beside a broken
+// TestTokenInOtherWritingIsWithheld: a value that has the token within base64, or beside a broken
 // escape, shows it too. The base64 of the second token differs between the alphabets.
-func TestP12_TokenInOtherWriting(t *testing.T) {
+//
+// Case P12.
+func TestTokenInOtherWritingIsWithheld(t *testing.T) {
 	for _, token := range []string{tokenOf(1), "canary-1~~~~~0123456789~~~~~"} {
 		s := newSide(t, setup{})
 		s.issue(token)
@@ -71,9 +75,11 @@ func TestP12_TokenInOtherWriting(t *testing.T) {
 	}
 }
 
-// TestP12_TokenInTheReason: the words behind the status of a 101 are the target's. All other
+// TestTokenInTheReasonIsWithheld: the words behind the status of a 101 are the target's. All other
 // answers have those of net/http.
-func TestP12_TokenInTheReason(t *testing.T) {
+//
+// Case P12.
+func TestTokenInTheReasonIsWithheld(t *testing.T) {
 	s := newSide(t, setup{})
 	s.warm()
 	s.up.play(func(r *upRequest) bool {
@@ -93,9 +99,11 @@ func TestP12_TokenInTheReason(t *testing.T) {
 	}
 }
 
-// TestP12_OwnNamesInAnswers: by these headers the app and the sidecar talk. A target has no
+// TestOwnNamesInAnswersAreWithheld: by these headers the app and the sidecar talk. A target has no
 // part in that, however it spells them.
-func TestP12_OwnNamesInAnswers(t *testing.T) {
+//
+// Case P12.
+func TestOwnNamesInAnswersAreWithheld(t *testing.T) {
 	s := newSide(t, setup{})
 	names := []string{"X-Token-Subject", "X-Token-Scope", "X-Token-Route", "X-Sidecar-Token", "X_Token_Subject", "x_token_scope", "X-Token_Route",
 		"X__Sidecar-Token", "-X-Token-Subject-", "XTokenSubject", "x.token.scope"}

@@ -17,7 +17,9 @@ const stalledHead = " HTTP/1.1\r\nHost: localhost\r\n"
 
 // P3: a refused request is answered at once, and its connection ended, although its body
 // never comes.
-func TestP3_RefusalsDoNotWaitForTheBody(t *testing.T) {
+//
+// Case P3.
+func TestRefusalsDoNotWaitForTheBody(t *testing.T) {
 	eitherWay(t)
 	for _, c := range []struct {
 		line   string
@@ -52,7 +54,9 @@ func TestP3_RefusalsDoNotWaitForTheBody(t *testing.T) {
 
 // P3: a body that stands still ends its request, with an answer, and gives the target's
 // connection up. One that moves slowly does not.
-func TestP3_StalledBodiesAreGivenUp(t *testing.T) {
+//
+// Case P3.
+func TestStalledBodiesAreGivenUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		head, part string
 		moves      bool
@@ -99,7 +103,9 @@ func TestP3_StalledBodiesAreGivenUp(t *testing.T) {
 
 // P3: small bodies of all requests together have a budget. What is beyond it is sent on
 // as it comes, which has bounds of its own.
-func TestP3_KeptBodiesHaveABudget(t *testing.T) {
+//
+// Case P3.
+func TestKeptBodiesHaveABudget(t *testing.T) {
 	eitherWay(t)
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}})
@@ -131,7 +137,9 @@ func TestP3_KeptBodiesHaveABudget(t *testing.T) {
 
 // P10: a request that finds no place among those to its target waits for a moment, and is
 // answered then.
-func TestP10_WaitForAPlaceIsBounded(t *testing.T) {
+//
+// Case P10.
+func TestWaitForAPlaceIsBounded(t *testing.T) {
 	for name, c := range map[string]struct {
 		bounded func(*connections) *slots
 		request string
@@ -170,7 +178,9 @@ func TestP10_WaitForAPlaceIsBounded(t *testing.T) {
 
 // P13: Expect is the sidecar's to answer once the body is here: a target that never says
 // 100 is not waited for.
-func TestP13_NoWaitForContinue(t *testing.T) {
+//
+// Case P13.
+func TestNoWaitForContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}})
 		for _, method := range []string{"PUT", "POST"} {
@@ -194,7 +204,9 @@ func TestP13_NoWaitForContinue(t *testing.T) {
 }
 
 // P13: an answer that a target gives before it closes on the rest of the body arrives.
-func TestP13_EarlyAnswerSurvivesTheClose(t *testing.T) {
+//
+// Case P13.
+func TestEarlyAnswerSurvivesTheClose(t *testing.T) {
 	s := newSide(t, setup{})
 	s.up.play(func(r *upRequest) bool {
 		r.say("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
@@ -212,7 +224,9 @@ func TestP13_EarlyAnswerSurvivesTheClose(t *testing.T) {
 }
 
 // P14: a target that begins an answer and then sends nothing for very long ends it.
-func TestP14_IdleAnswersEnd(t *testing.T) {
+//
+// Case P14.
+func TestIdleAnswersEnd(t *testing.T) {
 	for head, limit := range map[string]time.Duration{
 		"Content-Length: 9\r\n\r\nhalf":                   bodyIdle,
 		"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n": streamIdle,
@@ -300,7 +314,9 @@ func TestTheTimeForAHeadBoundsNothingElse(t *testing.T) {
 
 // P14: a client that ends its direction with its request gets its answer; one whose end
 // comes later, or within its body, has left.
-func TestP14_HalfClosedClientsGetTheirAnswer(t *testing.T) {
+//
+// Case P14.
+func TestHalfClosedClientsGetTheirAnswer(t *testing.T) {
 	const request = "GET /alpha/x" + stalledHead + "\r\n"
 	for name, c := range map[string]struct {
 		sent    string

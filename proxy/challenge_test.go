@@ -6,9 +6,11 @@ import (
 	"testing"
 )
 
-// TestP8_RefusedScopeReplacesNoToken: the token is good, and the next one would have the
+// TestRefusedScopeReplacesNoToken: the token is good, and the next one would have the
 // same scope. The 401 reaches the app as it came.
-func TestP8_RefusedScopeReplacesNoToken(t *testing.T) {
+//
+// Case P8.
+func TestRefusedScopeReplacesNoToken(t *testing.T) {
 	for _, challenges := range [][]string{
 		{`Bearer error="insufficient_scope"`},
 		{`Bearer realm="api", error="insufficient_scope", scope="a b"`},
@@ -40,9 +42,11 @@ func TestP8_RefusedScopeReplacesNoToken(t *testing.T) {
 	}
 }
 
-// TestP8_OtherChallengesReplaceTheToken: only a plain word of the target's that the token
+// TestOtherChallengesReplaceTheToken: only a plain word of the target's that the token
 // is good spares it.
-func TestP8_OtherChallengesReplaceTheToken(t *testing.T) {
+//
+// Case P8.
+func TestOtherChallengesReplaceTheToken(t *testing.T) {
 	for _, challenges := range [][]string{
 		nil,
 		{``},
@@ -83,9 +87,11 @@ func TestP8_OtherChallengesReplaceTheToken(t *testing.T) {
 	}
 }
 
-// FuzzP8_Challenges: no challenge keeps the sidecar busy or breaks it, and what the scheme
+// FuzzChallengesOfEveryForm: no challenge keeps the sidecar busy or breaks it, and what the scheme
 // Bearer says in a list of its own is found in any list that ends with it.
-func FuzzP8_Challenges(f *testing.F) {
+//
+// Case P8.
+func FuzzChallengesOfEveryForm(f *testing.F) {
 	for _, seed := range []string{"", "Bearer", `Bearer error="a"`, `Basic abc==`, `a b="c\"d", e f=g`, `,,a = b`, `"`, `a "b`, `Bearer error=`} {
 		f.Add(seed)
 	}

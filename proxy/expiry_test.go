@@ -52,7 +52,9 @@ func (l lapse) want(s *side) string {
 
 // F10: what waits for its connection for longer than its token lives gets another token
 // before it is sent, or is not sent.
-func TestF10_TokenExpiresDuringDial(t *testing.T) {
+//
+// Case F10.
+func TestTokenThatExpiresDuringDialIsNotSent(t *testing.T) {
 	const upload = "POST /alpha/x" + stalledHead + "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
 	for request, proto := range map[string]string{"GET /alpha/x" + stalledHead + "\r\n": protocol(), upload: "HTTP/2.0"} {
 		for _, c := range lapses() {

@@ -12,10 +12,12 @@ import (
 // or adds, the framing of one hop, and the Date that RFC 9110 section 6.6.1 asks for.
 var differences = []string{"Vary", "Cache-Control", "Connection", "Transfer-Encoding", "Date", "Set-Cookie"}
 
-// TestG5_Fidelity asks a target directly and through the sidecar: each odd but
+// TestRequestsAndAnswersPassUnchanged asks a target directly and through the sidecar: each odd but
 // legal exchange without and with a body, which takes the general way, and as a
 // client that closes after it.
-func TestG5_Fidelity(t *testing.T) {
+//
+// Case G5.
+func TestRequestsAndAnswersPassUnchanged(t *testing.T) {
 	for variant, more := range map[string]string{"": "", "with a body": "Content-Length: 4\r\nContent-Type: a/b\r\n",
 		"closing": "Connection: close\r\n", "to the odd path": ""} {
 		path := "/x"

@@ -98,9 +98,11 @@ func TestAbsoluteForm(t *testing.T) {
 	}
 }
 
-// TestP14_UnknownHostIsToldFromUnknownPath: a client that uses the sidecar as its proxy cannot
+// TestUnknownHostIsToldFromUnknownPath: a client that uses the sidecar as its proxy cannot
 // mend its path, so the problem tells of the host.
-func TestP14_UnknownHostIsToldFromUnknownPath(t *testing.T) {
+//
+// Case P14.
+func TestUnknownHostIsToldFromUnknownPath(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, fixed := range []bool{false, true} {
 		if fixed {
@@ -152,7 +154,8 @@ func TestHTTPProxyVariable(t *testing.T) {
 	}
 }
 
-func TestB10_SegmentBoundaries(t *testing.T) {
+// Case B10.
+func TestRoutesMatchWholeSegments(t *testing.T) {
 	s := newSide(t, setup{upstreams: func(s *side) []upstream.Upstream {
 		return []upstream.Upstream{s.oauth2("pdx", s.up.url()+"/one"), s.oauth2("pdx2", s.up.url()+"/two"),
 			s.oauth2("pdx.x", s.up.url()+"/three")}
@@ -207,7 +210,8 @@ func TestScope(t *testing.T) {
 	}
 }
 
-func TestI7_AccessLog(t *testing.T) {
+// Case I7.
+func TestAccessLogEscapesControlBytes(t *testing.T) {
 	s := newSide(t, setup{upstreams: func(s *side) []upstream.Upstream {
 		u, _ := s.myDataHelps()
 		return []upstream.Upstream{u, s.oauth2("alpha", s.up.url())}
@@ -236,7 +240,8 @@ func TestI7_AccessLog(t *testing.T) {
 	}
 }
 
-func TestA9_Query(t *testing.T) {
+// Case A9.
+func TestTokenInTheQueryIsRefused(t *testing.T) {
 	s := newSide(t, setup{})
 	many := strings.Repeat("a=1&", 10_001)
 	for _, query := range []string{"x=%zz", "a=1;b=2", many + "hidden=y", "", "&&&", "a[]=1&a[]=2", "token=x", "q=access_token", "%61ccess=1"} {

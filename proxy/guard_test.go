@@ -10,7 +10,8 @@ import (
 	"token-sidecar/upstream"
 )
 
-func TestB4_Host(t *testing.T) {
+// Case B4.
+func TestHostsThatAreNotOursAreRefused(t *testing.T) {
 	s := newSide(t, setup{config: func(c *Config) { c.Hosts = NewHosts([]string{"sidecar.internal"}, false) }})
 	s.warm()
 	for _, host := range []string{"localhost", "localhost:8080", "LOCALHOST", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8080", "sidecar.internal", "sidecar.internal:80"} {
@@ -50,7 +51,8 @@ func TestB4_Host(t *testing.T) {
 	}
 }
 
-func TestB5_Browsers(t *testing.T) {
+// Case B5.
+func TestRequestsOfBrowsersAreRefused(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, line := range []string{"Origin: https://evil.example", "Origin: null", "Origin: http://localhost:8080", "Sec-Fetch-Site: cross-site",
 		"Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none", "Referer: https://evil.example/", "referer:", "Access-Control-Request-Method: GET",
@@ -72,7 +74,8 @@ func TestB5_Browsers(t *testing.T) {
 	s.untouched()
 }
 
-func TestB14_CallerToken(t *testing.T) {
+// Case B14.
+func TestCallerTokenIsRequired(t *testing.T) {
 	secret := upstream.NewSecret("caller-secret")
 	s := newSide(t, setup{config: func(c *Config) { c.CallerToken = secret }})
 	for _, lines := range [][]string{nil, {"X-Sidecar-Token:"}, {"X-Sidecar-Token: caller-secre"}, {"X-Sidecar-Token: caller-secret2"},
@@ -88,7 +91,8 @@ func TestB14_CallerToken(t *testing.T) {
 	s.get("/alpha/x", "X-Sidecar-Token: caller-secret").problem(t, 403, "caller_refused")
 }
 
-func TestJ6_RequestLimits(t *testing.T) {
+// Case J6.
+func TestRequestsBeyondTheLimitsAreRefused(t *testing.T) {
 	s := newSide(t, setup{})
 	for name, head := range map[string]string{
 		"1 MiB header":  "GET /alpha/x HTTP/1.1\r\nHost: localhost\r\nX-A: " + strings.Repeat("a", 1<<20) + "\r\n\r\n",
@@ -112,7 +116,8 @@ func TestJ6_RequestLimits(t *testing.T) {
 	}
 }
 
-func TestJ7_NoHTTP2(t *testing.T) {
+// Case J7.
+func TestListenerSpeaksNoHTTP2(t *testing.T) {
 	s := newSide(t, setup{})
 	c := dialRaw(t, s.addr)
 	c.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
@@ -125,9 +130,11 @@ func TestJ7_NoHTTP2(t *testing.T) {
 	}
 }
 
-// TestP4_CaseDoesNotMakeAnotherMethod: servers that take trace for TRACE exist, so what is
+// TestCaseDoesNotMakeAnotherMethod: servers that take trace for TRACE exist, so what is
 // refused is refused in any spelling, before a token is looked up.
-func TestP4_CaseDoesNotMakeAnotherMethod(t *testing.T) {
+//
+// Case P4.
+func TestCaseDoesNotMakeAnotherMethod(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, method := range []string{"trace", "Trace", "tRACE", "track", "Track", "connect", "Connect", "cONNECT", "pri", "Pri"} {
 		for _, path := range []string{"/alpha/x", s.up.url() + "/x"} {
@@ -146,9 +153,11 @@ func TestP4_CaseDoesNotMakeAnotherMethod(t *testing.T) {
 	}
 }
 
-// TestP14_AnyHostOverAUnixSocket: no web page can reach a Unix socket, and clients write
+// TestAnyHostOverAUnixSocket: no web page can reach a Unix socket, and clients write
 // there what they like for a host.
-func TestP14_AnyHostOverAUnixSocket(t *testing.T) {
+//
+// Case P14.
+func TestAnyHostOverAUnixSocket(t *testing.T) {
 	s := newSide(t, setup{})
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "data.sock"))
 	if err != nil {

@@ -36,9 +36,11 @@ func TestInformationalAnswers(t *testing.T) {
 	s.get("/alpha/x").problem(t, 502, "target_unreachable")
 }
 
-// TestP7_InformationalAnswersAreCounted: sixteen are passed on, and further ones dropped: a
+// TestInformationalAnswersAreCounted: sixteen are passed on, and further ones dropped: a
 // long job that says again and again that it goes on must not fail for that.
-func TestP7_InformationalAnswersAreCounted(t *testing.T) {
+//
+// Case P7.
+func TestInformationalAnswersAreCounted(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, n := range []int{1, 15, 16, 17, 100} {
 		s.up.say(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", n) + ok("end"))
@@ -58,8 +60,10 @@ var hostileHints = []string{"Connection: X-Hop, X-Token-Subject", "X-Hop: 1", "K
 	"Pragma: x", "Age: 1", "Set-Cookie: a=b", "Strict-Transport-Security: max-age=1", "Content-Length: 5", "Content_length: 5",
 	"X-Echo: " + tokenOf(1), "X-Canary-1-Abcdef: 1"}
 
-// TestP7_InformationalAnswersAreScrubbed as final ones are.
-func TestP7_InformationalAnswersAreScrubbed(t *testing.T) {
+// TestInformationalAnswersAreScrubbed as final ones are.
+//
+// Case P7.
+func TestInformationalAnswersAreScrubbed(t *testing.T) {
 	s := newSide(t, setup{})
 	s.warm()
 	s.up.say("HTTP/1.1 103 Early Hints\r\n" + joinLines(hostileHints) + "Link: </a>\r\n\r\n" + ok("end"))
@@ -76,8 +80,10 @@ func TestP7_InformationalAnswersAreScrubbed(t *testing.T) {
 	s.get("/alpha/x").problem(t, 502, "target_unreachable")
 }
 
-// TestP7_InformationalAnswersOverTLS: also those that come over HTTP/2.
-func TestP7_InformationalAnswersOverTLS(t *testing.T) {
+// TestInformationalAnswersOverTLS: also those that come over HTTP/2.
+//
+// Case P7.
+func TestInformationalAnswersOverTLS(t *testing.T) {
 	target := newTLSTarget(t, 0)
 	target.serve = func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -7,7 +7,9 @@ import (
 )
 
 // P2: each link of a Link header is looked at by itself.
-func TestP2_LinksLeadThroughTheSidecar(t *testing.T) {
+//
+// Case P2.
+func TestLinksLeadThroughTheSidecar(t *testing.T) {
 	eitherWay(t)
 	x := asked(t, redirects(t), "/alpha/a/b?q", "")
 	for _, c := range []struct{ lines, want []string }{
@@ -44,7 +46,9 @@ func TestP2_LinksLeadThroughTheSidecar(t *testing.T) {
 }
 
 // P2: links cannot be made to cost more than their number warrants.
-func TestP2_LinksAreBounded(t *testing.T) {
+//
+// Case P2.
+func TestLinksAreBounded(t *testing.T) {
 	eitherWay(t)
 	p := redirects(t)
 	many := strings.Repeat("<c>,", 20_000)

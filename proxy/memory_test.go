@@ -66,13 +66,13 @@ func came(r io.Reader, n int64) error {
 	return nil
 }
 
-// TestMemoryProcess is no test of its own: TestG4_GiB runs it in a process of
+// TestMemoryProcess is no test of its own: TestGiBOfABodyCostsNoMemory runs it in a process of
 // its own, as a sidecar that tells its address, and its peak memory for each
 // line it reads.
 func TestMemoryProcess(t *testing.T) {
 	target := os.Getenv(targetName)
 	if target == "" {
-		t.Skip("runs within TestG4_GiB")
+		t.Skip("runs within TestGiBOfABodyCostsNoMemory")
 	}
 	s := newSide(t, setup{upstreams: func(s *side) []upstream.Upstream { return []upstream.Upstream{s.oauth2("alpha", target)} }})
 	fmt.Println("at " + s.addr)
@@ -83,10 +83,12 @@ func TestMemoryProcess(t *testing.T) {
 	}
 }
 
-// TestG4_GiB sends a GiB, half of it each way, and some more in chunks. All of it arrives,
+// TestGiBOfABodyCostsNoMemory sends a GiB, half of it each way, and some more in chunks. All of it arrives,
 // and the memory of the sidecar does not grow with it. More would show no more: most of
 // the time of this test is the race detector's, which looks at every byte.
-func TestG4_GiB(t *testing.T) {
+//
+// Case G4.
+func TestGiBOfABodyCostsNoMemory(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("needs /proc")
 	}

@@ -120,7 +120,9 @@ func misanswer(c net.Conn, r *http.Request) error {
 // P1: nobody gets an answer that is meant for another subject, whatever a target sends
 // behind its answers. Every new sidecar trusts the target again, until it has seen the
 // first surplus.
-func TestP1_NoAnswerReachesAnotherSubject(t *testing.T) {
+//
+// Case P1.
+func TestNoAnswerReachesAnotherSubject(t *testing.T) {
 	for name, c := range map[string]struct{ secure, http2 bool }{
 		"plain": {false, false}, "TLS": {true, false}, "TLS with HTTP/2": {true, true},
 	} {
@@ -178,7 +180,9 @@ func (s *side) askForOwn(t *testing.T, web *http.Client, subject string) {
 
 // P1: a target that was seen to send bytes unasked has no HTTP/1.1 connection kept for an
 // hour, on routes without a subject too. Log and series tell.
-func TestP1_UnaskedBytesEndTrust(t *testing.T) {
+//
+// Case P1.
+func TestUnaskedBytesEndTrust(t *testing.T) {
 	eitherWay(t) // the general way keeps none at all
 	s := newSide(t, setup{})
 	s.up.play(func(r *upRequest) bool {

@@ -8,9 +8,11 @@ import (
 	"testing"
 )
 
-// TestP11_EveryReadingIsLookedAt: an escape that is none does not keep servers that leave
+// TestEveryReadingIsLookedAt: an escape that is none does not keep servers that leave
 // it as it is from decoding the others.
-func TestP11_EveryReadingIsLookedAt(t *testing.T) {
+//
+// Case P11.
+func TestEveryReadingIsLookedAt(t *testing.T) {
 	s := newSide(t, setup{base: "/base"})
 	for _, p := range []string{"/%252e%252e/x%25zz", "/x%25zz/%252e%252e/", "/100%25/%252e%252e/", "/%25/..%252f", "/%25zz%255cx",
 		"/%25z%250a", "/%25zz%2500", "/%252/%252e/x", "/%2525zz/%252e", "/%25/%25%32%65;a/x"} {
@@ -56,10 +58,12 @@ var readers = map[string]func(string) (string, bool){
 	},
 }
 
-// FuzzP11_NoReadingLeadsElsewhere: in no path that is accepted does a server find a dot
+// FuzzNoReadingLeadsElsewhere: in no path that is accepted does a server find a dot
 // segment, whether it decodes it once, twice or not at all, each time in any of the ways
 // of readers.
-func FuzzP11_NoReadingLeadsElsewhere(f *testing.F) {
+//
+// Case P11.
+func FuzzNoReadingLeadsElsewhere(f *testing.F) {
 	for _, seed := range []string{"/", "/a/b", "/%2e%2e/", "/%252e%252e/x%25zz", "/100%25", "/%%32e/", "/%2%65/", "/a%2f..", "/..;x/", "/%25%32%65/%", "/%zz/%2e"} {
 		f.Add(seed)
 	}

@@ -14,7 +14,8 @@ import (
 	"token-sidecar/upstream"
 )
 
-func TestB1_PathsThatLeadElsewhere(t *testing.T) {
+// Case B1.
+func TestPathsThatLeadElsewhere(t *testing.T) {
 	s := newSide(t, setup{base: "/base", upstreams: func(s *side) []upstream.Upstream {
 		return []upstream.Upstream{s.oauth2("p", s.up.url()+"/base"), s.oauth2("q", s.up.url()+"/other")}
 	}})
@@ -35,7 +36,8 @@ func TestB1_PathsThatLeadElsewhere(t *testing.T) {
 	}
 }
 
-func TestB2_OddPathsUntouched(t *testing.T) {
+// Case B2.
+func TestOddPathsPassUntouched(t *testing.T) {
 	s := newSide(t, setup{base: "/base"})
 	for _, p := range []string{"/a%2Fb", "/a%2fb", "/a%20b", "/a+b", "/a;v=1", "/a;v=1/b;w", "/%C3%A9", "/a/", "/a//b", "/a//", "/a%25b", "/a%2525",
 		"/.well-known/x", "/...", "/a..b", "/..a", "/a.", "/a:b@c,d$e!f*(g)'h", "/%41", "/{id}", "/a|b^c`\"<>", "/%ff", "/~alice%2e",

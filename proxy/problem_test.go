@@ -11,7 +11,8 @@ import (
 	"token-sidecar/upstream/upstreamtest"
 )
 
-func TestI6_TokenProblems(t *testing.T) {
+// Case I6.
+func TestTokenProblemsHaveCodes(t *testing.T) {
 	const foreign = "FOREIGN-TEXT"
 	for _, c := range []struct {
 		status int
@@ -57,7 +58,8 @@ func TestI6_TokenProblems(t *testing.T) {
 	}
 }
 
-func TestI6_SubjectRefused(t *testing.T) {
+// Case I6.
+func TestRefusedSubjectIsToldWithoutItsName(t *testing.T) {
 	s, _, _ := withSubjects(t)
 	s.proxy.routes["oclc"].upstream = refusing{s.proxy.routes["oclc"].upstream, upstream.ErrSubjectInvalid}
 	s.get("/oclc/x").problem(t, 400, "subject_invalid")
@@ -75,7 +77,8 @@ func (r refusing) Key(upstream.Kind, string, string) (upstream.Key, error) {
 	return upstream.Key{}, r.err
 }
 
-func TestI6_TargetProblems(t *testing.T) {
+// Case I6.
+func TestTargetProblemsHaveCodes(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +103,9 @@ func TestI6_TargetProblems(t *testing.T) {
 }
 
 // A panic while a request is handled tells nothing but its type.
-func TestI3_Panic(t *testing.T) {
+//
+// Case I3.
+func TestPanicTellsNoSecret(t *testing.T) {
 	s, _, _ := withSubjects(t)
 	s.proxy.routes["oclc"].upstream = panicking{s.proxy.routes["oclc"].upstream}
 	a := s.get("/oclc/x")

@@ -30,7 +30,9 @@ var followers = []struct {
 // B6, P2, P6: clients that follow redirects by themselves arrive at the target, by
 // each way in, with the right token and through the sidecar. What they send to a
 // foreign host is what README.md says, and nothing of the sidecar's.
-func TestB6_P2_P6_ClientsThatFollow(t *testing.T) {
+//
+// Cases B6, P2, P6.
+func TestClientsThatFollowRedirectsStayInTheSidecar(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts other programs, which -short leaves out")
 	}

@@ -60,7 +60,9 @@ var ways = []struct{ name, target, fixed, line, base, front string }{
 }
 
 // P2: whatever the way in, what the target says of itself leads back by that way.
-func TestP2_OwnTargetStaysInTheSidecar(t *testing.T) {
+//
+// Case P2.
+func TestOwnTargetStaysInTheSidecar(t *testing.T) {
 	eitherWay(t)
 	p := redirects(t)
 	for _, way := range ways {
@@ -101,7 +103,9 @@ func TestP2_OwnTargetStaysInTheSidecar(t *testing.T) {
 }
 
 // P2: what is elsewhere is the app's to follow, and is named in full.
-func TestP2_ForeignReferencesPass(t *testing.T) {
+//
+// Case P2.
+func TestForeignReferencesPass(t *testing.T) {
 	eitherWay(t)
 	p := redirects(t)
 	for _, way := range ways {
@@ -152,7 +156,9 @@ var steering = []string{
 }
 
 // P2: and nothing that the target says has the app use another route or subject.
-func TestP2_SteeringReferencesAreRefused(t *testing.T) {
+//
+// Case P2.
+func TestSteeringReferencesAreRefused(t *testing.T) {
 	eitherWay(t)
 	p := redirects(t)
 	for _, way := range ways {

@@ -56,7 +56,9 @@ func redirectsCounted(t *testing.T, m *metrics.Metrics) [3]float64 {
 }
 
 // B6, P2: redirects reach the app with another Location or none, and are never followed.
-func TestB6_P2_RedirectsLeadThroughTheSidecar(t *testing.T) {
+//
+// Cases B6, P2.
+func TestRedirectsLeadThroughTheSidecar(t *testing.T) {
 	s, dedicated, m := redirecting(t)
 	evil := newUp(t, listen(t))
 	main, at := s.addr, s.up.url()
@@ -115,7 +117,9 @@ func (s *side) redirects(path string, status int, to, want string) {
 }
 
 // P2: upgrades and informational answers are looked at too, and trailers point nowhere.
-func TestP2_NoHeadIsLeftOut(t *testing.T) {
+//
+// Case P2.
+func TestNoHeadIsLeftOut(t *testing.T) {
 	s, _, _ := redirecting(t)
 	s.up.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Location, X-T\r\n\r\n2\r\nok\r\n0\r\n" +
 		"Location: /beta/x\r\nContent-Location: /beta/x\r\nLink: </beta/x>\r\nRefresh: 0; url=/beta/x\r\nX-T: 1\r\n\r\n")
@@ -139,7 +143,9 @@ func TestP2_NoHeadIsLeftOut(t *testing.T) {
 }
 
 // P2: what shows the token is withheld, wherever it leads.
-func TestP2_TokenInALocationIsWithheld(t *testing.T) {
+//
+// Case P2.
+func TestTokenInALocationIsWithheld(t *testing.T) {
 	s, _, _ := redirecting(t)
 	s.warm()
 	for _, to := range []string{"/v1/x?t=", "https://other.example/?t="} {

@@ -4,7 +4,9 @@ import "testing"
 
 // P6: a program that follows a redirect may name the URL that it comes from. The
 // target does not see it: the URL may hold a subject.
-func TestP6_RefererOfThoseWhoFollow(t *testing.T) {
+//
+// Case P6.
+func TestRefererOfThoseWhoFollowPointsToTheTarget(t *testing.T) {
 	s, dedicated, _ := redirecting(t)
 	main, at := s.addr, s.up.url()
 	for _, c := range []struct{ addr, path, host, referer string }{
@@ -30,7 +32,9 @@ func TestP6_RefererOfThoseWhoFollow(t *testing.T) {
 }
 
 // P6: any other Referer is a page's.
-func TestP6_RefererOfPages(t *testing.T) {
+//
+// Case P6.
+func TestRefererOfPagesIsWithheld(t *testing.T) {
 	s, _, _ := redirecting(t)
 	own := "Referer: http://localhost:8080/alpha/a"
 	for _, lines := range [][]string{

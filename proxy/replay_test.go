@@ -72,7 +72,8 @@ func Test401Replayed(t *testing.T) {
 	}
 }
 
-func TestF7_NotReplayed(t *testing.T) {
+// Case F7.
+func TestBodiesThatAreNotKeptAreNotReplayed(t *testing.T) {
 	chunked := "Transfer-Encoding: chunked"
 	for _, c := range []struct{ method, body, line string }{
 		{"POST", "", ""}, {"POST", "small", ""}, {"PATCH", "small", ""}, {"POST", "small", "Idempotency-Key: 1"},
@@ -248,7 +249,9 @@ func TestTimeoutNotReplayed(t *testing.T) {
 }
 
 // G7: an idle connection that dies just as a request goes out.
-func TestG7_TransportRetry(t *testing.T) {
+//
+// Case G7.
+func TestNoRequestWithABodyIsSentTwice(t *testing.T) {
 	for _, c := range []struct {
 		method, body string
 		lines        []string

@@ -55,7 +55,8 @@ func TestSubject(t *testing.T) {
 	}
 }
 
-func TestA4_SelectorGivenTwice(t *testing.T) {
+// Case A4.
+func TestSelectorGivenTwiceIsRefused(t *testing.T) {
 	s, count, _ := withSubjects(t)
 	const at = "/mydatahelps.participant"
 	for _, c := range []struct {
@@ -104,7 +105,8 @@ func TestA4_SelectorGivenTwice(t *testing.T) {
 	}
 }
 
-func TestA2_ClientAuthorization(t *testing.T) {
+// Case A2.
+func TestClientsOwnAuthorizationIsReplaced(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, lines := range [][]string{
 		{"Authorization: Bearer x"}, {"Authorization: Basic eDp5"}, {"AUTHORIZATION: Bearer x", "authorization: Bearer y"},
@@ -128,7 +130,8 @@ func TestA2_ClientAuthorization(t *testing.T) {
 	}
 }
 
-func TestA1_ConnectionAuthorization(t *testing.T) {
+// Case A1.
+func TestConnectionHeaderCannotStripTheToken(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, lines := range [][]string{
 		{"Connection: Authorization"}, {"Connection: authorization, close"}, {"Connection:", "Connection: Authorization"},
@@ -156,7 +159,8 @@ func sortedLines(head string) string {
 	return strings.Join(lines, "\r\n")
 }
 
-func TestA13_ForgedForwarding(t *testing.T) {
+// Case A13.
+func TestForgedForwardingHeadersAreReplaced(t *testing.T) {
 	s := newSide(t, setup{})
 	if a := s.get("/alpha/x", "User-Agent: a"); a.status != 200 {
 		t.Fatal(a.status)
@@ -182,7 +186,8 @@ func TestA13_ForgedForwarding(t *testing.T) {
 	}
 }
 
-func TestB11_Loop(t *testing.T) {
+// Case B11.
+func TestLoopIsRefused(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, line := range []string{"CDN-Loop: token-sidecar", "CDN-Loop: other, token-sidecar; x=1", "cdn-loop: token-sidecar"} {
 		s.get("/alpha/x", line).problem(t, 508, "loop_detected")

@@ -12,9 +12,11 @@ import (
 	"time"
 )
 
-// TestJ3_SlowClients has clients that drip and clients that say nothing more: others are
+// TestSlowClientsAreCutOff has clients that drip and clients that say nothing more: others are
 // served beside them, and each is let go in its time.
-func TestJ3_SlowClients(t *testing.T) {
+//
+// Case J3.
+func TestSlowClientsAreCutOff(t *testing.T) {
 	eitherWay(t)
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}})
@@ -53,7 +55,8 @@ func TestJ3_SlowClients(t *testing.T) {
 	})
 }
 
-func TestJ3_ConnectionCap(t *testing.T) {
+// Case J3.
+func TestConnectionsAreCapped(t *testing.T) {
 	eitherWay(t)
 	s := newSide(t, setup{})
 	addr, server := serve(t, s.proxy.Handler())
@@ -81,7 +84,9 @@ func TestJ3_ConnectionCap(t *testing.T) {
 }
 
 // Requests under way end as they should; no new one is taken.
-func TestH1_ShutdownDrains(t *testing.T) {
+//
+// Case H1.
+func TestShutdownDrains(t *testing.T) {
 	s := newSide(t, setup{})
 	addr, server := serve(t, s.proxy.Handler())
 	var came sync.WaitGroup

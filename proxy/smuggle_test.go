@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-func TestA6_MethodsAndTargets(t *testing.T) {
+// Case A6.
+func TestOnlyOrdinaryMethodsAndTargetsAreServed(t *testing.T) {
 	s := newSide(t, setup{})
 	for line, status := range map[string]string{
 		"CONNECT evil.example:443 HTTP/1.1": "405", "CONNECT /alpha/x HTTP/1.1": "405", "OPTIONS * HTTP/1.1": "400",
@@ -35,7 +36,9 @@ func TestA6_MethodsAndTargets(t *testing.T) {
 
 // A8: what has framing that can be read in two ways is refused, or is the last
 // on its connection; never two requests to the target from one.
-func TestA8_Framing(t *testing.T) {
+//
+// Case A8.
+func TestAmbiguousFramingIsRefused(t *testing.T) {
 	const next = "GET /alpha/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	chunk := "5\r\nhello\r\n0\r\n\r\n"
 	for _, c := range []struct {
@@ -90,7 +93,9 @@ func TestA8_Framing(t *testing.T) {
 
 // A8, in the body: what breaks off or is not chunked as it says never arrives
 // whole.
-func TestA8_BrokenBodies(t *testing.T) {
+//
+// Case A8.
+func TestBrokenBodiesEndTheirConnection(t *testing.T) {
 	for name, c := range map[string]struct{ head, body string }{
 		"chunk size overflow": {"Transfer-Encoding: chunked", "FFFFFFFFFFFFFFFFF\r\nhello\r\n0\r\n\r\n"},
 		"chunk size garbage":  {"Transfer-Encoding: chunked", "5x\r\nhello\r\n0\r\n\r\n"},
@@ -125,7 +130,8 @@ func TestA8_BrokenBodies(t *testing.T) {
 	}
 }
 
-func TestA10_RequestTrailers(t *testing.T) {
+// Case A10.
+func TestRequestTrailersCannotActAsHeaders(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, declared := range []string{"", "Trailer: Authorization, X-Token-Subject, X-T\r\n", "Trailer: X-T\r\nTE: trailers\r\n"} {
 		conn := dialRaw(t, s.addr)
@@ -144,7 +150,8 @@ func TestA10_RequestTrailers(t *testing.T) {
 	}
 }
 
-func TestA12_ExpectContinue(t *testing.T) {
+// Case A12.
+func TestContinueIsAnsweredBeforeTheBody(t *testing.T) {
 	s := newSide(t, setup{})
 	s.warm()
 	head := "POST /alpha/x HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"

@@ -12,9 +12,11 @@ import (
 	"time"
 )
 
-// TestG3_ServerSentEvents: each event reaches the app in the moment in which the target
+// TestServerSentEventsPassAtOnce: each event reaches the app in the moment in which the target
 // sends it, and the target learns at once that the app has left.
-func TestG3_ServerSentEvents(t *testing.T) {
+//
+// Case G3.
+func TestServerSentEventsPassAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}})
 		left := make(chan time.Time, 1)
@@ -128,7 +130,9 @@ func TestEarlyAnswer(t *testing.T) {
 
 // G1: what breaks off before the head is 502 or 504; what breaks off later
 // never looks whole.
-func TestG1_TargetFaults(t *testing.T) {
+//
+// Case G1.
+func TestFaultsOfTargetsAreTold(t *testing.T) {
 	reset := func(r *upRequest) { _ = r.Conn.(*net.TCPConn).SetLinger(0) }
 	for name, c := range map[string]struct {
 		says   string
@@ -180,7 +184,8 @@ func TestG1_TargetFaults(t *testing.T) {
 	}
 }
 
-func TestG1_HangsBeforeAndInTheHead(t *testing.T) {
+// Case G1.
+func TestTargetThatHangsInTheHeadIsGivenUp(t *testing.T) {
 	for _, says := range []string{"", "HTTP/1.1 200 OK\r\nX-A: "} {
 		synctest.Test(t, func(t *testing.T) {
 			const limit = 7 * time.Second
@@ -201,7 +206,9 @@ func TestG1_HangsBeforeAndInTheHead(t *testing.T) {
 
 // A14: an answer with more bytes than it says it has must not answer the next
 // request on its connection.
-func TestA14_BytesBehindTheAnswer(t *testing.T) {
+//
+// Case A14.
+func TestBytesBehindAnAnswerReachNobody(t *testing.T) {
 	for name, form := range map[string]string{
 		"behind CL":          "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-N: %[1]s\r\n\r\n%04[1]s" + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-N: 9999\r\n\r\n9999",
 		"204 with a body":    "HTTP/1.1 204 No Content\r\nX-N: %s\r\n\r\nHTTP/1.1 204 No Content\r\nX-N: 9999\r\n\r\n",

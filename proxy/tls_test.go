@@ -11,7 +11,8 @@ import (
 	"token-sidecar/upstream"
 )
 
-func TestB13_CertificateNotTrusted(t *testing.T) {
+// Case B13.
+func TestUntrustedCertificateIsRefused(t *testing.T) {
 	target := newTLSTarget(t, 0)
 	for name, roots := range target.roots {
 		s := newSide(t, setup{config: func(c *Config) { c.Roots = roots }, upstreams: func(s *side) []upstream.Upstream {
@@ -83,7 +84,9 @@ func TestKeptConnectionsOverTLS(t *testing.T) {
 
 // P1: a new connection resumes the TLS session of an earlier one, on either way, so that
 // connections of one key, or for one request, stay cheap.
-func TestP1_TLSSessionsAreResumed(t *testing.T) {
+//
+// Case P1.
+func TestTLSSessionsAreResumed(t *testing.T) {
 	target := newTLSTarget(t, 0)
 	target.TLS.NextProtos = []string{"http/1.1"}
 	target.serve = func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, r.RemoteAddr, r.TLS.DidResume) }

@@ -15,9 +15,11 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestG5_UnaskedAnswerWithinTLS has a target send a second answer right behind
+// TestUnaskedAnswerWithinTLSReachesNobody has a target send a second answer right behind
 // the first, where no look at the socket finds it: in the same segment.
-func TestG5_UnaskedAnswerWithinTLS(t *testing.T) {
+//
+// Case G5.
+func TestUnaskedAnswerWithinTLSReachesNobody(t *testing.T) {
 	const first, unasked = "HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nUNASKED"
 	fill := "HTTP/1.1 200 OK\r\nX-Fill: " + strings.Repeat("x", 4096-len("HTTP/1.1 200 OK\r\nX-Fill: \r\nContent-Length: 0\r\n\r\n")) +
 		"\r\nContent-Length: 0\r\n\r\n" // as much as is read at a time

@@ -127,7 +127,9 @@ func (u *unwillingTarget) first() bool {
 
 // P9: a request that an HTTP/2 target has not processed is sent again, whatever its method,
 // with the whole of its body, and once.
-func TestP9_UnprocessedRequestsAreSentAgain(t *testing.T) {
+//
+// Case P9.
+func TestUnprocessedRequestsAreSentAgain(t *testing.T) {
 	for name, leaves := range map[string]bool{"stream refused": false, "target leaves": true} {
 		for _, c := range []struct{ method, body string }{{"POST", "small"}, {"PUT", "small"}, {"PATCH", "small"}, {"POST", ""}, {"GET", ""}} {
 			target := newUnwillingTarget(t, leaves)
@@ -146,7 +148,9 @@ func TestP9_UnprocessedRequestsAreSentAgain(t *testing.T) {
 }
 
 // P9: a small body of which a part is still on its way is sent again from its start, too.
-func TestP9_BodiesOnTheirWayAreSentAgain(t *testing.T) {
+//
+// Case P9.
+func TestBodiesOnTheirWayAreSentAgain(t *testing.T) {
 	target := newUnwillingTarget(t, false)
 	s := newSide(t, setup{config: func(config *Config) { config.Roots = target.roots }, upstreams: func(*side) []upstream.Upstream {
 		return []upstream.Upstream{subjects("https://" + target.Addr().String())}

@@ -67,7 +67,8 @@ func (s *side) dialWebSocket(addr string) *websocket.Conn {
 	return c
 }
 
-func TestG6_WebSocket(t *testing.T) {
+// Case G6.
+func TestWebSocketPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, seen, ended := echoing(t)
 		ctx := t.Context()
@@ -114,7 +115,8 @@ func mustCut(t *testing.T, server *Server) {
 	}
 }
 
-func TestH2_ShutdownCutsUpgraded(t *testing.T) {
+// Case H2.
+func TestShutdownCutsUpgradedConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, ended := echoing(t)
 		addr, server := s.serve(s.proxy.Handler())
@@ -127,7 +129,8 @@ func TestH2_ShutdownCutsUpgraded(t *testing.T) {
 	})
 }
 
-func TestH2_ShutdownWaitsForUpgraded(t *testing.T) {
+// Case H2.
+func TestShutdownWaitsForUpgradedConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, _ := echoing(t)
 		addr, server := s.serve(s.proxy.Handler())
@@ -156,7 +159,8 @@ func TestH2_ShutdownWaitsForUpgraded(t *testing.T) {
 	})
 }
 
-func TestH2_ShutdownCutsStreams(t *testing.T) {
+// Case H2.
+func TestShutdownCutsStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}})
 		addr, server := s.serve(s.proxy.Handler())

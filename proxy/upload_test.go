@@ -13,7 +13,9 @@ import (
 )
 
 // P3: a target that takes nothing of a body has as long as for an answer.
-func TestP3_TargetThatDoesNotRead(t *testing.T) {
+//
+// Case P3.
+func TestTargetThatDoesNotReadIsGivenUp(t *testing.T) {
 	for _, framing := range []string{"Content-Length: 1000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nF4240\r\n"} {
 		synctest.Test(t, func(t *testing.T) {
 			const limit = 7 * time.Second
@@ -39,7 +41,9 @@ func TestP3_TargetThatDoesNotRead(t *testing.T) {
 
 // P3: an answer that goes on for longer than the target has for its head is no stall, whether
 // the upload ends before it or within it.
-func TestP3_AnswersMayOutlastTheirUpload(t *testing.T) {
+//
+// Case P3.
+func TestAnswersMayOutlastTheirUpload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = time.Second }})
 		s.up.play(func(r *upRequest) bool {
@@ -62,7 +66,9 @@ func TestP3_AnswersMayOutlastTheirUpload(t *testing.T) {
 }
 
 // P3: over HTTP/2 an upload that its target does not read stops nobody else's body.
-func TestP3_StalledUploadStopsNoOther(t *testing.T) {
+//
+// Case P3.
+func TestStalledUploadStopsNoOther(t *testing.T) {
 	target := newTLSTarget(t, 0)
 	stalled := make(chan bool)
 	target.serve = func(w http.ResponseWriter, r *http.Request) {
@@ -95,7 +101,9 @@ func TestP3_StalledUploadStopsNoOther(t *testing.T) {
 
 // G1: an answer that breaks off right behind its head is a broken answer, and not none: a
 // client that got nothing may send its request again.
-func TestG1_BrokenAnswersBegin(t *testing.T) {
+//
+// Case G1.
+func TestBrokenAnswersEndTheirConnection(t *testing.T) {
 	for _, body := range []string{"Transfer-Encoding: chunked\r\n\r\n5\r\nhel", "Content-Length: 20\r\n\r\nhel"} {
 		s := newSide(t, setup{})
 		s.up.play(func(r *upRequest) bool {
@@ -130,7 +138,9 @@ func TestUpgradesAreCounted(t *testing.T) {
 }
 
 // A8: framing in disguise does not reach the target.
-func TestA8_FramingInDisguise(t *testing.T) {
+//
+// Case A8.
+func TestFramingInDisguiseIsRefused(t *testing.T) {
 	s := newSide(t, setup{})
 	s.send("POST", "/alpha/x", "body", "Content_Length: 7", "Transfer_Encoding: chunked", "X-Token-Made-Up: 1", "X_Kept: 1")
 	r := s.up.last()

@@ -75,7 +75,8 @@ func TestGoodAnswers(t *testing.T) {
 	})
 }
 
-func TestC2_C4_C7_C8_BadAnswers(t *testing.T) {
+// Cases C2, C4, C7, C8.
+func TestBadAnswersAreRefused(t *testing.T) {
 	good := goodAnswer(`"canary"`)
 	gz := http.Header{"Content-Encoding": {"gzip"}}
 	tests := []struct {

@@ -104,7 +104,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-func TestB13_TokenEndpointTLS(t *testing.T) {
+// Case B13.
+func TestTokenEndpointNeedsATrustedCertificate(t *testing.T) {
 	start := func(t *testing.T, change func(*httptest.Server)) (string, *x509.CertPool) {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, goodAnswer(`"`+r.Proto+`"`))
@@ -160,7 +161,9 @@ func TestB13_TokenEndpointTLS(t *testing.T) {
 
 // An answer without end is read up to the cap, whatever its status, and costs
 // little memory.
-func TestC5_EndlessAnswers(t *testing.T) {
+//
+// Case C5.
+func TestEndlessAnswersAreCutOff(t *testing.T) {
 	const gigabyte = 1 << 30
 	chunk := bytes.Repeat([]byte(" "), 64<<10)
 	for _, status := range []int{200, 401, 503} {
@@ -223,7 +226,9 @@ func TestDripEndsWithTheContext(t *testing.T) {
 
 // The variables that TestMain sets count for no name but localhost's, hence
 // the name, which only the dialer of this test knows.
-func TestB7_ProxyVariablesAreIgnored(t *testing.T) {
+//
+// Case B7.
+func TestProxyVariablesAreIgnored(t *testing.T) {
 	s := newScripted(t)
 	s.answer(reply{body: goodAnswer(`"t"`)})
 	if p, err := http.ProxyFromEnvironment(&http.Request{URL: parseURL(t, "http://token.example/")}); err != nil || p == nil {

@@ -34,7 +34,8 @@ func anyKey() *rapid.Generator[Key] {
 	})
 }
 
-func TestD1_KeyCanonicalIsInjective(t *testing.T) {
+// Case D1.
+func TestKeyCanonicalIsInjective(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := anyKey().Draw(t, "k")
 		form := k.AppendCanonical(nil)
@@ -109,7 +110,8 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
-func TestD2_Subjects(t *testing.T) {
+// Case D2.
+func TestSubjectsThatLookAlikeAreDifferent(t *testing.T) {
 	rule := kindRule{subject: SubjectRequired}
 	for _, good := range []string{
 		"alice", "Alice", "ALICE", "%41lice", "../x", "*", "{a}", "a:b", "a|b", "q:r", `\`, "alice@example.org",

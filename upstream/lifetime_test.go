@@ -9,7 +9,8 @@ import (
 
 const longest = 24 * time.Hour
 
-func TestC1_Lifetime(t *testing.T) {
+// Case C1.
+func TestOddLifetimesAreBounded(t *testing.T) {
 	tests := []struct {
 		expires string // the member with its comma; empty: none
 		want    time.Duration

@@ -112,7 +112,8 @@ func assertionOf(t *testing.T, body string) (header, claims map[string]any) {
 
 var uuid4 = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 
-func TestF12_OAuth2Assertion(t *testing.T) {
+// Case F12.
+func TestOAuth2AssertionIsWhatTheContractAsks(t *testing.T) {
 	s := newSimulation(t, AuthPrivateKeyJWT)
 	u := newTestOAuth2(t, s.TokenURL(), keyConfig(s))
 	before := time.Now()

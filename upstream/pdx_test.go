@@ -51,7 +51,8 @@ const (
 	encodedSecret = "p%2B%2F%25%3A%26%3D+w~%2A%C3%A9"
 )
 
-func TestF12_PDXRequest(t *testing.T) {
+// Case F12.
+func TestPDXRequestIsWhatTheContractAsks(t *testing.T) {
 	const both = "get:/api/pds/mam post:/api/pds/add-measurements"
 	tests := []struct {
 		name    string

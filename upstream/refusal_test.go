@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-func TestF8_Refusals(t *testing.T) {
+// Case F8.
+func TestRefusalsAreRetriedAtTheirOwnPace(t *testing.T) {
 	code := func(c string) string { return `{"error":"` + c + `","error_description":"canary"}` }
 	tests := []struct {
 		status int
@@ -163,7 +164,9 @@ func wantSecrecy(t *testing.T, err error, canaries ...string) {
 
 // A provider that sends back what it was sent, with terminal codes and line
 // breaks.
-func TestC12_I2_ErrorsRepeatNothing(t *testing.T) {
+//
+// Cases C12, I2.
+func TestErrorsRepeatNothingOfAnAnswer(t *testing.T) {
 	const id, secret, canary = "canary-id", "canary-secret", "canary-answer"
 	var status int
 	var member string
@@ -189,7 +192,8 @@ func TestC12_I2_ErrorsRepeatNothing(t *testing.T) {
 	}
 }
 
-func TestB6_RedirectsAreNotFollowed(t *testing.T) {
+// Case B6.
+func TestRedirectsAreNotFollowed(t *testing.T) {
 	var evil atomic.Int32
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { evil.Add(1) }))
 	t.Cleanup(other.Close)

@@ -88,7 +88,8 @@ func wantRedacted[T any](t *testing.T, v T) {
 	}
 }
 
-func TestI9_SecretIsNeverShown(t *testing.T) {
+// Case I9.
+func TestSecretIsNeverShown(t *testing.T) {
 	wantRedacted(t, NewSecret(hidden))
 	c := OAuth2Config{ClientSecret: NewSecret(hidden), PrivateKey: NewSecret(hidden)}
 	wantHidden(t, "config", fmt.Sprintf("%v %+v %#v", c, c, &c))
@@ -127,7 +128,8 @@ func TestSecretUnset(t *testing.T) {
 	}
 }
 
-func TestC7_NewToken(t *testing.T) {
+// Case C7.
+func TestTokenOfForbiddenBytesIsRefused(t *testing.T) {
 	now := time.Now()
 	token, err := NewToken("abc", "read", now, now.Add(time.Minute))
 	if err != nil {

@@ -32,11 +32,13 @@ func (s *swapping) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestC10_TokenForAnotherInstitution mixes up two answers on their way. OCLC
+// TestTokenForAnotherInstitutionIsRefused mixes up two answers on their way. OCLC
 // names the institution in an answer, so neither token may be used. Other
 // providers' answers name nobody and their tokens are opaque: nothing there
 // could be compared.
-func TestC10_TokenForAnotherInstitution(t *testing.T) {
+//
+// Case C10.
+func TestTokenForAnotherInstitutionIsRefused(t *testing.T) {
 	for _, member := range []string{"context_institution_id", "contextInstitutionId"} {
 		endpoint := &swapping{member: member, meet: [2]chan string{make(chan string, 1), make(chan string, 1)}}
 		u := newTestOCLC(t, serve(t, endpoint.ServeHTTP), func(c *OCLCConfig) { c.Scope = "a" })

@@ -29,7 +29,9 @@ func withCodes(classes ...string) []string {
 // A 401 without a subject can be meant for nobody but the client, whatever it
 // says. With one, what it says decides, and where it leaves open who is meant the
 // error says so ("?").
-func TestU1_UnauthorizedIsOfTheCredential(t *testing.T) {
+//
+// Case U1.
+func TestUnauthorizedIsOfTheCredential(t *testing.T) {
 	key := newMyDataHelpsSimulation(t, upstreamtest.Options{}).PrivateKey()
 	credential := withCodes("credential", "credential", "credential", "credential", "credential")
 	institution := func(name string) func(*testing.T, string) (Token, error) {
@@ -102,7 +104,9 @@ func inDoubt(t *testing.T, token Token, err error) string {
 
 // A code that names what is refused leaves no doubt, and neither does any other
 // status: no number of such answers is the credential's.
-func TestU1_WhatNamesTheKeyIsNotOfTheCredential(t *testing.T) {
+//
+// Case U1.
+func TestWhatNamesTheKeyIsNotOfTheCredential(t *testing.T) {
 	rfc := func(code string) string { return `{"error":"` + code + `"}` }
 	human := func(code string) string { return `{"errorCode":"` + code + `"}` }
 	for _, tt := range []struct {

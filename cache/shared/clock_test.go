@@ -13,10 +13,12 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestR11_ClocksOfReplicasNeedNotAgree has a replica whose clock is hours ahead of that
+// TestClocksOfReplicasNeedNotAgree has a replica whose clock is hours ahead of that
 // of Redis, or behind it, share a token, and another one whose clock agrees with Redis
 // adopt it: it has the life that it has.
-func TestR11_ClocksOfReplicasNeedNotAgree(t *testing.T) {
+//
+// Case R11.
+func TestClocksOfReplicasNeedNotAgree(t *testing.T) {
 	for _, ahead := range []time.Duration{0, time.Hour, -time.Hour, 30 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			n := redistest.NewNetwork(t)

@@ -76,9 +76,11 @@ var verdicts = map[string]error{
 	"$3\r\nabc\rd":       errReplyMalformed,
 }
 
-// TestR5_RepliesBeyondTheLimits reads replies that are within each limit, just beyond
+// TestRepliesBeyondTheLimits reads replies that are within each limit, just beyond
 // it and far beyond, or that break the protocol.
-func TestR5_RepliesBeyondTheLimits(t *testing.T) {
+//
+// Case R5.
+func TestRepliesBeyondTheLimits(t *testing.T) {
 	for replies, want := range verdicts {
 		for name, pieces := range map[string]func(io.Reader) io.Reader{
 			"whole": func(r io.Reader) io.Reader { return r }, "by byte": iotest.OneByteReader, "by half": iotest.HalfReader,
@@ -146,9 +148,11 @@ func TestLimitsHoldWhatWeNeed(t *testing.T) {
 	}
 }
 
-// FuzzR5_Replies has the same bytes come in other pieces: that must change neither what
+// FuzzRepliesOfEveryForm has the same bytes come in other pieces: that must change neither what
 // is read nor what is said of it.
-func FuzzR5_Replies(f *testing.F) {
+//
+// Case R5.
+func FuzzRepliesOfEveryForm(f *testing.F) {
 	for replies := range verdicts {
 		f.Add([]byte(replies), uint16(3))
 	}
@@ -166,8 +170,10 @@ func FuzzR5_Replies(f *testing.F) {
 	})
 }
 
-// TestR5_ReadsAllocateNothing reads many values over one connection.
-func TestR5_ReadsAllocateNothing(t *testing.T) {
+// TestReadsAllocateNothing reads many values over one connection.
+//
+// Case R5.
+func TestReadsAllocateNothing(t *testing.T) {
 	value := []byte(fmt.Sprintf("*2\r\n$1024\r\n%s\r\n:3600000\r\n", strings.Repeat("x", 1024)))
 	r := bytes.NewReader(value)
 	conn := withLimits(&source{r: r}, serverLimits)

@@ -67,8 +67,10 @@ func TestSealRoundTrip(t *testing.T) {
 	}
 }
 
-// TestD4_EveryChangeIsAMiss flips every bit, and cuts and extends the value.
-func TestD4_EveryChangeIsAMiss(t *testing.T) {
+// TestEveryChangeIsAMiss flips every bit, and cuts and extends the value.
+//
+// Case D4.
+func TestEveryChangeIsAMiss(t *testing.T) {
 	s := mustSealer(t, ring("a"))
 	p := s.place(upstream.Fingerprint{1}, someKey)
 	sealed := s.seal(p, plain(t))
@@ -102,9 +104,11 @@ func TestHugeValuesDoNotOpen(t *testing.T) {
 	}
 }
 
-// TestD12_ValuesStayInTheirPlace moves a value to where another key, credential
+// TestValuesStayInTheirPlace moves a value to where another key, credential
 // or ring would look.
-func TestD12_ValuesStayInTheirPlace(t *testing.T) {
+//
+// Case D12.
+func TestValuesStayInTheirPlace(t *testing.T) {
 	s := mustSealer(t, ring("a"))
 	home := s.place(upstream.Fingerprint{1}, someKey)
 	sealed := s.seal(home, plain(t))
@@ -126,10 +130,12 @@ func TestD12_ValuesStayInTheirPlace(t *testing.T) {
 	}
 }
 
-// TestD7_RotationStepByStep has replicas at every pair of neighbouring steps of a
+// TestRotationStepByStep has replicas at every pair of neighbouring steps of a
 // rotation: each finds, under one of the names it looks under, what the other one
 // stored.
-func TestD7_RotationStepByStep(t *testing.T) {
+//
+// Case D7.
+func TestRotationStepByStep(t *testing.T) {
 	for _, ids := range [][2]string{{"a", "b"}, {"b", "a"}} {
 		before, after := ids[0], ids[1]
 		steps := [][]SealKey{ring(before), ring(before, after), ring(after, before), ring(after)}
@@ -150,7 +156,8 @@ func TestD7_RotationStepByStep(t *testing.T) {
 	}
 }
 
-func TestD8_NoNonceRepeats(t *testing.T) {
+// Case D8.
+func TestNoNonceRepeats(t *testing.T) {
 	s := mustSealer(t, ring("a"))
 	p := s.place(upstream.Fingerprint{1}, someKey)
 	token := plain(t)
@@ -164,7 +171,8 @@ func TestD8_NoNonceRepeats(t *testing.T) {
 	}
 }
 
-func TestD1_PlacesAreDistinct(t *testing.T) {
+// Case D1.
+func TestPlacesAreDistinct(t *testing.T) {
 	s := mustSealer(t, ring("a"))
 	part := rapid.SampledFrom([]string{"", "a", "a:b", "b", ":", "\x00", "a\x00b", "a|b", "/", "\n", "{a}", "é", "é"})
 	key := rapid.Custom(func(t *rapid.T) upstream.Key {

@@ -34,9 +34,11 @@ func mustNew(t *testing.T, c Config) *Store {
 	return s
 }
 
-// TestE2_HungNamesCostNoMore has a Redis whose name nobody resolves. Neither the
+// TestHungNamesCostNoMore has a Redis whose name nobody resolves. Neither the
 // start nor an operation may wait for that.
-func TestE2_HungNamesCostNoMore(t *testing.T) {
+//
+// Case E2.
+func TestHungNamesCostNoMore(t *testing.T) {
 	resolver := net.DefaultResolver
 	defer func() { net.DefaultResolver = resolver }()
 	// No test of this process looks a name up at the same time.

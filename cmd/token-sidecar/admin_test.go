@@ -56,9 +56,11 @@ var adminPaths = []string{"/quitquitquit", "/shutdown", "/-/quit", "/reload", "/
 // ownPages are those of the admin listener.
 var ownPages = []string{"/", "/metrics", "/livez", "/readyz"}
 
-// TestH6_AdminPaths asks both listeners for what changes or shows a program's
+// TestAdminPathsAreOnTheAdminListenerOnly asks both listeners for what changes or shows a program's
 // state. Nothing does the one, and the data listener does neither.
-func TestH6_AdminPaths(t *testing.T) {
+//
+// Case H6.
+func TestAdminPathsAreOnTheAdminListenerOnly(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p := start(t, &books.secrets, books.environ()...)
@@ -159,7 +161,9 @@ func (p *process) adminFromBrowser(t *testing.T) {
 
 // Many who never finish their requests to the admin listener hold up neither
 // it nor the app, and are shown the door.
-func TestJ10_SlowAdminClients(t *testing.T) {
+//
+// Case J10.
+func TestSlowAdminClientsAreCutOff(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p := start(t, &books.secrets, books.environ("SIDECAR_LOG_LEVEL=info")...)

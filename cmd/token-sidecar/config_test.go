@@ -87,7 +87,9 @@ func wrongGeneral(file string) []wrongSetting {
 
 // A wrong setting stops the start with exit code 2, all faults in one message
 // on stderr that names each variable and shows no secret.
-func TestK1_WrongSettingsAreRefused(t *testing.T) {
+//
+// Case K1.
+func TestWrongSettingsAreRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,8 @@ func (p *process) overSocket(path string) {
 	p.addrs["data"] = "localhost"
 }
 
-func TestB14_UnixSocket(t *testing.T) {
+// Case B14.
+func TestUnixSocketIsForItsOwner(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	path := filepath.Join(t.TempDir(), "data.sock")
@@ -66,9 +67,11 @@ func TestB14_UnixSocket(t *testing.T) {
 	refused(t, admin)
 }
 
-// TestP14_AdminSocketTakesAnyHost: as on the data listener, a Unix socket needs no guard
+// TestAdminSocketTakesAnyHost: as on the data listener, a Unix socket needs no guard
 // against names that resolve to loopback.
-func TestP14_AdminSocketTakesAnyHost(t *testing.T) {
+//
+// Case P14.
+func TestAdminSocketTakesAnyHost(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	path := filepath.Join(t.TempDir(), "admin.sock")

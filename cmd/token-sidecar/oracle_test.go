@@ -13,7 +13,9 @@ import (
 
 // What the app is told depends on what the provider says of a subject, and on
 // nothing that happened before: not on what is cached, nor on whether it is.
-func TestD13_AnswersDoNotTellWhatIsCached(t *testing.T) {
+//
+// Case D13.
+func TestAnswersDoNotTellWhatIsCached(t *testing.T) {
 	t.Parallel()
 	human, p := startHuman(t)
 	const subjects = 20

@@ -13,7 +13,9 @@ import (
 
 // A token endpoint that is down at the start keeps nobody from starting: the
 // probes are fine, requests fail with a clear answer, and it heals by itself.
-func TestH5_StartDuringOutage(t *testing.T) {
+//
+// Case H5.
+func TestSidecarStartsDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	books.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer { return &upstreamtest.Answer{Status: 503} })
@@ -47,7 +49,9 @@ func TestH5_StartDuringOutage(t *testing.T) {
 
 // Killed and started again and again, it comes back each time, and asks for
 // one token per life of a process.
-func TestH4_RestartStorm(t *testing.T) {
+//
+// Case H4.
+func TestRestartedReplicasStartFromSharedTokens(t *testing.T) {
 	t.Parallel()
 	const restarts = 15
 	books := newProvider(t, upstreamtest.OAuth2Options{})

@@ -20,7 +20,9 @@ import (
 
 // A reader of stderr that has stopped costs log lines, never a request, and
 // does not hold up the end.
-func TestJ8_StderrThatNobodyReads(t *testing.T) {
+//
+// Case J8.
+func TestStderrThatNobodyReadsBlocksNothing(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p, r := startOnPipe(t, books, "SIDECAR_DRAIN_TIMEOUT=10m")
@@ -101,7 +103,9 @@ func (p *process) overflowLog() {
 }
 
 // More clients than file descriptors: it survives and serves again after.
-func TestJ4_FileDescriptorsRunOut(t *testing.T) {
+//
+// Case J4.
+func TestSidecarOutlivesALackOfFileDescriptors(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p := launch(t, &books.secrets, exec.Command("/bin/sh", "-c", "ulimit -n 256 && exec "+testkit.Binary(t)), books.environ()...)
@@ -143,7 +147,9 @@ func TestJ4_FileDescriptorsRunOut(t *testing.T) {
 
 // A flood of requests that fail, with every word logged: the tokens stay and
 // requests that should succeed do.
-func TestI5_J5_FloodOfRefusals(t *testing.T) {
+//
+// Cases I5, J5.
+func TestFloodOfRefusalsMakesNoSeries(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p := start(t, &books.secrets, books.environ()...)

@@ -17,7 +17,9 @@ import (
 
 // A goroutine dump, with requests and token requests under way, shows what
 // runs but no secret and no subject.
-func TestI3_DumpHoldsNoSecret(t *testing.T) {
+//
+// Case I3.
+func TestDumpHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	const subject = "c4nary-subject-of-a-person"
 	human := upstreamtest.NewHumanAPI(upstreamtest.Options{ClientID: clientID, ClientSecret: clientSecret})
@@ -59,7 +61,8 @@ func TestI3_DumpHoldsNoSecret(t *testing.T) {
 	// What was written is searched when the test ends.
 }
 
-func TestI8_CommandLineHoldsNoSecret(t *testing.T) {
+// Case I8.
+func TestCommandLineHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	file := filepath.Join(t.TempDir(), "secret")
@@ -80,7 +83,9 @@ func TestI8_CommandLineHoldsNoSecret(t *testing.T) {
 
 // Every way of failing, with every word logged, tells the app a stable code
 // and nobody a secret.
-func TestI1_FailuresTellNoSecret(t *testing.T) {
+//
+// Case I1.
+func TestFailuresTellNoSecret(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{Lifetime: time.Second})
 	books.secrets.add("c4nary-path", "c4nary-query-v", "c4nary-foreign-text")
@@ -113,7 +118,9 @@ func TestI1_FailuresTellNoSecret(t *testing.T) {
 
 // A secret file with the right secret heals a refused credential, at once and
 // without a restart.
-func TestF8_H7_RotatedSecretHeals(t *testing.T) {
+//
+// Cases F8, H7.
+func TestRotatedSecretHeals(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	books.secrets.add("c4nary-0ld-secret")
@@ -155,7 +162,9 @@ func TestF8_H7_RotatedSecretHeals(t *testing.T) {
 }
 
 // The proxy settings of the environment must not take tokens elsewhere.
-func TestB7_ProxyEnvironmentIsIgnored(t *testing.T) {
+//
+// Case B7.
+func TestProxyEnvironmentIsIgnored(t *testing.T) {
 	t.Parallel()
 	evil := upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{})
 	t.Cleanup(evil.Close)
@@ -175,7 +184,9 @@ func TestB7_ProxyEnvironmentIsIgnored(t *testing.T) {
 }
 
 // No privilege and no writable directory is needed.
-func TestI10_Unprivileged(t *testing.T) {
+//
+// Case I10.
+func TestUnprivilegedProcessNeedsNoWritableDisk(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	cmd := exec.Command(testkit.Binary(t))

@@ -39,7 +39,8 @@ func refused(t *testing.T, addr string) {
 	}
 }
 
-func TestH1_RequestsUnderWayFinish(t *testing.T) {
+// Case H1.
+func TestRequestsUnderWayFinish(t *testing.T) {
 	t.Parallel()
 	const n = 100
 	books := newProvider(t, upstreamtest.OAuth2Options{})
@@ -92,7 +93,9 @@ func streamer(t *testing.T) (target *httptest.Server, came <-chan string) {
 }
 
 // What never ends by itself is cut after DRAIN_TIMEOUT, visibly.
-func TestH2_DrainTimeoutCutsWhatHangs(t *testing.T) {
+//
+// Case H2.
+func TestDrainTimeoutCutsWhatHangs(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	target, came := streamer(t)
@@ -137,9 +140,11 @@ func TestH2_DrainTimeoutCutsWhatHangs(t *testing.T) {
 	}
 }
 
-// TestP15_SecondSignalEndsAtOnce: who signals again while requests are waited for does not
+// TestSecondSignalEndsAtOnce: who signals again while requests are waited for does not
 // want to wait.
-func TestP15_SecondSignalEndsAtOnce(t *testing.T) {
+//
+// Case P15.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, signals := range [][2]syscall.Signal{{syscall.SIGTERM, syscall.SIGTERM}, {syscall.SIGINT, syscall.SIGINT}, {syscall.SIGTERM, syscall.SIGINT}} {
 		t.Run(fmt.Sprint(signals), func(t *testing.T) {
@@ -209,7 +214,9 @@ var patientEnd = []string{"SIDECAR_DRAIN_TIMEOUT=10m", "SIDECAR_TOKEN_TIMEOUT=2m
 
 // The end during a token request: whoever waits for it is served, and a
 // refresh that nobody waits for is not waited for long.
-func TestH9_EndDuringTokenRequest(t *testing.T) {
+//
+// Case H9.
+func TestEndDuringATokenRequestIsClean(t *testing.T) {
 	t.Parallel()
 	t.Run("waited for", func(t *testing.T) {
 		t.Parallel()

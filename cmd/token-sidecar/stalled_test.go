@@ -108,7 +108,9 @@ func (p *process) served(caller string) (p99 time.Duration, kib int) {
 // P3: thousands of callers that stall in their bodies cost the app nothing and the sidecar
 // little: those without the caller's token are answered at once, and of the others no body
 // is waited for beyond its time. The times are told and not judged: other tests run beside.
-func TestP3_StalledCallersShutNobodyOut(t *testing.T) {
+//
+// Case P3.
+func TestStalledCallersShutNobodyOut(t *testing.T) {
 	t.Parallel()
 	const crowded, caller = 4000, "the-callers-token"
 	books := newProvider(t, upstreamtest.OAuth2Options{})

@@ -14,11 +14,13 @@ import (
 	"token-sidecar/upstream/upstreamtest"
 )
 
-// TestU1_WrongSecretIsSaidAndHeals has a provider answer 401 to a wrong secret, in
+// TestWrongSecretIsSaidAndHeals has a provider answer 401 to a wrong secret, in
 // each form that providers have: the app and the operator are told that the
 // credential is refused, the alert on it fires, and the right secret in the file
 // is enough.
-func TestU1_WrongSecretIsSaidAndHeals(t *testing.T) {
+//
+// Case U1.
+func TestWrongSecretIsSaidAndHeals(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]*upstreamtest.Answer{
 		"unauthorized_client": upstreamtest.OAuthError(401, "unauthorized_client"),

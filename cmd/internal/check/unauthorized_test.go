@@ -25,9 +25,11 @@ func unauthorizedForms() []form {
 	}
 }
 
-// TestU1_CheckNamesTheCredential has each provider answer 401 in each form: check
+// TestCheckNamesTheCredential has each provider answer 401 in each form: check
 // blames the credential and names the settings that it comes from.
-func TestU1_CheckNamesTheCredential(t *testing.T) {
+//
+// Case U1.
+func TestCheckNamesTheCredential(t *testing.T) {
 	var cases []brokenCheck
 	for _, provider := range []struct {
 		name     string
@@ -71,9 +73,11 @@ func TestU1_CheckNamesTheCredential(t *testing.T) {
 	checkBroken(t, cases)
 }
 
-// TestU1_CheckTellsDoubt has one subject refused by a 401 that does not say who is
+// TestCheckTellsDoubtAboutARefusal has one subject refused by a 401 that does not say who is
 // meant, and the delegated client of MyDataHelps, who is not the service account.
-func TestU1_CheckTellsDoubt(t *testing.T) {
+//
+// Case U1.
+func TestCheckTellsDoubtAboutARefusal(t *testing.T) {
 	denied := upstreamtest.OAuthError(401, "access_denied")
 	unauthorized := upstreamtest.OAuthError(401, "unauthorized_client")
 	delegated := func(a *upstreamtest.Answer) func(*testing.T) []string {

@@ -245,7 +245,8 @@ func TestKeyRing(t *testing.T) {
 	}
 }
 
-func TestI9_NothingPrintsASecret(t *testing.T) {
+// Case I9.
+func TestNothingPrintsASecret(t *testing.T) {
 	c := mustParse(t, pdxWith("CALLER_TOKEN="+testkit.Canary, "REDIS_URL=redis://u:"+testkit.Canary+"@redis.test:6379/0?client_name="+testkit.Canary,
 		"REDIS_KEYS="+ringKey(testkit.Canary, 1), "LISTEN=:8080", "EXPOSE=true"))
 	var out bytes.Buffer

@@ -40,7 +40,8 @@ func checkWrong(t *testing.T, tests []wrong) {
 	}
 }
 
-func TestK1_K5_WrongGeneralSettings(t *testing.T) {
+// Cases K1, K5.
+func TestWrongGeneralSettingsAreRefused(t *testing.T) {
 	file := writeFile(t, "x")
 	checkWrong(t, []wrong{
 		{nil, "MYDATAHELPS_SERVICE_ACCOUNT", "nor is any other"},
@@ -85,7 +86,8 @@ func TestK1_K5_WrongGeneralSettings(t *testing.T) {
 	})
 }
 
-func TestB12_K3_WrongListeners(t *testing.T) {
+// Cases B12, K3.
+func TestWrongListenersAreRefused(t *testing.T) {
 	file := writeFile(t, "x")
 	checkWrong(t, []wrong{
 		{pdxWith("LISTEN=:8080"), "LISTEN", "not a loopback"},
@@ -113,7 +115,8 @@ func TestB12_K3_WrongListeners(t *testing.T) {
 	})
 }
 
-func TestK2_WrongURLs(t *testing.T) {
+// Case K2.
+func TestWrongURLsAreRefused(t *testing.T) {
 	var tests []wrong
 	for value, says := range map[string]string{
 		"ftp://h": "scheme", "api.mydex.org": "scheme", "https://": "host", "https://u:" + testkit.Canary + "@h": "userinfo",
@@ -132,7 +135,8 @@ func TestK2_WrongURLs(t *testing.T) {
 	))
 }
 
-func TestK7_WrongSecrets(t *testing.T) {
+// Case K7.
+func TestWrongSecretsAreRefused(t *testing.T) {
 	without := func(more ...string) []string { return pdxWith(append([]string{"-PDX_CLIENT_SECRET"}, more...)...) }
 	fromFile := func(text string) []string { return without("PDX_CLIENT_SECRET_FILE=" + writeFile(t, text)) }
 	checkWrong(t, []wrong{
@@ -159,7 +163,8 @@ func TestK7_WrongSecrets(t *testing.T) {
 	})
 }
 
-func TestK4_WrongUpstreams(t *testing.T) {
+// Case K4.
+func TestWrongUpstreamsAreRefused(t *testing.T) {
 	mdh := func(key string) []string {
 		return with([]string{"MYDATAHELPS_SERVICE_ACCOUNT=a", "MYDATAHELPS_PRIVATE_KEY=" + key})
 	}
@@ -213,7 +218,8 @@ func TestK4_WrongUpstreams(t *testing.T) {
 	})
 }
 
-func TestK6_K9_WrongRedis(t *testing.T) {
+// Cases K6, K9.
+func TestWrongRedisSettingsAreRefused(t *testing.T) {
 	good := ringKey("a", 1)
 	keys := func(s string) []string { return pdxWith("REDIS_URL=redis://h", "REDIS_KEYS="+s) }
 	url := func(s string, more ...string) []string {
@@ -249,7 +255,8 @@ func TestK6_K9_WrongRedis(t *testing.T) {
 	})
 }
 
-func TestK1_WrongTokenBudgets(t *testing.T) {
+// Case K1.
+func TestWrongTokenBudgetsAreRefused(t *testing.T) {
 	budget := func(value string) wrong {
 		return wrong{pdxWith("REDIS_URL=redis://h", "REDIS_KEYS="+ringKey("a", 1), "PDX_TOKEN_BUDGET="+value), "PDX_TOKEN_BUDGET", ""}
 	}

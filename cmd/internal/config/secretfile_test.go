@@ -87,7 +87,8 @@ func (m *mount) must(err error) {
 	}
 }
 
-func TestH7_MountedSecretsRotate(t *testing.T) {
+// Case H7.
+func TestMountedSecretsRotate(t *testing.T) {
 	m := newMount(t, map[string]string{"id": "id1", "secret": "one\n"})
 	c := mustParse(t, with([]string{
 		"PDX_CLIENT_ID_FILE=" + filepath.Join(m.dir, "id"), "PDX_CLIENT_SECRET_FILE=" + filepath.Join(m.dir, "secret"),

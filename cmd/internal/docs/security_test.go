@@ -154,9 +154,10 @@ var cases = []struct{ id, what, not string }{
 	{"U4", "the time of the next attempt in the log", ""},
 }
 
-var testName = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)((?:[A-KPRU][0-9]+_)+)\w*)\(`)
+// caseTest finds a test whose doc comment ends in a line such as "Cases A1, B3."
+var caseTest = regexp.MustCompile(`(?m)^// Cases? ([A-Z]+[0-9]+(?:, [A-Z]+[0-9]+)*)\.\nfunc ((?:Test|Fuzz)\w+)\(`)
 
-// testsByCase finds the tests whose names begin with the ids of cases.
+// testsByCase finds the tests whose doc comments name the ids of cases.
 func testsByCase(t *testing.T, root string) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
@@ -169,9 +170,9 @@ func testsByCase(t *testing.T, root string) map[string][]string {
 			return err
 		}
 		folder, _ := filepath.Rel(root, filepath.Dir(path))
-		for _, m := range testName.FindAllStringSubmatch(string(text), -1) {
-			for id := range strings.SplitSeq(strings.Trim(m[2], "_"), "_") {
-				found[id] = append(found[id], fmt.Sprintf("`%s` %s", folder, m[1]))
+		for _, m := range caseTest.FindAllStringSubmatch(string(text), -1) {
+			for id := range strings.SplitSeq(m[1], ", ") {
+				found[id] = append(found[id], fmt.Sprintf("`%s` %s", folder, m[2]))
 			}
 		}
 		return nil
@@ -192,7 +193,7 @@ func TestEveryCaseHasATest(t *testing.T) {
 		tests := found[c.id]
 		slices.Sort(tests)
 		if c.not == "" && len(tests) == 0 {
-			t.Errorf("case %s (%s) has no test: no name begins with Test%s_", c.id, c.what, c.id)
+			t.Errorf("case %s (%s) has no test: no doc comment of one ends in the line \"Case %s.\"", c.id, c.what, c.id)
 		}
 		held := strings.Join(tests, "<br>")
 		if c.not != "" {

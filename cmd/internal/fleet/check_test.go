@@ -62,10 +62,12 @@ func withoutRight(right string) []any {
 	return append(slices.Clone(minimalACL), "-"+right)
 }
 
-// TestU2_BrokenRedisIsTold has Redis down, shut, or stingy from the start: check says
+// TestBrokenRedisIsTold has Redis down, shut, or stingy from the start: check says
 // what is wrong, the status page never says that tokens are shared, the first error is
 // in a series that exists, and requests are served.
-func TestU2_BrokenRedisIsTold(t *testing.T) {
+//
+// Case U2.
+func TestBrokenRedisIsTold(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name    string
@@ -158,10 +160,12 @@ func neverShares(t *testing.T, r *replica, missing string) {
 	}
 }
 
-// TestU2_GoodRedisIsTold has all in order: check says so and leaves nothing behind,
+// TestGoodRedisIsTold has all in order: check says so and leaves nothing behind,
 // and the page says that tokens are shared before the first is needed. Without Redis
 // check says nothing of it.
-func TestU2_GoodRedisIsTold(t *testing.T) {
+//
+// Case U2.
+func TestGoodRedisIsTold(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
 	s.setUser(minimalACL...)

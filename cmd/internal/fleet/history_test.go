@@ -51,10 +51,12 @@ type window struct{ from, to time.Time }
 
 func (w window) holds(at time.Time) bool { return !at.Before(w.from) && !at.After(w.to) }
 
-// TestE11_History has replicas and Redis fail at random and records every answer:
+// TestHistoryUnderRandomFaultsIsCorrect has replicas and Redis fail at random and records every answer:
 // each is of its own key, no replica serves an older token after a newer one, and no
 // two token requests for a key are under way at once but by replicas that are cut off.
-func TestE11_History(t *testing.T) {
+//
+// Case E11.
+func TestHistoryUnderRandomFaultsIsCorrect(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("FLEET_SEED"); s != "" {

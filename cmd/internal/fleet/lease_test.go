@@ -24,9 +24,11 @@ func burst(replicas []*replica, n int, subject string) []answer {
 	return answers
 }
 
-// TestF1_ColdBurstIsOneTokenRequest has a thousand requests for a new subject come
+// TestColdBurstIsOneTokenRequest has a thousand requests for a new subject come
 // to ten replicas at once.
-func TestF1_ColdBurstIsOneTokenRequest(t *testing.T) {
+//
+// Case F1.
+func TestColdBurstIsOneTokenRequest(t *testing.T) {
 	p := newProvider(t, time.Hour)
 	p.delayAnswers(func() time.Duration { return 300 * time.Millisecond })
 	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())
@@ -48,9 +50,11 @@ func TestF1_ColdBurstIsOneTokenRequest(t *testing.T) {
 	}
 }
 
-// TestE4_DeadHolderIsReplaced kills the replica that makes the token request while
+// TestDeadHolderIsReplaced kills the replica that makes the token request while
 // the endpoint has not answered, and after the lease has outlived its first term.
-func TestE4_DeadHolderIsReplaced(t *testing.T) {
+//
+// Case E4.
+func TestDeadHolderIsReplaced(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, time.Hour)
 	p.SetTokenHold(func(ctx context.Context, r upstreamtest.TokenRequest) {

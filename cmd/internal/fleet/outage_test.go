@@ -57,11 +57,13 @@ type scene struct {
 	r  result
 }
 
-// TestE2_E3_E6_E7_E8_Outages has Redis fail in every way under traffic: no request
+// TestRequestsOutliveOutagesOfRedis has Redis fail in every way under traffic: no request
 // fails, the median of what they take exceeds that of a replica without Redis on the
 // same machine by the budget at most, the log names the cause, and the replicas share
 // again once it is over.
-func TestE2_E3_E6_E7_E8_Outages(t *testing.T) {
+//
+// Cases E2, E3, E6, E7, E8.
+func TestRequestsOutliveOutagesOfRedis(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var table []result

@@ -11,9 +11,11 @@ import (
 // opens, then seals, then the old one goes.
 var rotation = [][]string{{"a"}, {"a", "b"}, {"b", "a"}, {"b"}}
 
-// TestD7_KeyRotation takes two replicas through a rotation in every order, one
+// TestSealingKeyRotatesWithoutAMiss takes two replicas through a rotation in every order, one
 // replacement at a time, while both are in use.
-func TestD7_KeyRotation(t *testing.T) {
+//
+// Case D7.
+func TestSealingKeyRotatesWithoutAMiss(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, time.Hour)
 	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())

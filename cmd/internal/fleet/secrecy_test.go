@@ -123,9 +123,11 @@ func allCanaries(p *provider) canaries {
 	return c
 }
 
-// TestD9_I4_NothingLeaks looks at all that Redis sees and keeps, and all that the
+// TestNothingLeaks looks at all that Redis sees and keeps, and all that the
 // replicas say, in a run with faults.
-func TestD9_I4_NothingLeaks(t *testing.T) {
+//
+// Cases D9, I4.
+func TestNothingLeaks(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, 3*time.Second)
 	generic := upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Lifetime: p.life, KeepExpired: true,

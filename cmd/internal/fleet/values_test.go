@@ -15,9 +15,11 @@ type forgery struct {
 	plant func(t *testing.T, server *redisServer, at string)
 }
 
-// TestD4_D6_ForgedValuesAreReplaced has one replica share tokens, spoils them, and
+// TestForgedValuesAreReplaced has one replica share tokens, spoils them, and
 // asks a second replica, which has nothing in memory, and then a third.
-func TestD4_D6_ForgedValuesAreReplaced(t *testing.T) {
+//
+// Cases D4, D6.
+func TestForgedValuesAreReplaced(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, time.Hour)
 	server := startRedis(t)
@@ -155,9 +157,11 @@ func TestSwappedValuesServeNobody(t *testing.T) {
 	}
 }
 
-// TestD12_EnvironmentsDoNotMix shares one Redis between replicas with different
+// TestEnvironmentsDoNotMix shares one Redis between replicas with different
 // secrets, which would know a token of the other by its client.
-func TestD12_EnvironmentsDoNotMix(t *testing.T) {
+//
+// Case D12.
+func TestEnvironmentsDoNotMix(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, time.Hour)
 	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL())

@@ -82,7 +82,8 @@ func (f *participantFlow) run(t *testing.T, between func(n int32)) {
 
 func participant(i int) string { return fmt.Sprintf("participant-%04d", i) }
 
-func TestF13_ColdParticipants(t *testing.T) {
+// Case F13.
+func TestColdParticipantsShareOneServiceToken(t *testing.T) {
 	f := newParticipantFlow(t)
 	f.run(t, func(int32) {})
 	if n := f.provider.TokenRequestsFor(""); n != 1 {
@@ -98,9 +99,11 @@ func TestF13_ColdParticipants(t *testing.T) {
 	}
 }
 
-// TestF13_ServiceTokenDiesMidway: the first who are refused get one other service
+// TestServiceTokenThatDiesMidwayIsReplaced: the first who are refused get one other service
 // token between them; each asks for itself at most once more.
-func TestF13_ServiceTokenDiesMidway(t *testing.T) {
+//
+// Case F13.
+func TestServiceTokenThatDiesMidwayIsReplaced(t *testing.T) {
 	f := newParticipantFlow(t)
 	f.run(t, func(n int32) {
 		if n == participants/2 {

@@ -48,9 +48,11 @@ func TestLogKeepsLinesWhole(t *testing.T) {
 	}
 }
 
-// TestJ8_LogNeverBlocks has nobody read: lines are dropped and counted, memory
+// TestLogNeverBlocks has nobody read: lines are dropped and counted, memory
 // is bounded, and the program ends.
-func TestJ8_LogNeverBlocks(t *testing.T) {
+//
+// Case J8.
+func TestLogNeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, out := io.Pipe()
 		var dropped atomic.Int64

@@ -5,10 +5,12 @@ import (
 	"time"
 )
 
-// TestJ9_SmallMemory has a sidecar that is told to live in 48 MiB, in a
+// TestSmallMemoryIsEnough has a sidecar that is told to live in 48 MiB, in a
 // container of 64 MiB, serve 500 requests a second of 1,000 subjects, or as many as
 // the machine makes.
-func TestJ9_SmallMemory(t *testing.T) {
+//
+// Case J9.
+func TestSmallMemoryIsEnough(t *testing.T) {
 	const (
 		limit    = 64 << 10 // KiB
 		rate     = 500

@@ -6,9 +6,11 @@ import (
 	"time"
 )
 
-// TestI4_RedisErrorTexts has Redis refuse what the sidecar asks in words that
+// TestRedisErrorTextsAreNotRepeated has Redis refuse what the sidecar asks in words that
 // quote it. The app gets its answers all the same, and nobody reads the words.
-func TestI4_RedisErrorTexts(t *testing.T) {
+//
+// Case I4.
+func TestRedisErrorTextsAreNotRepeated(t *testing.T) {
 	for name, c := range map[string]struct {
 		args  []string
 		set   []any  // to be done before

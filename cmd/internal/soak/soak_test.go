@@ -25,12 +25,14 @@ func soakRate() int {
 	return 200
 }
 
-// TestH8_I1_I3_Soak has tokens that live for a second, more subjects than the
+// TestLongRunLeaksNothing has tokens that live for a second, more subjects than the
 // cache holds, and faults everywhere. What the sidecar holds after each fault
 // was there once must be what it holds at the end; nobody gets an answer that
 // is not for him; no token is used after its end; and no secret gets out, not
 // even with every word logged and in a dump of all goroutines.
-func TestH8_I1_I3_Soak(t *testing.T) {
+//
+// Cases H8, I1, I3.
+func TestLongRunLeaksNothing(t *testing.T) {
 	tours, rest := 1, 15*time.Second
 	if soaking() {
 		tours, rest = 6, 9*time.Minute
