@@ -1,25 +1,36 @@
-// Package cache turns keys into tokens. A token is fresh, then stale, then
-// invalid: a fresh one is used, a stale one is used and replaced in the
-// background, an invalid one is never used. Keys in use are refreshed ahead of
-// expiry, so that a request finds its token in memory.
+// Package cache turns keys into tokens. A token is fresh, then stale, then invalid: a
+// fresh one is used, a stale one is used and replaced in the background, an invalid one is
+// never used. Keys in use are refreshed ahead of expiry, so that a request finds its token
+// in memory.
 //
-// cache.go is what the other rooms call; clock.go has the states; index.go
-// finds an entry and table.go keeps them within bounds; join.go has callers
-// wait for the one load per key, which flight.go makes when line.go gives it
-// its turn; schedule.go refreshes ahead; failure.go and gate.go say when to try
-// again; reject.go handles tokens that a target refused. shared_load.go is where a
-// load meets the tokens that replicas share, shared_busy.go where it waits for the one
-// that another replica fetches, and budget.go where it waits for its turn among those of
-// all replicas: package shared keeps both in Redis, of which this
-// package knows nothing. status.go tells people how it all does.
+// The files stand in the order in which a token's life meets them. cache.go is what
+// package proxy calls; status.go tells people how it all does. A key without a token: in
+// wait.go a request waits for its load. A token that a target refused: reject.go replaces
+// it. A token that becomes stale: refresh.go replaces it ahead of expiry. All three start
+// a load, which load.go runs, one for each key at a time.
+//
+// A load first looks for the token of another replica: shared_load.go waits for it, or for
+// the right to fetch one; shared_fetch.go makes the token request and shares what it brought;
+// shared_turn.go waits before that for a turn among the token requests of all replicas. Package
+// shared keeps all that in Redis, of which this package knows nothing. fetch.go makes a
+// token request, with or without Redis, and plan.go decides when the key comes due again.
+//
+// Each upstream has what source.go puts together: request_queue.go lets its token requests
+// through no faster than the settings allow, budget.go remembers what became of turns, and
+// breaker.go stops them when the token endpoint fails or refuses the credential.
+//
+// Below that are the parts: table.go finds the entry of a key and bounds their number,
+// refresh_queue.go has them in the order in which they come due, both sorted by heap.go;
+// entry.go is what is known of one key: of its failures in failure.go, of its rejections
+// in rejections.go, and its token in token.go, whose states depend on the two clocks of
+// clock.go.
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -61,29 +72,18 @@ type Config struct {
 // Cache holds tokens and keeps them fresh. Its methods are safe for concurrent
 // use.
 type Cache struct {
-	config  Config
-	sources map[string]*source
-	table   *table
-	agenda  agenda
-	base    time.Time // zero of the monotonic clock
+	config    Config
+	sources   map[string]*source // by the names of upstreams; never changes
+	table     *table
+	refreshes refreshQueue
+	base      time.Time // zero of the monotonic clock
 
 	ctx    context.Context // of every load; ends with Close
 	cancel context.CancelFunc
-	work   sync.WaitGroup // the scheduler and all flights
+	work   sync.WaitGroup // all goroutines of the cache
 
 	life   sync.RWMutex // guards closed: no work is added once it is set
 	closed bool
-}
-
-// source is one upstream and what the cache knows of its token endpoint.
-type source struct {
-	upstream.Upstream
-	line    *line
-	budget  *budget // nil: there is none
-	gate    gate
-	flights atomic.Int32 // under way
-	metrics *metrics.Upstream
-	last    atomic.Pointer[TokenRequest] // nil: none was made
 }
 
 // ErrClosed is returned once Close was called.
@@ -91,37 +91,24 @@ var ErrClosed = errors.New("the token cache is closed")
 
 // New returns a running Cache. The caller must Close it.
 func New(config Config) *Cache {
-	setDefault(&config.MaxTokens, 10_000)
-	setDefault(&config.RefreshAhead, 0.2)
-	setDefault(&config.TokenTimeout, 10*time.Second)
-	setDefault(&config.TokenRate, 100)
+	config.MaxTokens = cmp.Or(config.MaxTokens, 10_000)
+	config.RefreshAhead = cmp.Or(config.RefreshAhead, 0.2)
+	config.TokenTimeout = cmp.Or(config.TokenTimeout, 10*time.Second)
+	config.TokenRate = cmp.Or(config.TokenRate, 100)
 	c := &Cache{
-		config:  config,
-		sources: map[string]*source{},
-		table:   newTable(config.MaxTokens, config.Upstreams),
-		agenda:  agenda{wake: make(chan struct{}, 1)},
-		base:    time.Now(),
+		config:    config,
+		sources:   map[string]*source{},
+		refreshes: refreshQueue{wake: make(chan struct{}, 1)},
+		base:      time.Now(),
 	}
+	c.table = newTable(config.MaxTokens, c.refreshes.remove)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	for _, u := range config.Upstreams {
-		c.sources[u.Name()] = &source{
-			Upstream: u,
-			line:     newLine(u.Name(), config.TokenRate, config.TokenTimeout/4),
-			metrics:  config.Metrics.Upstream(u.Name()),
-		}
-		s := c.sources[u.Name()]
-		s.budget = newBudget(u.Name(), config.Budgets[u.Name()], config.Shared, s.metrics, config.Log)
+		c.sources[u.Name()] = newSource(config, u)
 	}
-	config.Metrics.CollectTokens(c.states)
-	c.work.Go(c.runAgenda)
+	config.Metrics.CollectTokens(c.tokens)
+	c.work.Go(c.runRefreshes)
 	return c
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Token returns a token for key that is usable now. A fresh or stale one comes
@@ -139,35 +126,22 @@ func (c *Cache) Token(ctx context.Context, key upstream.Key) (upstream.Token, er
 // caller has just read from the clock: that costs more than all the rest. It
 // does not block. Without a token, ask Token.
 func (c *Cache) Held(key upstream.Key, now time.Time) (upstream.Token, bool) {
-	tag, at := c.table.tagger.tag(&key), c.instant(now)
-	s := c.table.index.find(tag)
-	if s == nil {
+	e := c.table.find(key)
+	if e == nil {
 		return upstream.Token{}, false
 	}
-	if staleAt, token, source, ok := s.read(tag); ok && !staleAt.reached(at) {
-		s.touch()
-		source.metrics.Fresh.Inc()
-		return token, true
-	}
-	return c.stale(s, key, at)
-}
-
-// stale returns the token of key, whose slot is s, if it may still be used.
-func (c *Cache) stale(s *slot, key upstream.Key, now instant) (upstream.Token, bool) {
-	e := s.entry.Load()
-	if e == nil || e.key != key { // the slot is another's by now
+	t, at := e.token.Load(), c.instant(now)
+	if !t.usable(at) {
 		return upstream.Token{}, false
 	}
-	h := e.held.Load()
-	if h == nil || h.invalidAt.reached(now) {
-		return upstream.Token{}, false
+	e.touch()
+	if t.fresh(at) {
+		e.source.metrics.Fresh.Inc()
+	} else {
+		e.source.metrics.Stale.Inc()
+		c.wake(e, at)
 	}
-	s.touch()
-	e.source.metrics.Stale.Inc()
-	if e.resting.Load() {
-		c.revive(e, now)
-	}
-	return h.token, true
+	return t.token, true
 }
 
 // LongToken is Token for tokens that are handed on: one with less than half of
@@ -184,10 +158,14 @@ func (c *Cache) Pin(key upstream.Key) {
 	if s == nil {
 		return
 	}
-	e := c.table.getOrAdd(key, s, &c.agenda)
-	defer e.release()
-	e.pinned.Store(true)
-	c.due(e)
+	for {
+		e := c.table.findOrAdd(key, s)
+		e.pinned.Store(true)
+		c.due(e)
+		if !e.gone.Load() {
+			return
+		}
+	}
 }
 
 // Close stops all refreshes, ends the loads under way and waits for both, then
@@ -204,7 +182,7 @@ func (c *Cache) Close() error {
 	return nil
 }
 
-// start runs f as work that Close waits for, unless the cache is closed.
+// start runs f as work that Close waits for. It reports false if the cache is closed.
 func (c *Cache) start(f func()) bool {
 	c.life.RLock()
 	defer c.life.RUnlock()
@@ -212,41 +190,4 @@ func (c *Cache) start(f func()) bool {
 		c.work.Go(f)
 	}
 	return !c.closed
-}
-
-// ahead returns the fraction of a life in which to refresh, varied.
-func (c *Cache) ahead() float64 { return c.config.RefreshAhead * jitter() }
-
-// jitter returns a factor between 0.8 and 1.2.
-func jitter() float64 { return 0.8 + 0.4*rand.Float64() }
-
-// states counts the tokens of each upstream by state, for a scrape.
-func (c *Cache) states() []metrics.Tokens {
-	now := c.now()
-	counts := map[string]*metrics.Tokens{}
-	for name := range c.sources {
-		counts[name] = &metrics.Tokens{Upstream: name}
-	}
-	c.table.index.each(func(e *entry) {
-		t, h := counts[e.key.Upstream], e.held.Load()
-		left := time.Duration(0)
-		switch {
-		case h == nil || h.invalidAt.reached(now):
-			t.Invalid++
-		case h.staleAt.reached(now):
-			t.Stale++
-			left = h.invalidAt.until(now)
-		default:
-			t.Fresh++
-			left = h.invalidAt.until(now)
-		}
-		if e.pinned.Load() && (!t.HasPinned || left < t.PinnedLife) {
-			t.HasPinned, t.PinnedLife = true, left
-		}
-	})
-	all := make([]metrics.Tokens, 0, len(counts))
-	for _, t := range counts {
-		all = append(all, *t)
-	}
-	return all
 }

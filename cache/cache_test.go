@@ -148,7 +148,7 @@ func TestThousandFirstRequestsShareOneTokenRequest(t *testing.T) {
 				}
 			})
 			if i == 0 {
-				synctest.Wait() // the one who leaves is the one who started the flight
+				synctest.Wait() // the one who leaves is the one who started the load
 			}
 		}
 		all.Wait()

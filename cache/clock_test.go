@@ -18,7 +18,7 @@ func TestEitherClockEndsALife(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := holdNew(token, start, start, 0.2)
+	h := newIssuedToken(token, start, start, 0.2)
 	at := func(wall, mono time.Duration) instant {
 		return instant{start.wall + int64(wall), start.mono + int64(mono)}
 	}
@@ -47,7 +47,7 @@ func TestMarginOfShortLives(t *testing.T) {
 	for life, margin := range map[time.Duration]time.Duration{
 		time.Second: 100 * time.Millisecond, 10 * time.Second: time.Second, time.Minute: maxSkew, 24 * time.Hour: maxSkew,
 	} {
-		h := hold(upstream.Token{}, life, life, instant{}, 0.2)
+		h := newCachedToken(upstream.Token{}, life, life, instant{}, 0.2)
 		if got := life - h.invalidAt.until(instant{}); got != margin {
 			t.Errorf("of a life of %s the last %s are not used, want %s", life, got, margin)
 		}
@@ -59,7 +59,7 @@ func TestMarginOfShortLives(t *testing.T) {
 func TestStaleBeforeInvalid(t *testing.T) {
 	for _, ahead := range []float64{0.001, 0.01, 0.2, 0.9} {
 		for _, life := range []time.Duration{time.Second, 10 * time.Second, time.Minute, 24 * time.Hour} {
-			h := hold(upstream.Token{}, life, life, instant{}, ahead)
+			h := newCachedToken(upstream.Token{}, life, life, instant{}, ahead)
 			if stale, invalid := h.staleAt.until(instant{}), h.invalidAt.until(instant{}); stale > invalid {
 				t.Errorf("ahead %v of %s: stale after %s and not used after %s", ahead, life, stale, invalid)
 			}

@@ -3,18 +3,18 @@ package cache
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"token-sidecar/upstream"
 )
 
-// Error says why there is no token, and when to ask again. It holds no
-// secret and no subject.
+// Error says why there is no token, and when to ask again. It holds no secret and no
+// subject.
 type Error struct {
 	// Cause is what went wrong.
 	Cause *upstream.Error
-	// RetryAfter is how long no token request will be made for this key,
-	// more than zero.
+	// RetryAfter is how long no token request will be made for this key, more than zero.
 	RetryAfter time.Duration
 }
 
@@ -25,34 +25,55 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// unasked says that a load came to nothing without a token request, for reasons of our
-// own: it is no failure of the key or of the token endpoint.
-type unasked struct {
+// notRequested is the error of a load that made no token request, for reasons of our own:
+// it is no failure of the key or of the token endpoint.
+type notRequested struct {
 	reason  *Error
-	promise time.Time     // when a request may come again and will have its turn; zero: it has none to wait for
-	again   time.Duration // when a load that no request waits for tries again; zero: as after any
+	promise time.Time     // when a request may come again and will be served; zero: there is no such time
+	again   time.Duration // after which a load that no request waits for tries again; zero: as after any other
 }
 
-// promise is the time at which a request that had no turn may come again. The zero
-// promise is none: no request was refused.
+func (n *notRequested) Error() string { return n.reason.Error() }
+
+// promise is the time at which a request that was refused may come again, and is served
+// then. The zero promise is none.
 type promise struct {
 	at    time.Time
-	cause *upstream.Error // why it had none
+	cause *upstream.Error // why the request was refused
 }
 
-func (u *unasked) Error() string { return u.reason.Error() }
+// pause is the time in which no token request is made after a failure.
+type pause struct {
+	until   instant
+	soonest instant // the end of the pause for those who have no token without it
+}
 
-// failure is the last failed load of a key, and when the next may begin. A nil
-// *failure is none. It never changes.
+// end returns when the pause ends for somebody who needs a token at needed.
+func (p pause) end(needed instant) instant {
+	if needed.mono < p.until.mono {
+		return p.soonest
+	}
+	return p.until
+}
+
+// failure is the last failed load of a key, and when the next may begin. A nil *failure
+// is none. It never changes.
 type failure struct {
 	cause    *upstream.Error
 	pause    pause
 	steps    int           // failures in a row
-	endpoint endpointState // then: with another credential, or after a recovery, all may be well
+	endpoint endpointState // at that time
 }
 
-// void reports whether f says nothing any more, now that the endpoint's state is now.
-func (f *failure) void(now endpointState) bool {
+// endpointState is what the failures of an endpoint's keys depend on: with another
+// credential, or after a recovery, all may be well.
+type endpointState struct {
+	credential upstream.Fingerprint
+	recoveries int
+}
+
+// outdated reports whether f says nothing any more, now that the endpoint's state is now.
+func (f *failure) outdated(now endpointState) bool {
 	return f == nil || f.endpoint.credential != now.credential || (f.endpoint.recoveries != now.recoveries && !f.lasting())
 }
 
@@ -65,9 +86,13 @@ func (f *failure) pending(now, needed instant) error {
 	return &Error{f.cause, max(f.pause.end(needed).until(now), time.Millisecond)}
 }
 
-// How long a refusal stands before the provider is asked again. A subject may
-// be let in any minute (a user connects a source); a scope takes a change of
-// settings on either side.
+// lasting reports whether the provider decided against this key, so that nothing is
+// gained by asking again until a request comes.
+func (f *failure) lasting() bool { return f != nil && decided(f.cause.Class) }
+
+// How long a refusal stands before the provider is asked again. A subject may be let in
+// any minute (a user connects a source); a scope takes a change of settings on either
+// side.
 const (
 	subjectPause = 30 * time.Second
 	scopePause   = 5 * time.Minute
@@ -78,25 +103,25 @@ const (
 	maxHonored = 5 * time.Minute // of a Retry-After
 )
 
-// newFailure returns what err, of a load for a key of the upstream name, means after
-// the failure before, which may be nil. life is that of the token still held, zero if
-// none is usable: a short-lived token leaves little time for the second attempt.
-func newFailure(before *failure, name string, err error, now instant, life time.Duration) *failure {
-	f := &failure{}
+// newFailure returns what err, of a load for a key of the upstream name, means after the
+// failure before, which may be nil. life is that of the token still held, zero if none is
+// usable: a short-lived token leaves little time for the second attempt.
+func newFailure(before *failure, name string, err error, now instant, life time.Duration, state endpointState) *failure {
+	f := &failure{cause: causeOf(err), endpoint: state}
 	if before != nil {
 		f.steps = before.steps
 	}
-	var known *Error
+	var parent *Error
 	switch {
-	case errors.As(err, &known): // of the parent in a chain
-		f.cause = known.Cause
-		at := now.add(known.RetryAfter)
+	case errors.As(err, &parent): // of the token that was to buy this one
+		f.cause = parent.Cause
+		at := now.add(parent.RetryAfter)
 		f.pause = pause{at, at}
-	case errors.As(err, &f.cause):
-		f.pause = f.paused(now, life)
-	default:
+	case f.cause == nil:
 		f.cause = brokenOff(name)
-		f.pause = f.paused(now, life)
+		fallthrough
+	default:
+		f.pause = f.pauseOf(now, life)
 	}
 	f.steps++
 	return f
@@ -107,7 +132,8 @@ func brokenOff(name string) *upstream.Error {
 	return &upstream.Error{Upstream: name, Class: upstream.ClassUnavailable, Reason: "the token request was broken off"}
 }
 
-func (f *failure) paused(now instant, life time.Duration) pause {
+// pauseOf returns the pause after f, of a key whose token lives for life.
+func (f *failure) pauseOf(now instant, life time.Duration) pause {
 	switch f.cause.Class {
 	case upstream.ClassSubject:
 		return pause{now.add(subjectPause), now.add(subjectPause)}
@@ -127,8 +153,8 @@ func (f *failure) paused(now instant, life time.Duration) pause {
 	return pause{now.add(max(wait, asked)), now.add(max(soonest, asked))}
 }
 
-// backoff returns first doubled steps times, at most limit, varied so that
-// those who failed together do not come back together.
+// backoff returns first doubled steps times, at most limit, varied so that those who
+// failed together do not come back together.
 func backoff(first, limit time.Duration, steps int) time.Duration {
 	d := first << min(steps, 20)
 	if d > limit || d <= 0 {
@@ -137,50 +163,30 @@ func backoff(first, limit time.Duration, steps int) time.Duration {
 	return time.Duration(float64(d) * jitter())
 }
 
-// lasting reports whether the provider decided against this key, so that
-// asking again without a request is no use.
-func (f *failure) lasting() bool { return f != nil && decided(f.cause.Class) }
+// jitter returns a factor between 0.8 and 1.2, so that what began together does not
+// come back together.
+func jitter() float64 { return 0.8 + 0.4*rand.Float64() }
+
+// probePause returns how soon a failing endpoint is asked again while somebody has no
+// token: within a second, so that a recovery is noticed.
+func probePause() time.Duration {
+	return time.Duration(float64(900*time.Millisecond) * (0.9 + jitter()/10))
+}
 
 // decided reports whether a failure of class is a decision of the provider against one key.
 func decided(class upstream.Class) bool {
 	return class == upstream.ClassSubject || class == upstream.ClassScope
 }
 
+// endpointWide reports whether failures of class tell of the token endpoint rather than
+// of one key, and say nothing of the credential.
+func endpointWide(class upstream.Class) bool {
+	return class == upstream.ClassUnavailable || class == upstream.ClassMalformed
+}
+
 // causeOf returns the failed token request that err is, nil if it is none.
 func causeOf(err error) *upstream.Error {
 	var cause *upstream.Error
-	if errors.As(err, &cause) {
-		return cause
-	}
-	return nil
-}
-
-// fail notes a failed load. e.mu is held.
-func (c *Cache) fail(e *entry, f *flight, err error, now instant) {
-	var life time.Duration
-	if h := e.held.Load(); h != nil && !h.invalidAt.reached(now) {
-		life = h.life
-	}
-	e.failure = newFailure(e.failure, e.key.Upstream, err, now, life)
-	e.failure.endpoint = endpointState{f.credential, e.source.gate.recovered()}
-	if !f.rejected.IsZero() && e.failure.lasting() {
-		// The target refuses this token and the provider gives no other.
-		c.table.hold(e, nil)
-	}
-	if c.ctx.Err() == nil {
-		c.config.Log.Warn().Str("upstream", e.key.Upstream).Str("kind", string(e.key.Kind)).
-			Stringer("retry_in", c.nextAttempt(e, now).Round(time.Millisecond)).
-			Str("error", e.failure.cause.Error()).Msg("token request failed")
-	}
-}
-
-// nextAttempt returns how long no token request will be made for e, which has failed
-// just now. e.mu is held.
-func (c *Cache) nextAttempt(e *entry, now instant) time.Duration {
-	needed := now
-	if h := e.held.Load(); h != nil && !h.invalidAt.reached(now) {
-		needed = h.invalidAt
-	}
-	wait := max(e.failure.pause.end(needed).until(now), e.source.gate.shut(now, needed))
-	return max(wait, time.Millisecond)
+	errors.As(err, &cause)
+	return cause
 }

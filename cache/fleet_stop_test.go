@@ -112,7 +112,7 @@ func TestAStopIsToldOnce(t *testing.T) {
 	b := &budget{metrics: metrics.New("test").Upstream("up").Budget(1), log: zerolog.New(&log)}
 	stop := shared.Turn{Refused: true, Wait: time.Second, Stopped: upstream.ClassThrottled}
 	for _, turn := range []shared.Turn{{}, stop, stop, {Without: true}, stop, {}, {Wait: time.Second}} {
-		b.note(turn, true)
+		b.record(turn, true)
 	}
 	if stopped, again := log.count("replicas met trouble"), log.count("token requests again"); stopped != 1 || again != 1 {
 		t.Errorf("the stop is told %d times, and its end %d times", stopped, again)

@@ -43,7 +43,7 @@ func TestReplicaCutOffFromTheIssuerUsesSharedTokens(t *testing.T) {
 		}
 		_, _ = cut.Token(t.Context(), subject("alice")) // it looks for the token too soon
 		want := mustGet(t, lucky, "alice")
-		hasWithin(t, cut, "alice", want, peekPause)
+		hasWithin(t, cut, "alice", want, lookPause)
 	})
 }
 

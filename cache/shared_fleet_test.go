@@ -94,8 +94,8 @@ func TestRefreshIsAdopted(t *testing.T) {
 		}
 		refreshed := 0.0
 		for _, c := range replicas {
-			if c.sources["up"].gate.shut(c.now(), c.now()) != 0 {
-				t.Error("the gate is closed")
+			if cause, _ := c.sources["up"].breaker.opened(); cause != nil {
+				t.Error("the breaker is open")
 			}
 			ok, failed := refreshes(t, c)
 			if refreshed += ok; failed != 0 {

@@ -2,16 +2,15 @@ package cache
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"time"
 
+	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
 
-// SourceStatus is what the cache knows of one upstream at one moment. It holds
-// no token, subject or scope. Times are of the wall clock; a zero time means
-// that there is none.
+// SourceStatus is what the cache knows of one upstream at one moment. It holds no token,
+// subject or scope. Times are of the wall clock; a zero time means that there is none.
 type SourceStatus struct {
 	Upstream string
 
@@ -40,23 +39,6 @@ type SourceStatus struct {
 	Budget BudgetStatus
 }
 
-// BudgetStatus is about the token requests that all replicas may make together. The
-// zero BudgetStatus is no budget.
-type BudgetStatus struct {
-	Rate    float64 // token requests per second
-	Waiting int     // loads of this replica that wait for their turn within it
-	// PutOff is when a request was told last that no turn comes in the time that it
-	// can wait, and when to come again.
-	PutOff time.Time
-	// Without reports that Redis could not be asked last, so that TOKEN_RATE alone
-	// holds for each replica.
-	Without bool
-	// Stopped is why the fleet makes no token requests but one a second, as a replica
-	// found; empty if it goes on. StoppedUntil is when the next may be made.
-	Stopped      upstream.Class
-	StoppedUntil time.Time
-}
-
 // PinnedStatus is about the keys that are kept fresh whether they are used or not.
 type PinnedStatus struct {
 	Keys, Usable, Loading int
@@ -65,31 +47,25 @@ type PinnedStatus struct {
 	Failure               *upstream.Error // of one of them; nil if none failed last
 }
 
-// TokenRequest is one token request that was made. The zero TokenRequest is none.
-type TokenRequest struct {
-	Began   time.Time
-	Took    time.Duration
-	Failure *upstream.Error // nil: it brought a token
-}
-
-// Status returns what is known of each upstream, sorted by name. It walks
-// through all keys, one lock at a time, and waits for no I/O.
+// Status returns what is known of each upstream, sorted by name. It walks through all
+// keys, one lock at a time, and waits for no I/O.
 func (c *Cache) Status() []SourceStatus {
 	wall, now := time.Now(), c.now()
 	bySource := map[*source]*SourceStatus{}
 	for name, s := range c.sources {
-		status := &SourceStatus{Upstream: name}
-		var wait time.Duration
-		if status.Stopped, wait = s.gate.closed(now); status.Stopped != nil {
-			status.StoppedUntil = wall.Add(wait)
+		status := &SourceStatus{Upstream: name, Budget: s.budget.status()}
+		var stopped pause
+		if status.Stopped, stopped = s.breaker.opened(); status.Stopped != nil {
+			status.StoppedUntil = wall.Add(max(stopped.until.until(now), 0))
 		}
-		if last := s.last.Load(); last != nil {
+		if last := s.lastRequest.Load(); last != nil {
 			status.Last = *last
 		}
-		status.Budget = s.budget.status()
 		bySource[s] = status
 	}
-	c.table.index.each(func(e *entry) { c.describe(e, wall, now, bySource[e.source]) })
+	for _, e := range c.table.entries.Range {
+		c.describe(e, wall, now, bySource[e.source])
+	}
 	all := make([]SourceStatus, 0, len(bySource))
 	for _, s := range bySource {
 		all = append(all, *s)
@@ -101,60 +77,53 @@ func (c *Cache) Status() []SourceStatus {
 // describe adds what is known of e to status.
 func (c *Cache) describe(e *entry, wall time.Time, now instant, status *SourceStatus) {
 	e.mu.Lock()
-	due, h := c.agenda.dueAt(e), e.held.Load()
-	var failed failure
-	if e.failure != nil {
-		failed = *e.failure
-	}
-	flying := e.flight != nil
+	due, t, loading := c.refreshes.dueAt(e), e.token.Load(), e.load != nil
+	failed, needed, pinned := e.failure, e.neededAt(now), e.pinned.Load()
 	e.mu.Unlock()
-	usable := h != nil && !h.invalidAt.reached(now)
 	switch {
-	case !usable:
+	case !t.usable(now):
 		status.Invalid++
-	case h.staleAt.reached(now):
-		status.Stale++
-	default:
+	case t.fresh(now):
 		status.Fresh++
-	}
-	pinned := e.pinned.Load()
-	if flying {
-		status.Loading++
+	default:
+		status.Stale++
 	}
 	next := time.Time{}
-	if due != 0 && !flying && (pinned || (e.used() && !e.resting.Load())) {
+	switch {
+	case loading:
+		status.Loading++
+	case due != 0 && (pinned || e.used.Load() && !e.resting.Load()):
 		next = wall.Add(max(time.Duration(due-now.mono), 0))
 	}
 	status.NextRefresh = sooner(status.NextRefresh, next)
 	switch {
-	case failed.cause == nil:
+	case failed == nil:
 	case failed.lasting():
 		status.Refused++
 	default:
 		status.Retrying++
-		needed := now
-		if usable {
-			needed = h.invalidAt
-		}
 		at := wall.Add(max(failed.pause.end(needed).until(now), 0))
 		if status.Failure == nil || at.Before(status.NextAttempt) {
 			status.Failure, status.NextAttempt = failed.cause, at
 		}
 	}
-	if !pinned {
-		return
+	if pinned {
+		status.Pinned.add(t, wall, now, loading, next, failed)
 	}
-	p := &status.Pinned
+}
+
+// add adds what is known of one pinned key, which holds t, to p.
+func (p *PinnedStatus) add(t *cachedToken, wall time.Time, now instant, loading bool, next time.Time, failed *failure) {
 	p.Keys++
 	p.NextRefresh = sooner(p.NextRefresh, next)
-	if usable {
+	if t.usable(now) {
 		p.Usable++
-		p.Expiry = sooner(p.Expiry, wall.Add(h.invalidAt.until(now)))
+		p.Expiry = sooner(p.Expiry, wall.Add(t.invalidAt.until(now)))
 	}
-	if flying {
+	if loading {
 		p.Loading++
 	}
-	if failed.cause != nil {
+	if failed != nil {
 		p.Failure = failed.cause
 	}
 }
@@ -167,28 +136,15 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// dueAt returns when e is due by the monotonic clock, 0 if it is not on the agenda.
-func (a *agenda) dueAt(e *entry) int64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if e.pos == 0 {
-		return 0
+// tokens returns the tokens of each upstream by state, for a scrape.
+func (c *Cache) tokens() []metrics.Tokens {
+	var all []metrics.Tokens
+	for _, s := range c.Status() {
+		t := metrics.Tokens{Upstream: s.Upstream, Fresh: s.Fresh, Stale: s.Stale, Invalid: s.Invalid, HasPinned: s.Pinned.Keys > 0}
+		if s.Pinned.Keys == s.Pinned.Usable && t.HasPinned {
+			t.PinnedLife = time.Until(s.Pinned.Expiry)
+		}
+		all = append(all, t)
 	}
-	return e.at
-}
-
-// closed returns why the gate is closed and how long at least, nil if it is open.
-func (g *gate) closed(now instant) (*upstream.Error, time.Duration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.cause, max(g.pause.until.until(now), 0)
-}
-
-// note keeps a token request for Status.
-func (s *source) note(began time.Time, err error) {
-	last := &TokenRequest{Began: began, Took: time.Since(began)}
-	if err != nil && !errors.As(err, &last.Failure) {
-		last.Failure = brokenOff(s.Name())
-	}
-	s.last.Store(last)
+	return all
 }

@@ -280,7 +280,7 @@ func TestUnsureRefusalsOfTwoKeysAreTheCredentials(t *testing.T) {
 	})
 }
 
-// TestRetryInIsWhenTheNextAttemptIsMade has a failure close the gate: the log tells
+// TestRetryInIsWhenTheNextAttemptIsMade has a failure open the breaker: the log tells
 // how long no token request will be made, and not only this key's own pause.
 //
 // Case U4.

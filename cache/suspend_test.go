@@ -21,7 +21,7 @@ func TestASuspendedMachineRefreshes(t *testing.T) {
 		defer c.Close()
 		c.Pin(subject("alice"))
 		synctest.Wait()
-		w := c.newWatch()
+		w := c.newSourceWatch()
 		time.Sleep(2 * time.Second)
 		now := c.now()
 		if len(w.changed(now)) > 0 {
@@ -30,15 +30,14 @@ func TestASuspendedMachineRefreshes(t *testing.T) {
 		if now.wall, now.mono = now.wall+int64(time.Hour), now.mono+int64(time.Second); len(w.changed(now)) != 1 {
 			t.Error("an hour by which the clocks went apart is not seen")
 		}
-		e := c.table.get(subject("alice"))
-		defer e.release()
+		e := c.table.find(subject("alice"))
 		e.mu.Lock()
-		h := *e.held.Load()
+		h := *e.token.Load()
 		h.staleAt.wall -= int64(time.Hour)
 		h.invalidAt.wall -= int64(time.Hour)
-		c.table.hold(e, &h)
+		e.token.Store(&h)
 		e.mu.Unlock()
-		c.reconsider(w.sources)
+		c.replan(w.sources)
 		time.Sleep(time.Second)
 		if n := i.calls.Load(); n != 2 {
 			t.Errorf("%d token requests after the suspend, want 2", n)
@@ -55,7 +54,7 @@ func TestWallClockSetBackDuringATokenRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if left := holdNew(token, began, now, 0.2).invalidAt.until(now); left != want-maxSkew {
+		if left := newIssuedToken(token, began, now, 0.2).invalidAt.until(now); left != want-maxSkew {
 			t.Errorf("set back by %s: %s are left, want %s", back, left, want-maxSkew)
 		}
 	}

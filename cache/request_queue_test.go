@@ -7,31 +7,31 @@ import (
 	"time"
 )
 
-// waitInLine has n turns wait in l, of deadlines that are a second apart, the first in a second.
-func waitInLine(t *testing.T, l *line, n int) (turns []*turn, ends []chan error) {
+// waitInQueue has n loads wait in q, with deadlines a second apart, the first in a second.
+func waitInQueue(t *testing.T, q *requestQueue, n int) (waiters []*waiter, ends []chan error) {
 	t.Helper()
 	now := time.Now()
 	for i := range n {
-		turns = append(turns, newTurn(now.Add(time.Duration(i+1)*time.Second), now.Add(time.Hour)))
+		waiters = append(waiters, newWaiter(now.Add(time.Duration(i+1)*time.Second), now.Add(time.Hour)))
 		ends = append(ends, make(chan error, 1))
 		go func() {
-			ends[i] <- l.wait(t.Context(), turns[i], func(f func()) bool { go f(); return true })
+			ends[i] <- q.pass(t.Context(), waiters[i], func(f func()) bool { go f(); return true })
 		}()
 		synctest.Wait()
 	}
-	return turns, ends
+	return waiters, ends
 }
 
-// TestHopelessTurnsAreRefusedAtOnce has a request come when so many are before it that
-// its turn would come too late: it is not kept waiting to be told so.
-func TestHopelessTurnsAreRefusedAtOnce(t *testing.T) {
+// TestHopelessRequestsAreRefusedAtOnce has a request come when so many are before it that
+// it would be let through too late: it is not kept waiting to be told so.
+func TestHopelessRequestsAreRefusedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLine("up", 1, 2*time.Second)
-		l.now() // the one that can be had at once
-		_, ends := waitInLine(t, l, 5)
+		q := newRequestQueue("up", 1, 2*time.Second)
+		q.tryPass() // the one that can be had at once
+		_, ends := waitInQueue(t, q, 5)
 		began := time.Now()
-		err := l.wait(t.Context(), newTurn(began.Add(time.Minute), began.Add(2*time.Second)), nil)
-		var own *unasked
+		err := q.pass(t.Context(), newWaiter(began.Add(time.Minute), began.Add(2*time.Second)), nil)
+		var own *notRequested
 		if !errors.As(err, &own) || time.Since(began) != 0 {
 			t.Fatalf("after %s: %v", time.Since(began), err)
 		}
@@ -50,16 +50,16 @@ func TestHopelessTurnsAreRefusedAtOnce(t *testing.T) {
 // last goes for one with an earlier deadline, and for no other.
 func TestALaterDeadlineMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLine("up", 1, 2*time.Second)
-		l.now()
-		turns, ends := waitInLine(t, l, 3)
-		if l.makeRoom(turns[2].deadline) {
+		q := newRequestQueue("up", 1, 2*time.Second)
+		q.tryPass()
+		waiters, ends := waitInQueue(t, q, 3)
+		if q.makeRoom(waiters[2].deadline) {
 			t.Error("a turn went for one that is no earlier")
 		}
-		if !l.makeRoom(turns[0].deadline) {
+		if !q.makeRoom(waiters[0].deadline) {
 			t.Error("no turn went for one that is earlier")
 		}
-		var own *unasked
+		var own *notRequested
 		if err := <-ends[2]; !errors.As(err, &own) {
 			t.Errorf("the last one ended with %v", err)
 		}
@@ -75,15 +75,15 @@ func TestALaterDeadlineMakesRoom(t *testing.T) {
 // upstream: a request gets one all the same.
 func TestTooManyLoadsGiveWayToRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLine("up", 1, 2*time.Second)
-		l.now()
-		_, ends := waitInLine(t, l, 2)
-		s := &source{Upstream: &replica{}, line: l}
-		s.flights.Store(maxFlights)
-		if err := s.takeOff(&flight{turn: newTurn(time.Now().Add(time.Hour), time.Now())}); err == nil {
+		q := newRequestQueue("up", 1, 2*time.Second)
+		q.tryPass()
+		_, ends := waitInQueue(t, q, 2)
+		s := &source{Upstream: &replica{}, queue: q}
+		s.loads.Store(maxLoads)
+		if err := s.addLoad(newWaiter(time.Now().Add(time.Hour), time.Now()), needUsable); err == nil {
 			t.Error("there is no bound")
 		}
-		if err := s.takeOff(&flight{turn: newTurn(time.Now(), time.Now())}); err != nil {
+		if err := s.addLoad(newWaiter(time.Now(), time.Now()), needUsable); err != nil {
 			t.Errorf("a request found no place: %v", err)
 		}
 		for i, end := range ends {
@@ -98,18 +98,18 @@ func TestTooManyLoadsGiveWayToRequests(t *testing.T) {
 func TestHowFarAheadALoadMayBook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const patience = 2 * time.Second
-		l := newLine("up", 1, patience)
-		request := func(deadline time.Duration) *turn {
-			turn := newTurn(time.Now().Add(deadline), time.Now().Add(patience))
+		q := newRequestQueue("up", 1, patience)
+		request := func(deadline time.Duration) *waiter {
+			turn := newWaiter(time.Now().Add(deadline), time.Now().Add(patience))
 			turn.asked = true
 			return turn
 		}
-		refresh := func(left time.Duration) *turn { return turnOfRefresh(l, left) }
-		last := newTurn(time.Now().Add(time.Minute), time.Now().Add(time.Minute))
+		refresh := func(left time.Duration) *waiter { return waiterOfRefresh(q, left) }
+		last := newWaiter(time.Now().Add(time.Minute), time.Now().Add(time.Minute))
 		hurried := refresh(time.Hour)
-		l.hurry(hurried, request(0))
+		q.hurry(hurried, request(0))
 		for what, c := range map[string]struct {
-			turn           *turn
+			turn           *waiter
 			wait, promised time.Duration
 			asked          bool
 		}{
@@ -124,7 +124,7 @@ func TestHowFarAheadALoadMayBook(t *testing.T) {
 			"a refresh that a request waits for":     {hurried, patience, 2 * patience, true},
 			"a load that nobody waits for":           {last, patience / 10, patience / 10, false},
 		} {
-			wait, promised, asked := l.horizon(c.turn)
+			wait, promised, asked := q.horizon(c.turn)
 			if wait != c.wait || promised != c.promised || asked != c.asked {
 				t.Errorf("%s: %s, promised %s, asked %v", what, wait, promised, asked)
 			}

@@ -1,0 +1,152 @@
+package cache
+
+import (
+	"errors"
+	"time"
+)
+
+// runRefreshes serves the entries as they come due, until the cache is closed.
+func (c *Cache) runRefreshes() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	w := c.newSourceWatch()
+	for c.ctx.Err() == nil {
+		if changed := w.changed(c.now()); len(changed) > 0 {
+			c.replan(changed)
+		}
+		e, wait := c.refreshes.next(c.now())
+		if e != nil {
+			c.due(e)
+			continue
+		}
+		timer.Reset(min(wait, watchInterval))
+		select {
+		case <-timer.C:
+		case <-c.refreshes.wake:
+		case <-c.ctx.Done():
+		}
+	}
+}
+
+// watchInterval is how soon it is noticed that entries are due at other times.
+const watchInterval = time.Second
+
+// sourceWatch notices what changes when entries are due: a wall clock that was set
+// forward, or a machine that was suspended, during which the monotonic clock stands
+// still; a credential that was replaced; a token endpoint that works again. One
+// goroutine uses it.
+type sourceWatch struct {
+	sources map[*source]endpointState // as they were seen last
+	next    instant                   // when to look again
+	ahead   int64                     // of the wall clock before the monotonic one
+}
+
+func (c *Cache) newSourceWatch() *sourceWatch {
+	w := &sourceWatch{sources: map[*source]endpointState{}}
+	for _, s := range c.sources {
+		w.sources[s] = endpointState{}
+	}
+	w.changed(c.now())
+	return w
+}
+
+// changed returns the upstreams of which something has changed, and their state now.
+// It looks once in a watchInterval.
+func (w *sourceWatch) changed(now instant) map[*source]endpointState {
+	if !w.next.reached(now) {
+		return nil
+	}
+	w.next = now.add(watchInterval)
+	ahead := now.wall - now.mono
+	jumped := ahead > w.ahead+int64(watchInterval)
+	w.ahead = ahead
+	changed := map[*source]endpointState{}
+	for s, before := range w.sources {
+		if state := s.state(); jumped || state != before {
+			changed[s], w.sources[s] = state, state
+		}
+	}
+	return changed
+}
+
+// replan plans the entries of the upstreams that have changed anew.
+func (c *Cache) replan(changed map[*source]endpointState) {
+	for _, e := range c.table.entries.Range {
+		state, ok := changed[e.source]
+		if !ok {
+			continue
+		}
+		e.mu.Lock()
+		if e.failure.outdated(state) {
+			e.failure = nil
+		}
+		c.plan(e, c.now())
+		e.mu.Unlock()
+	}
+}
+
+// due does what the time has come for: refresh the token of e, or let e go if nobody
+// used it.
+func (c *Cache) due(e *entry) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := c.now()
+	t := e.token.Load()
+	usable := t.usable(now)
+	promised := time.Until(e.promise.at) + keepPromise
+	switch {
+	case e.gone.Load() || e.load != nil:
+		// A load plans anew when it ends.
+	case t.fresh(now) && !e.rejections.due(t):
+		c.plan(e, now)
+	case !usable && !e.pinned.Load() && promised > 0:
+		c.schedule(e, now.add(promised)) // the token request is for the request, if it comes again
+	case e.pinned.Load() || (e.used.Load() && (usable || !e.failure.lasting())):
+		c.refresh(e, t, now)
+	case usable:
+		c.schedule(e, t.invalidAt)
+		e.resting.Store(true) // last: whoever wakes e has it come due sooner
+	default:
+		c.table.remove(e)
+	}
+}
+
+// keepPromise is how long a request that was refused is remembered after the time at
+// which it may come again.
+const keepPromise = 10 * time.Second
+
+// refresh starts a load for e, which holds t, without a request that waits for it. e.mu
+// is held.
+func (c *Cache) refresh(e *entry, t *cachedToken, now instant) {
+	l := &load{used: e.used.Swap(false), needed: now}
+	if l.refresh = t.usable(now); l.refresh {
+		l.needed = t.invalidAt
+		l.waiter = waiterOfRefresh(e.source.queue, t.invalidAt.until(now))
+	} else {
+		// Behind every request, as long as nobody asks for it.
+		last := time.Now().Add(4 * e.source.queue.patience)
+		l.waiter = newWaiter(last, last)
+	}
+	if e.rejections.due(t) {
+		l.rejected, l.needed, l.waiter = t.token, now, c.waiterOfRequest(e, needUsable)
+	}
+	err := c.startLoad(e, l, now)
+	if err == nil {
+		return
+	}
+	if l.used {
+		e.used.Store(true)
+	}
+	var known *Error
+	if errors.As(err, &known) {
+		c.schedule(e, now.add(max(spread(known.RetryAfter), minPause)))
+	}
+}
+
+// waiterOfRefresh returns the place in the request queue of a load that replaces a token
+// which is usable for another left. Its deadline leaves time for those who are before it
+// and for the token request.
+func waiterOfRefresh(q *requestQueue, left time.Duration) *waiter {
+	now := time.Now()
+	return newWaiter(now.Add(left-3*q.patience), now.Add(left))
+}
