@@ -101,29 +101,3 @@ func (b *breaker) giveUp(began int) {
 		b.probing = false
 	}
 }
-
-// Status is how the tokens in Redis do. It holds no token and no name.
-type Status struct {
-	Asked bool      // whether any operation has ended, well or not, since the start
-	Since time.Time // when Redis was given up on; zero while it is in use
-	Cause string    // why, by the code of a Redis error, a proxy error type of RFC 9209 section 2.3, or reply_too_large
-
-	// Working is whether Begin has ended, an operation has succeeded, and none was
-	// refused for good when it was made last, such as for want of a right. If it is
-	// false and Since is zero, Cause is why, and empty as long as nothing is known.
-	Working bool
-	// Missing are the rights that the user was found to lack at the start, separated
-	// by spaces.
-	Missing string
-}
-
-// Status returns how the tokens in Redis do. It does not ask Redis and does not
-// block.
-func (s *Store) Status() Status {
-	s.breaker.mu.Lock()
-	defer s.breaker.mu.Unlock()
-	if s.breaker.until.IsZero() {
-		return s.seen.status(Status{Asked: s.breaker.asked})
-	}
-	return Status{Asked: true, Since: s.breaker.since, Cause: s.breaker.cause}
-}

@@ -119,7 +119,7 @@ func (s *Store) Take(ctx context.Context, p Place, w Want) (Turn, error) {
 	})
 	if err == nil {
 		s.metrics.RedisOperation("budget", "ok")
-		s.seen.timed(!t.Without)
+		s.health.recordTime(!t.Without)
 	}
 	return t, err
 }

@@ -392,8 +392,8 @@ func TestWithoutAClockThereIsNoBudget(t *testing.T) {
 	if err != nil || looked.Lease == nil || !looked.Turn.Without {
 		t.Errorf("%+v, %v", looked, err)
 	}
-	s.seen.begin()
-	s.seen.note("store", "")
+	s.health.started()
+	s.health.record("store", "")
 	if status := s.Status(); status.Working || status.Cause != "NOPERM" || status.Missing != "time" {
 		t.Errorf("the status says %+v", status)
 	}

@@ -117,15 +117,6 @@ func dialer(c Config, config *tls.Config, most limits) func(ctx context.Context,
 	}
 }
 
-// relearn has the client of a cluster ask anew which node serves what, in the
-// background: the failure may be that of a node which another has replaced. By
-// itself go-redis asks a node for that only if it answers, or every 10 s.
-func (s *Store) relearn(ctx context.Context) {
-	if cluster, ok := s.client.(*redis.ClusterClient); ok {
-		cluster.ReloadState(ctx)
-	}
-}
-
 // redisCause names an error by its code, since the text of a Redis error may
 // quote the command it answers.
 func redisCause(err error) string {

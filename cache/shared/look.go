@@ -2,39 +2,11 @@ package shared
 
 import (
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
 	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"token-sidecar/upstream"
 )
-
-// Version tells a value at a place from the values before and after it. The zero
-// Version is that of no value. It is the one hash that a script of Redis can compute,
-// and nothing depends on its being hard to forge: a version proves nothing.
-type Version [sha1.Size]byte
-
-func versionOf(value string) Version { return sha1.Sum([]byte(value)) }
-
-// hex is the form in which Redis computes it.
-func (v Version) hex() string {
-	if v == (Version{}) {
-		return ""
-	}
-	return hex.EncodeToString(v[:])
-}
-
-// Found is what was found in a place. The zero Found is nothing: there was no
-// value, or none but the known one.
-type Found struct {
-	Token   upstream.Token // zero if no replica stored the value, or if it has expired
-	Life    time.Duration  // from the token's issue to its expiry
-	Left    time.Duration  // until its expiry or the end in Redis, whichever comes first
-	Version Version        // of the value, whether it is of use or not
-}
 
 // Looked is what came of a look at a place.
 type Looked struct {
@@ -123,43 +95,47 @@ func (s *Store) Look(ctx context.Context, p Place, known Version, w Want) (Looke
 		return Looked{Lease: l}, err
 	}
 	now := s.clock.learn(r.now, began)
-	var out Looked
 	if r.value != "" {
-		out.Found = s.read("acquire", p, r.value, r.ttl, now, time.Since(began))
-		return out, nil
+		return Looked{Found: s.read("acquire", p, r.value, r.ttl, now, time.Since(began))}, nil
 	}
 	if r.ttl == 0 {
 		s.metrics.RedisOperation("acquire", "miss")
 	} else {
 		s.metrics.RedisOperation("acquire", "invalid")
 	}
+	return s.lookedForLease(ctx, l, w, r, together), nil
+}
+
+// lookedForLease returns what came of a look that found no value, in which l and what w
+// says were to be taken. together is whether the turn was taken in the same step.
+func (s *Store) lookedForLease(ctx context.Context, l *Lease, w Want, r lookReply, together bool) (out Looked) {
 	switch {
 	case r.taken:
 		out.Lease, out.Turn = l, r.turn
 		if together {
-			s.seen.timed(!r.turn.Without)
+			s.health.recordTime(!r.turn.Without)
 		}
 		s.metrics.RedisOperation("lease", "ok")
 		if w.Budget != nil && !together {
-			out.takeApart(ctx, w)
+			out.takeSeparately(ctx, w)
 		}
 	case r.turn.Refused:
 		out.Turn = r.turn
 	case r.holder != "":
 		out.Holder = r.holder
 		// A lease in its last millisecond has none left, and one without an end less.
-		out.Busy = r.left >= 0 && r.left <= LeaseTime+s.turnWait && p.believable(r.holder, r.now, s.longest+s.turnWait)
+		out.Busy = r.left >= 0 && r.left <= LeaseTime+s.turnWait && l.place.believable(r.holder, r.now, s.longest+s.turnWait)
 		out.Begins = max(r.left-LeaseTime, 0)
 		s.metrics.RedisOperation("lease", "busy")
 	}
-	return out, nil
+	return out
 }
 
-// takeApart takes the turn for a lease in a cluster, where the two may lie on different
+// takeSeparately takes the turn for a lease in a cluster, where the two may lie on different
 // nodes. The lease comes first, so that no turn is taken by a load that then finds the
 // lease taken. One that cannot be made to stand until the turn has come is given up, and
 // the turn with it: others would take the lease meanwhile.
-func (out *Looked) takeApart(ctx context.Context, w Want) {
+func (out *Looked) takeSeparately(ctx context.Context, w Want) {
 	l := out.Lease
 	turn, err := l.store.Take(ctx, l.place, w)
 	switch {
@@ -185,33 +161,30 @@ type lookReply struct {
 	turn   Turn
 }
 
-var errReply = errors.New("the reply does not have the parts it should")
-
-func (w Want) parseLook(reply []any) (lookReply, error) {
+// parseLook reads the reply of look, and believes no more than it can have said.
+func (w Want) parseLook(reply []any) (r lookReply, err error) {
 	if len(reply) != 8 {
-		return lookReply{}, errReply
+		return r, errReply
 	}
-	var r lookReply
 	var numbers [8]int64
 	for i, part := range reply {
-		text, isText := part.(string)
-		number, isNumber := part.(int64)
-		if isText != (i == 0 || i == 5) || isText == isNumber {
-			return lookReply{}, errReply
-		}
-		numbers[i] = number
+		ok := false
 		switch i {
 		case 0:
-			r.value = text
+			r.value, ok = part.(string)
 		case 5:
-			r.holder = text
+			r.holder, ok = part.(string)
+		default:
+			numbers[i], ok = part.(int64)
+		}
+		if !ok {
+			return lookReply{}, errReply
 		}
 	}
 	r.ttl, r.left = time.Duration(numbers[1])*time.Millisecond, time.Duration(numbers[4])*time.Millisecond
 	if numbers[2] > 0 {
 		r.now = time.UnixMicro(numbers[2])
 	}
-	var err error
 	switch numbers[3] {
 	case 0:
 	case 1, 2:
@@ -223,33 +196,4 @@ func (w Want) parseLook(reply []any) (lookReply, error) {
 		err = errReply
 	}
 	return r, err
-}
-
-// read opens the value that was found at p at the time now of Redis, which says
-// that it ends in ttl. A value that does not open, or that has no end, is a miss:
-// no replica stored it. What has passed since the question, at most took, is not
-// left any more.
-func (s *Store) read(operation string, p Place, value string, ttl time.Duration, now time.Time, took time.Duration) Found {
-	f := Found{Version: versionOf(value)}
-	token, err := s.sealer.open(p, []byte(value))
-	if err != nil || ttl <= 0 {
-		s.metrics.RedisOperation(operation, "invalid")
-		return f
-	}
-	life := token.expiry.Sub(token.issued)
-	left := min(token.expiry.Sub(now), ttl, life) - took
-	if left <= 0 {
-		s.metrics.RedisOperation(operation, "miss")
-		return f
-	}
-	// By our own clock from here on.
-	local := time.Now()
-	begin := local.Add(-max(now.Sub(token.issued), 0))
-	if f.Token, err = upstream.NewToken(token.access, token.scope, begin, local.Add(left)); err != nil {
-		s.metrics.RedisOperation(operation, "invalid")
-		return f
-	}
-	f.Life, f.Left = life, left
-	s.metrics.RedisOperation(operation, "ok")
-	return f
 }

@@ -204,3 +204,5 @@ func mayNot(err error) bool {
 	text := answer.Error()
 	return strings.HasPrefix(text, "NOPERM") || strings.Contains(text, "ACL failure in script")
 }
+
+var errReply = errors.New("the reply does not have the parts it should")

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -148,7 +147,7 @@ func (s *Store) Begin(ctx context.Context) {
 	var nobody upstream.Fingerprint
 	_, _ = rand.Read(nobody[:])
 	place := s.Place(nobody, upstream.Key{})
-	defer s.seen.begin()
+	defer s.health.started()
 	s.scripts.connect(ctx)
 	for range failuresToOpen {
 		_, err := s.Get(ctx, place)
@@ -163,121 +162,11 @@ func (s *Store) Begin(ctx context.Context) {
 		}
 		err = s.Try(ctx)
 		if ctx.Err() == nil {
-			s.seen.tried(err)
+			s.health.recordTry(err)
 			if err != nil {
 				s.log.Warn().Err(err).Msg("redis cannot be used as it is set up")
 			}
 		}
 		return
 	}
-}
-
-// seen is what the operations have told about Redis beside what the breaker goes
-// by: single operations may fail for good between others that do not. The zero
-// value has seen nothing.
-type seen struct {
-	mu      sync.Mutex        // guards all below
-	begun   bool              // Begin has ended
-	worked  bool              // an operation succeeded
-	refused map[string]string // operations that Redis refused when they were made last, and the code
-	cause   string            // of the last operation that failed, empty if it did not
-	missing string            // rights that the try at the start found missing
-}
-
-// tryOperation stands in seen.refused for the try at the start.
-const tryOperation = "try"
-
-// timeOperation stands in seen.refused for questions for the time of Redis.
-const timeOperation = "time"
-
-// timed takes down whether Redis told its time to a budget, which needs it.
-func (n *seen) timed(told bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if told {
-		delete(n.refused, timeOperation)
-		return
-	}
-	n.refuse(timeOperation, "NOPERM")
-	if n.refused[tryOperation] == "" {
-		n.missing = timeRight
-	}
-}
-
-// lastingRefusals are codes that do not go away by themselves.
-var lastingRefusals = []string{"NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "OOM", "MISCONF"}
-
-// note takes down how an operation went; cause is empty if it succeeded.
-func (n *seen) note(operation, cause string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.cause = cause
-	if cause != "" {
-		n.refuse(operation, cause)
-		return
-	}
-	n.worked = true
-	for other, cause := range n.refused {
-		switch {
-		case other == operation,
-			cause == "NOAUTH" || cause == "WRONGPASS", // who is let in is not refused so
-			cause != "NOPERM" && operation != "get",   // the others are of writing
-			other == tryOperation && operation == "store":
-			delete(n.refused, other)
-		}
-	}
-}
-
-func (n *seen) refuse(operation, cause string) {
-	if !slices.Contains(lastingRefusals, cause) {
-		return
-	}
-	if n.refused == nil {
-		n.refused = map[string]string{}
-	}
-	n.refused[operation] = cause
-}
-
-// begin takes down that Begin has ended.
-func (n *seen) begin() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.begun = true
-}
-
-// tried takes down what came of the try at the start.
-func (n *seen) tried(err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var failed *TryError
-	if errors.As(err, &failed) {
-		n.refuse(tryOperation, failed.Cause)
-		n.missing = strings.Join(failed.Missing, " ")
-		return
-	}
-	n.worked = true
-}
-
-// status adds to s what was seen, for a Redis that is not left alone.
-func (n *seen) status(s Status) Status {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, code := range lastingRefusals {
-		for operation, cause := range n.refused {
-			if cause != code {
-				continue
-			}
-			s.Cause = cause
-			if operation == tryOperation || operation == timeOperation {
-				s.Missing = n.missing
-			}
-		}
-		if s.Cause != "" {
-			return s
-		}
-	}
-	if s.Working = n.begun && n.worked; !n.worked {
-		s.Cause = n.cause
-	}
-	return s
 }

@@ -1,0 +1,146 @@
+package shared
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Status is how the tokens in Redis do. It holds no token and no name.
+type Status struct {
+	Asked bool      // whether any operation has ended, well or not, since the start
+	Since time.Time // when Redis was given up on; zero while it is in use
+	Cause string    // why, by the code of a Redis error, a proxy error type of RFC 9209 section 2.3, or reply_too_large
+
+	// Working is whether Begin has ended, an operation has succeeded, and none was
+	// refused for good when it was made last, such as for want of a right. If it is
+	// false and Since is zero, Cause is why, and empty as long as nothing is known.
+	Working bool
+	// Missing are the rights that the user was found to lack at the start, separated
+	// by spaces.
+	Missing string
+}
+
+// Status returns how the tokens in Redis do. It does not ask Redis and does not
+// block.
+func (s *Store) Status() Status {
+	s.breaker.mu.Lock()
+	defer s.breaker.mu.Unlock()
+	if s.breaker.until.IsZero() {
+		return s.health.status(Status{Asked: s.breaker.asked})
+	}
+	return Status{Asked: true, Since: s.breaker.since, Cause: s.breaker.cause}
+}
+
+// health is what the operations have told about Redis beside what the breaker goes
+// by: single operations may fail for good between others that do not. The zero
+// value knows nothing.
+type health struct {
+	mu      sync.Mutex        // guards all below
+	begun   bool              // Begin has ended
+	worked  bool              // an operation succeeded
+	refused map[string]string // operations that Redis refused when they were made last, and the code
+	cause   string            // of the last operation that failed, empty if it did not
+	missing string            // rights that the try at the start found missing
+}
+
+// tryOperation stands in health.refused for the try at the start.
+const tryOperation = "try"
+
+// timeOperation stands in health.refused for questions for the time of Redis.
+const timeOperation = "time"
+
+// recordTime remembers whether Redis told its time to a budget, which needs it.
+func (h *health) recordTime(told bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if told {
+		delete(h.refused, timeOperation)
+		return
+	}
+	h.refuse(timeOperation, "NOPERM")
+	if h.refused[tryOperation] == "" {
+		h.missing = timeRight
+	}
+}
+
+// lastingRefusals are codes that do not go away by themselves.
+var lastingRefusals = []string{"NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "OOM", "MISCONF"}
+
+// record remembers how an operation went; cause is empty if it succeeded.
+func (h *health) record(operation, cause string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cause = cause
+	if cause != "" {
+		h.refuse(operation, cause)
+		return
+	}
+	h.worked = true
+	for other, cause := range h.refused {
+		switch {
+		case other == operation,
+			cause == "NOAUTH" || cause == "WRONGPASS", // who is let in is not refused so
+			cause != "NOPERM" && operation != "get",   // the others are of writing
+			other == tryOperation && operation == "store":
+			delete(h.refused, other)
+		}
+	}
+}
+
+// refuse remembers that Redis refused an operation for good. h.mu is held.
+func (h *health) refuse(operation, cause string) {
+	if !slices.Contains(lastingRefusals, cause) {
+		return
+	}
+	if h.refused == nil {
+		h.refused = map[string]string{}
+	}
+	h.refused[operation] = cause
+}
+
+// started remembers that Begin has ended.
+func (h *health) started() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.begun = true
+}
+
+// recordTry remembers what came of the try at the start.
+func (h *health) recordTry(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var failed *TryError
+	if errors.As(err, &failed) {
+		h.refuse(tryOperation, failed.Cause)
+		h.missing = strings.Join(failed.Missing, " ")
+		return
+	}
+	h.worked = true
+}
+
+// status adds to s what is known, for a Redis that is not left alone.
+func (h *health) status(s Status) Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, code := range lastingRefusals {
+		for operation, cause := range h.refused {
+			if cause != code {
+				continue
+			}
+			s.Cause = cause
+			if operation == tryOperation || operation == timeOperation {
+				s.Missing = h.missing
+			}
+		}
+		if s.Cause != "" {
+			return s
+		}
+	}
+	if s.Working = h.begun && h.worked; !h.worked {
+		s.Cause = h.cause
+	}
+	return s
+}
