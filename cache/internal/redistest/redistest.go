@@ -1,5 +1,6 @@
-// Package redistest starts a real redis-server for the tests of package cache and
-// of the packages below it.
+// Package redistest has the Redis that the tests of package cache and of the packages
+// below it use: redistest.go starts a real redis-server, and network.go has one in memory
+// with a network of its own, for tests in a bubble of package testing/synctest.
 package redistest
 
 import (

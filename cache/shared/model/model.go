@@ -4,16 +4,17 @@
 // the product, so it says nothing of the Go code and the Lua scripts themselves: whoever
 // changes the protocol there changes it here too.
 //
-// A reader meets the files in this order. model.go says what there is: a [Setting], and
-// the state of Redis, of the provider and of the replicas. redis.go has the scripts, each
-// of which is one step at Redis. replica.go has what a replica does between one message and
-// the next. steps.go lists the steps that a state allows, and world.go has those of time and
-// of what goes wrong. rules.go has what must hold at each step, and reached.go what must
-// come up somewhere, lest the rules hold for want of anything to break them. canonical.go
-// finds out that two states differ only in names. explore.go goes through all states, and
-// fair.go shows of each of them that all loads end if nothing more goes wrong. Where a rule
-// is broken, trace.go tells the shortest way there. faults.go leaves out one line of the
-// protocol at a time, to see that a rule notices.
+// It is read from the whole to its parts. faults.go leaves out one line of the protocol at
+// a time, to see that a rule notices. explore.go goes through all states of a
+// [Setting], and where a rule is broken, trace.go tells the shortest way there.
+// canonical.go finds out that two states differ only in names. reached.go has what must
+// come up somewhere, lest the rules hold for want of anything to break them; rules.go has
+// what must hold at each step; fair.go shows of each state that all loads end if nothing
+// more goes wrong. steps.go lists the steps that a state allows, and world.go has those of
+// time and of what goes wrong. replica.go has what a replica does between one message and
+// the next, and redis.go the scripts, each of which is one step at Redis. model.go says what
+// there is: the state of Redis, of the provider and of the replicas. actions.go names the
+// kinds of steps, and lines.go the lines of the protocol.
 //
 // What the model leaves out: tokens do not expire, clocks do not differ, nobody else writes
 // to Redis, the sealing keys do not change, and a load that waits does so for as long as it
