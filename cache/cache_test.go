@@ -159,7 +159,7 @@ func TestThousandFirstRequestsShareOneTokenRequest(t *testing.T) {
 }
 
 // Case F2.
-func TestFlightWithoutWaitersStillFillsTheCache(t *testing.T) {
+func TestLoadWithoutWaitersStillFillsTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, delay: 500 * time.Millisecond}
 		c := newCache(t, s, cache.Config{})

@@ -220,11 +220,11 @@ func TestRefusedSubjectStopsOnlyItself(t *testing.T) {
 	})
 }
 
-// TestOneFailingKeyDoesNotCloseTheGate has one key's endpoint errors leave the
+// TestOneFailingKeyDoesNotOpenTheBreaker has one key's endpoint errors leave the
 // others alone, whether these are asked for in between or only after six of them in a row.
 //
 // Case D11.
-func TestOneFailingKeyDoesNotCloseTheGate(t *testing.T) {
+func TestOneFailingKeyDoesNotOpenTheBreaker(t *testing.T) {
 	for _, failures := range []int{1, 6} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &stub{name: "up", life: time.Hour, answer: func(_ int, k upstream.Key) error {
@@ -328,12 +328,12 @@ func TestHangingUpstreamDelaysNoOther(t *testing.T) {
 	})
 }
 
-// TestFlightsAreBounded asks for more new subjects than the endpoint, which
+// TestLoadsAreBounded asks for more new subjects than the endpoint, which
 // hangs, can be asked for. The entries of the loads under way stay, whatever the
 // bound on entries; those of the refused do not.
 //
 // Case J1.
-func TestFlightsAreBounded(t *testing.T) {
+func TestLoadsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{name: "up", life: time.Hour, delay: time.Hour}
 		m := metrics.New("test")
