@@ -158,14 +158,10 @@ func (c *Cache) Pin(key upstream.Key) {
 	if s == nil {
 		return
 	}
-	for {
-		e := c.table.findOrAdd(key, s)
-		e.pinned.Store(true)
-		c.due(e)
-		if !e.gone.Load() {
-			return
-		}
-	}
+	e := c.table.findOrAdd(key, s)
+	defer c.table.release(e)
+	e.pinned.Store(true)
+	c.due(e)
 }
 
 // Close stops all refreshes, ends the loads under way and waits for both, then

@@ -15,15 +15,16 @@ import (
 // of a requestQueue, an endpointBreaker and a budget are taken last, and nothing is
 // called while they are held. Cache.life may be taken under entry.mu.
 type entry struct {
-	key     upstream.Key
-	source  *source
+	// What a look-up needs stands together at the beginning.
 	token   atomic.Pointer[cachedToken] // nil: there is none; stored under mu
-	resting atomic.Bool                 // its token is stale and nobody uses it: the next use refreshes it
-	pinned  atomic.Bool                 // kept fresh whether it is used or not
-	loading atomic.Bool                 // has a load, and stays in the table for it; set under table.mu
-	gone    atomic.Bool                 // no longer in the table, and never again; set under table.mu
-	used    atomic.Bool                 // since its last refresh began
-	hot     atomic.Bool                 // found in memory since the table last considered letting it go
+	source  *source
+	used    atomic.Bool // since its last refresh began
+	hot     atomic.Bool // found in memory since the table last considered letting it go
+	resting atomic.Bool // its token is stale and nobody uses it: the next use refreshes it
+	pinned  atomic.Bool // kept fresh whether it is used or not
+	gone    atomic.Bool // no longer in the table, and never again; set under table.mu
+
+	key upstream.Key
 
 	mu         sync.Mutex // guards the next five, and is never held over I/O
 	load       *load      // nil: none is under way
@@ -32,6 +33,7 @@ type entry struct {
 	promise    promise    // to a request for which no token request could be made in time
 	lookAfter  instant    // no look at the shared tokens before, while no token request may be made
 
+	users      int           // that it stays in the table for: its load, and whoever asks for one; guarded by table.mu
 	arrival    *list.Element // in the table; guarded by table.mu
 	queueTime  int64         // monotonic time at which it is due; guarded by refreshQueue.mu
 	queuePlace int           // in the refreshQueue, see heapOf; guarded by its mu

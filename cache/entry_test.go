@@ -65,6 +65,7 @@ func TestTokensStayWithTheirKeys(t *testing.T) {
 		}
 		e.token.Store(cached)
 		newest[i].Store(number)
+		c.table.release(e)
 		if rand.N(3) == 0 {
 			if e := c.table.find(numbered(rand.N(keys / 2))); e != nil {
 				c.table.remove(e)
@@ -93,7 +94,7 @@ func TestFullTableOfKeysInUseLetsOneGo(t *testing.T) {
 	const capacity = 500 // the search for one to let go ends after 1,000 steps: twice as many
 	table := emptyCache(capacity).table
 	for i := range capacity + 100 {
-		table.findOrAdd(numbered(i), &source{})
+		table.release(table.findOrAdd(numbered(i), &source{}))
 		for _, e := range table.entries.Range {
 			e.touch()
 		}
@@ -113,7 +114,7 @@ func TestFullTableOfKeysInUseLetsOneGo(t *testing.T) {
 		e.pinned.Store(true)
 	}
 	for i := range 10 {
-		table.findOrAdd(numbered(-1-i), &source{})
+		table.release(table.findOrAdd(numbered(-1-i), &source{}))
 	}
 	if n := pinned(); n != capacity {
 		t.Errorf("%d of %d pinned entries are left", n, capacity)
@@ -131,10 +132,11 @@ func TestEntriesWithALoadStay(t *testing.T) {
 		if !table.keep(e) {
 			t.Fatal("an entry is gone at once")
 		}
+		table.release(e)
 		loading = append(loading, e)
 	}
 	for i := range 200 {
-		table.findOrAdd(numbered(1000+i), &source{})
+		table.release(table.findOrAdd(numbered(1000+i), &source{}))
 	}
 	for _, e := range loading {
 		if e.gone.Load() || table.find(e.key) != e {
@@ -153,6 +155,7 @@ func TestEntriesWithALoadStay(t *testing.T) {
 func TestGoneEntriesStayGone(t *testing.T) {
 	c := emptyCache(10)
 	e := c.table.findOrAdd(numbered(1), &source{})
+	c.table.release(e)
 	c.table.remove(e)
 	if err := c.launch(e, &load{}); err != errGone || e.load != nil {
 		t.Errorf("launch: %v", err)

@@ -32,7 +32,7 @@ func testProbes(t *testing.T, own int) {
 	began := time.Now()
 	var all sync.WaitGroup
 	var last atomic.Pointer[time.Time]
-	for n, c := range endpoint.fleet(t, network, 20, 100) {
+	for n, c := range endpoint.fleet(t, network, 10, 100) {
 		for k := range own {
 			all.Go(func() {
 				for time.Since(began) < 2*time.Minute {
@@ -57,7 +57,7 @@ func testProbes(t *testing.T, own int) {
 	if n := endpoint.most(began); n > budgetRate+1 {
 		t.Errorf("%d token requests in a second", n)
 	}
-	if took := last.Load().Sub(healed); took > 12*time.Second { // 60 tokens at 9 a second
+	if took := last.Load().Sub(healed); took > 8*time.Second { // 30 tokens at 9 a second
 		t.Errorf("the last request failed %s after the recovery", took)
 	}
 }

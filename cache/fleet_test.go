@@ -23,7 +23,7 @@ import (
 func TestAColdFleetStaysWithinItsBudget(t *testing.T) {
 	takesLong(t)
 	type size struct{ pods, subjects int }
-	sizes := []size{{50, 20}, {300, 0}}
+	sizes := []size{{50, 20}, {150, 0}}
 	if os.Getenv("SOAK") != "" {
 		sizes = []size{{1000, 100}, {1000, 0}}
 	}
@@ -113,11 +113,11 @@ func TestRedisComesBackToItsBudget(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			network := redistest.NewNetwork(t)
 			endpoint := &limited{life: time.Hour}
-			const pods, rate = 10, 3
+			const pods, own, rate = 10, 60, 2
 			var all sync.WaitGroup
 			ctx, cancel := context.WithCancel(t.Context())
 			for n, c := range endpoint.fleet(t, network, pods, rate) {
-				for k := range 80 {
+				for k := range own {
 					all.Go(func() {
 						for ctx.Err() == nil {
 							_, _ = c.Token(ctx, upstream.Key{Upstream: "up", Subject: fmt.Sprint(n, "-", k)})
@@ -137,7 +137,7 @@ func TestRedisComesBackToItsBudget(t *testing.T) {
 				network.Redis.FlushAll()
 			}
 			back := time.Now()
-			time.Sleep(30 * time.Second)
+			time.Sleep(16 * time.Second)
 			cancel()
 			all.Wait()
 			if n := endpoint.between(lost.Add(5*time.Second), back); n < 4*pods*rate || n > 6*pods*rate {
@@ -157,7 +157,7 @@ func TestRedisComesBackToItsBudget(t *testing.T) {
 // Redis, say all the time that there is no turn yet.
 func TestAHostileRedisWithholdsNewTokensAlone(t *testing.T) {
 	takesLong(t)
-	const lasts = 12 * time.Minute
+	const lasts = 7 * time.Minute
 	for what, hostile := range map[string]func(*redistest.Network){
 		"writes": func(network *redistest.Network) {
 			for began := time.Now(); time.Since(began) < lasts; time.Sleep(time.Second) {
@@ -176,7 +176,7 @@ func TestAHostileRedisWithholdsNewTokensAlone(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			network := redistest.NewNetwork(t)
-			endpoint := &limited{life: 10 * time.Minute}
+			endpoint := &limited{life: 5 * time.Minute}
 			c := endpoint.fleet(t, network, 1, 100)[0]
 			obedient(t, c, "alice")
 			began := time.Now()
@@ -186,7 +186,7 @@ func TestAHostileRedisWithholdsNewTokensAlone(t *testing.T) {
 			for time.Since(began) < lasts-10*time.Second {
 				_, err := c.Token(t.Context(), subject("alice"))
 				if alive := time.Now().Before(end); alive != (err == nil) {
-					t.Fatalf("%s: after %s of 10 minutes of a token: %v", what, time.Since(began), err)
+					t.Fatalf("%s: after %s of 5 minutes of a token: %v", what, time.Since(began), err)
 				}
 				var known *Error
 				if _, err := c.Token(t.Context(), subject("bob")); !errors.As(err, &known) || known.RetryAfter > shared.MaxTurnWait {

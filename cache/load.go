@@ -204,7 +204,7 @@ func reportLoad(e *entry, l *load, r loadResult, err error, ours bool, now insta
 func (c *Cache) fail(e *entry, l *load, err error, now instant) {
 	var life time.Duration
 	if t := e.token.Load(); t.usable(now) {
-		life = t.life
+		life = t.life()
 	}
 	e.failure = newFailure(e.failure, e.key.Upstream, err, now, life,
 		endpointState{l.credential, e.source.breaker.recovered()})

@@ -37,21 +37,19 @@ func (t *table) find(key upstream.Key) *entry {
 }
 
 // findOrAdd returns the entry of key, and a new one if there was none. If the table is
-// full, another entry goes for it.
+// full, another entry goes for it. The entry stays until the caller releases it.
 func (t *table) findOrAdd(key upstream.Key, s *source) *entry {
-	if e := t.find(key); e != nil {
-		return e
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.find(key); e != nil {
+		e.users++
 		return e
 	}
 	t.trim(t.capacity - 1)
 	// The parts may be cut out of a whole request, which they would keep alive. There
 	// are few scopes: one copy of each serves all entries.
 	key.Subject, key.Scope = strings.Clone(key.Subject), unique.Make(key.Scope).Value()
-	e := &entry{key: key, source: s}
+	e := &entry{key: key, source: s, users: 1}
 	e.arrival = t.arrivals.PushBack(e)
 	t.entries.Store(key, e)
 	return e
@@ -62,16 +60,19 @@ func (t *table) findOrAdd(key upstream.Key, s *source) *entry {
 func (t *table) keep(e *entry) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e.loading.Store(!e.gone.Load())
-	return e.loading.Load()
+	if e.gone.Load() {
+		return false
+	}
+	e.users++
+	return true
 }
 
-// release ends what keep began. While entries had to stay, the table may have grown
-// beyond its capacity: now it shrinks.
+// release ends what findOrAdd or keep began. While entries had to stay, the table may have
+// grown beyond its capacity: now it shrinks.
 func (t *table) release(e *entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e.loading.Store(false)
+	e.users--
 	t.trim(t.capacity)
 }
 
@@ -104,7 +105,7 @@ func (t *table) trim(most int) {
 }
 
 // victim returns the entry that has to go, nil if none was found that may: those that
-// are pinned or have a load stay. If all others that it meets are in use, the first of
+// are pinned or have users stay. If all others that it meets are in use, the first of
 // them goes. The search is short, so that no insertion is slow; what it leaves over goes
 // with a later one. t.mu is held.
 func (t *table) victim() *entry {
@@ -113,7 +114,7 @@ func (t *table) victim() *entry {
 		next := t.arrivals.Front()
 		e := next.Value.(*entry)
 		t.arrivals.MoveToBack(next)
-		if e.pinned.Load() || e.loading.Load() {
+		if e.pinned.Load() || e.users > 0 {
 			continue
 		}
 		if !e.hot.Swap(false) {

@@ -9,13 +9,17 @@ import (
 
 // cachedToken is a token and the times that bound its states: it is fresh until
 // staleAt, stale from then until invalidAt, and invalid from then on. It never changes.
+// With 64 bytes it fits into one line of a processor's memory: among a million tokens a
+// look-up takes as long as the lines that it waits for.
 type cachedToken struct {
 	staleAt   instant // from here on it is replaced in the background
 	invalidAt instant // from here on it is not used
 	token     upstream.Token
-	life      time.Duration  // from its issue to its expiry
 	version   shared.Version // of its value in Redis, if it is shared
 }
+
+// life returns how long the token lives from its issue to its expiry.
+func (t *cachedToken) life() time.Duration { return t.token.Expiry().Sub(t.token.Issued()) }
 
 // usable reports whether t, which may be nil, is a token that may be used at now.
 func (t *cachedToken) usable(now instant) bool { return t != nil && !t.invalidAt.reached(now) }
@@ -32,7 +36,7 @@ const maxSkew = 2 * time.Second
 func newCachedToken(token upstream.Token, life, left time.Duration, now instant, ahead float64) *cachedToken {
 	invalid := left - min(maxSkew, life/10)
 	stale := min(left-time.Duration(ahead*float64(life)), invalid)
-	return &cachedToken{staleAt: now.add(stale), invalidAt: now.add(invalid), token: token, life: life}
+	return &cachedToken{staleAt: now.add(stale), invalidAt: now.add(invalid), token: token}
 }
 
 // newIssuedToken is newCachedToken for a token that was issued by our own clock, in a
@@ -59,7 +63,7 @@ func (n need) metBy(t *cachedToken, now instant) bool {
 	case needFresh:
 		return t.fresh(now)
 	case needHalf:
-		return t.usable(now) && !t.invalidAt.add(-t.life/2).reached(now)
+		return t.usable(now) && !t.invalidAt.add(-t.life()/2).reached(now)
 	}
 	return t.usable(now)
 }

@@ -38,8 +38,9 @@ func (c *Cache) tokenFromLoad(ctx context.Context, key upstream.Key, s *source, 
 	for loads := 0; ; {
 		e := c.table.findOrAdd(key, s)
 		token, l, err := c.tokenOrLoad(e, n)
+		c.table.release(e)
 		if err == errGone {
-			continue // nobody used it, and so it went just now
+			continue // it came due, and was let go, just before it was asked for
 		}
 		if l != nil {
 			loads++

@@ -242,8 +242,8 @@ func TestUserConnects(t *testing.T) {
 	}
 }
 
-// TestChainHeals: the endpoint of a two-level chain is down until the breaker
-// closes and all is cold. Whoever may probe needs the service token first,
+// TestChainHeals: the endpoint of a two-level chain is down until the breaker opens
+// and all is cold. Whoever may probe needs the service token first,
 // which must not wait for the probe.
 func TestChainHeals(t *testing.T) {
 	simulation := upstreamtest.NewMyDataHelps(upstreamtest.Options{})
