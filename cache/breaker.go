@@ -20,11 +20,11 @@ type endpointBreaker struct {
 	pause      pause                // how long it is open
 	steps      int                  // how often it opened or a probe failed, in a row
 	generation int                  // how often it has opened; what began in an older generation does not count
-	recoveries int                  // how often it has closed
+	closings   int                  // how often it has closed
 	probing    bool                 // one token request is under way to see whether the endpoint works again
 	refused    upstream.Fingerprint // the credential that was refused
 	failed     []upstream.Key       // keys that failed in a row, without a success, while it is closed
-	doubted    upstream.Key         // whose refusal may have been meant for the credential; the zero Key is none
+	doubted    upstream.Key         // the key that was refused last in a way that may be meant for the credential; the zero Key is none
 }
 
 const (
@@ -33,9 +33,9 @@ const (
 	failuresToOpen     = 3
 )
 
-// credentialRefused returns an *Error if the credential is refused, which concerns all
+// checkCredential returns an *Error if the credential is refused, which concerns all
 // keys, whatever else is known of them.
-func (b *endpointBreaker) credentialRefused(now instant, credential upstream.Fingerprint) error {
+func (b *endpointBreaker) checkCredential(now instant, credential upstream.Fingerprint) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.cause == nil || b.cause.Class != upstream.ClassCredential || credential != b.refused || b.pause.until.reached(now) {
@@ -69,13 +69,14 @@ func (b *endpointBreaker) allow(now, needed instant, credential upstream.Fingerp
 func (b *endpointBreaker) close() {
 	b.cause, b.pause, b.steps, b.probing = nil, pause{}, 0, false
 	b.failed, b.doubted = nil, upstream.Key{}
-	b.recoveries++
+	b.closings++
 }
 
-// report says how a token request for key went that began in generation. It returns what
-// err turned out to mean, which is err itself unless a refusal that might have been the
-// key's is the credential's. Errors of a parent in a chain are not the endpoint's own and
-// say nothing, and neither does errNoRequest.
+// report says how a token request for key went that began in generation. It returns what err
+// means: a refusal of which the provider leaves open whether it is meant for the key or for
+// the credential becomes one of the credential if other keys met it too, and every other
+// error stays as it is. Errors of a token that was to buy this one are not the endpoint's own
+// and say nothing of it, and neither does errNotAsked.
 func (b *endpointBreaker) report(generation int, key upstream.Key, err error, now instant, credential upstream.Fingerprint) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -88,7 +89,7 @@ func (b *endpointBreaker) report(generation int, key upstream.Key, err error, no
 	if errors.As(err, &parent) || err != nil && cause == nil {
 		return err
 	}
-	if err != nil && b.doubts(cause, key) {
+	if err != nil && b.meansCredential(cause, key) {
 		meant := *cause
 		meant.Class, meant.Reason = upstream.ClassCredential, "the credential is refused, by the same answer for several keys"
 		cause, err = &meant, &meant
@@ -116,14 +117,14 @@ func (b *endpointBreaker) report(generation int, key upstream.Key, err error, no
 	return err
 }
 
-// errNoRequest says that a load did not ask the token endpoint: because the token came
+// errNotAsked says that a load did not ask the token endpoint: because the token came
 // from another replica, or because no token request could be made in time.
-var errNoRequest = errors.New("the token endpoint was not asked")
+var errNotAsked = errors.New("the token endpoint was not asked")
 
-// doubts reports whether a refusal that leaves open whether it is meant for key or for
-// the credential is meant for the latter, as it is if another key met it, too. b.mu is
-// held.
-func (b *endpointBreaker) doubts(cause *upstream.Error, key upstream.Key) bool {
+// meansCredential reports whether a refusal of key is meant for the credential although the
+// provider leaves that open: it is if another key was refused so before. It remembers key for
+// the next time. b.mu is held.
+func (b *endpointBreaker) meansCredential(cause *upstream.Error, key upstream.Key) bool {
 	if !cause.Unsure {
 		return false
 	}
@@ -155,15 +156,15 @@ func (b *endpointBreaker) open(cause *upstream.Error, now instant, credential up
 	b.pause = pause{until: now.add(max(wait, asked)), soonest: now.add(max(min(soonest, wait), asked))}
 }
 
-// recovered returns how often the breaker has closed so far.
-func (b *endpointBreaker) recovered() int {
+// closed returns how often the breaker has closed so far.
+func (b *endpointBreaker) closed() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.recoveries
+	return b.closings
 }
 
-// opened returns why the breaker is open and for how long, nil if it is closed.
-func (b *endpointBreaker) opened() (*upstream.Error, pause) {
+// state returns why the breaker is open and for how long, nil if it is closed.
+func (b *endpointBreaker) state() (*upstream.Error, pause) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.cause, b.pause

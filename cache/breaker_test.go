@@ -23,7 +23,7 @@ func TestLateFailuresAreNoNews(t *testing.T) {
 		b.report(began, subject(string(rune('a'+i))), fail, now, credential)
 	}
 	b.report(late, subject("late"), fail, now, credential)
-	_, open := b.opened()
+	_, open := b.state()
 	pause := open.until.until(now)
 	if pause <= 0 || pause > 1200*time.Millisecond {
 		t.Fatalf("open for %s, want one step", pause)
@@ -34,7 +34,7 @@ func TestLateFailuresAreNoNews(t *testing.T) {
 		t.Fatal("no probe after the pause")
 	}
 	b.report(late, subject("late"), fail, now, credential)
-	if _, open := b.opened(); !open.soonest.reached(now) {
+	if _, open := b.state(); !open.soonest.reached(now) {
 		t.Error("a failure from before made the pause longer")
 	}
 	if _, err := b.allow(now, now, credential); err == nil {
@@ -91,7 +91,7 @@ func TestLateSuccessesCloseNothing(t *testing.T) {
 	other, _ := b.allow(now, now, credential)
 	_ = b.report(other, subject("a"), &upstream.Error{Class: upstream.ClassThrottled, RetryAfter: time.Minute}, now, credential)
 	_ = b.report(late, subject("b"), nil, now, credential)
-	if _, open := b.opened(); open.soonest.until(now) < time.Minute {
+	if _, open := b.state(); open.soonest.until(now) < time.Minute {
 		t.Errorf("it is open for %s, want the minute that was asked for", open.soonest.until(now))
 	}
 }

@@ -12,10 +12,9 @@ import (
 	"token-sidecar/upstream"
 )
 
-// budget is what the token requests of one upstream may come to in all replicas together.
-// Redis keeps the turns of which it consists, by way of package shared; here stands what
-// became of the loads of this replica that asked for one. Its methods are safe for
-// concurrent use.
+// budget is the part of this replica in the budget of one upstream, which all replicas
+// share: where Redis keeps the turns, by way of package shared, and what became of the
+// loads of this replica that asked for one. Its methods are safe for concurrent use.
 type budget struct {
 	name    string  // of the upstream
 	rate    float64 // token requests per second
@@ -38,14 +37,14 @@ type budget struct {
 type BudgetStatus struct {
 	Rate    float64 // token requests per second
 	Waiting int     // loads of this replica that wait for their turn within it
-	// PutOff is when a request was told last that no turn comes in the time that it
-	// can wait, and when to come again.
+	// PutOff is when a request was told last, while the fleet was not stopped, that no turn
+	// comes in the time that it can wait.
 	PutOff time.Time
 	// Without reports that Redis could not be asked last, so that TOKEN_RATE alone
 	// holds for each replica.
 	Without bool
-	// Stopped is why the fleet makes no token requests but one a second, as a replica
-	// found; empty if it goes on. StoppedUntil is when the next may be made.
+	// Stopped is why the fleet is stopped, as a replica found; empty if it goes on. It makes
+	// no token request until StoppedUntil, and then one a second until one succeeds.
 	Stopped      upstream.Class
 	StoppedUntil time.Time
 }
@@ -59,8 +58,8 @@ func newBudget(name string, perSecond float64, store *shared.Store, m *metrics.U
 	return &budget{name: name, rate: perSecond, store: store, metrics: m.Budget(perSecond), log: log}
 }
 
-// of returns the bucket of turns of those who use credential.
-func (b *budget) of(credential upstream.Fingerprint) *shared.Budget {
+// bucketOf returns the bucket of turns of those who use credential.
+func (b *budget) bucketOf(credential upstream.Fingerprint) *shared.Budget {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.bucket == nil || b.credential != credential {

@@ -3,7 +3,7 @@
 // never used. Keys in use are refreshed ahead of expiry, so that a request finds its token
 // in memory.
 //
-// The files stand in the order in which a token's life meets them. cache.go is what
+// A token's life meets the files in this order. cache.go is what
 // package proxy calls; status.go tells people how it all does. A key without a token: in
 // wait.go a request waits for its load. A token that a target refused: reject.go replaces
 // it. A token that becomes stale: refresh.go replaces it ahead of expiry. All three start
@@ -12,8 +12,9 @@
 // A load first looks for the token of another replica: shared_load.go waits for it, or for
 // the right to fetch one; shared_fetch.go makes the token request and shares what it brought;
 // shared_turn.go waits before that for a turn among the token requests of all replicas. Package
-// shared keeps all that in Redis, of which this package knows nothing. fetch.go makes a
-// token request, with or without Redis, and plan.go decides when the key comes due again.
+// shared does all that at Redis; this package sees none of its commands. fetch.go has a
+// load wait in the request queue and makes a token request, with or without Redis, and plan.go
+// decides when the key comes due again.
 //
 // Each upstream has what source.go puts together: request_queue.go lets its token requests
 // through no faster than the settings allow, budget.go remembers what became of turns, and
@@ -114,7 +115,8 @@ func New(config Config) *Cache {
 // Token returns a token for key that is usable now. A fresh or stale one comes
 // from memory at once: no I/O, no lock that is held over I/O. Otherwise it
 // blocks until the one load for this key ends, or ctx does. The error is an
-// *Error, ErrClosed or that of ctx.
+// *Error, ErrClosed or that of ctx; for a key of an upstream that is not
+// configured it says so.
 func (c *Cache) Token(ctx context.Context, key upstream.Key) (upstream.Token, error) {
 	if token, ok := c.Held(key, time.Now()); ok {
 		return token, nil
@@ -124,7 +126,8 @@ func (c *Cache) Token(ctx context.Context, key upstream.Key) (upstream.Token, er
 
 // Held returns the token of key if it is in memory and usable at now, which the
 // caller has just read from the clock: that costs more than all the rest. It
-// does not block. Without a token, ask Token.
+// does not block. It counts as a use: the token is kept fresh from now on.
+// Without a token, ask Token.
 func (c *Cache) Held(key upstream.Key, now time.Time) (upstream.Token, bool) {
 	e := c.table.find(key)
 	if e == nil {
@@ -161,7 +164,7 @@ func (c *Cache) Pin(key upstream.Key) {
 	e := c.table.findOrAdd(key, s)
 	defer c.table.release(e)
 	e.pinned.Store(true)
-	c.due(e)
+	c.handleDue(e)
 }
 
 // Close stops all refreshes, ends the loads under way and waits for both, then

@@ -11,9 +11,9 @@ import (
 // entry is what the cache knows of one key. A request that finds a token reads it
 // without a lock; whatever changes the entry holds mu.
 //
-// Locks are taken in this order: entry.mu, then table.mu, then refreshQueue.mu. The locks
-// of a requestQueue, an endpointBreaker and a budget are taken last, and nothing is
-// called while they are held. Cache.life may be taken under entry.mu.
+// Locks are taken in this order: entry.mu, then table.mu, then refreshQueue.mu. Under
+// entry.mu also those of a requestQueue, an endpointBreaker and a budget may be taken, one
+// at a time, and Cache.life, which may be taken under that of a requestQueue too.
 type entry struct {
 	// What a look-up needs stands together at the beginning.
 	token   atomic.Pointer[cachedToken] // nil: there is none; stored under mu

@@ -25,15 +25,15 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// notRequested is the error of a load that made no token request, for reasons of our own:
-// it is no failure of the key or of the token endpoint.
-type notRequested struct {
+// deferred is the error of a load that made no token request, for reasons of our own, and
+// may do so later: it is no failure of the key or of the token endpoint.
+type deferred struct {
 	reason  *Error
 	promise time.Time     // when a request may come again and will be served; zero: there is no such time
 	again   time.Duration // after which a load that no request waits for tries again; zero: as after any other
 }
 
-func (n *notRequested) Error() string { return n.reason.Error() }
+func (n *deferred) Error() string { return n.reason.Error() }
 
 // promise is the time at which a request that was refused may come again, and is served
 // then. The zero promise is none.
@@ -45,7 +45,7 @@ type promise struct {
 // pause is the time in which no token request is made after a failure.
 type pause struct {
 	until   instant
-	soonest instant // the end of the pause for those who have no token without it
+	soonest instant // the end of the pause for a key that has no usable token
 }
 
 // end returns when the pause ends for somebody who needs a token at needed.
@@ -61,20 +61,21 @@ func (p pause) end(needed instant) instant {
 type failure struct {
 	cause    *upstream.Error
 	pause    pause
-	steps    int           // failures in a row
-	endpoint endpointState // at that time
+	steps    int             // failures in a row
+	endpoint endpointVersion // at that time
 }
 
-// endpointState is what the failures of an endpoint's keys depend on: with another
-// credential, or after a recovery, all may be well.
-type endpointState struct {
+// endpointVersion tells what a failure was met under: the credential, and how often the
+// breaker had closed. With another credential, or once the breaker has closed again, all
+// may be well, and the failure says nothing any more.
+type endpointVersion struct {
 	credential upstream.Fingerprint
-	recoveries int
+	closings   int
 }
 
-// outdated reports whether f says nothing any more, now that the endpoint's state is now.
-func (f *failure) outdated(now endpointState) bool {
-	return f == nil || f.endpoint.credential != now.credential || (f.endpoint.recoveries != now.recoveries && !f.lasting())
+// outdated reports whether f says nothing any more, now that the endpoint is in version now.
+func (f *failure) outdated(now endpointVersion) bool {
+	return f == nil || f.endpoint.credential != now.credential || (f.endpoint.closings != now.closings && !f.lasting())
 }
 
 // pending returns an *Error while the time for another attempt has not come, for
@@ -106,7 +107,7 @@ const (
 // newFailure returns what err, of a load for a key of the upstream name, means after the
 // failure before, which may be nil. life is that of the token still held, zero if none is
 // usable: a short-lived token leaves little time for the second attempt.
-func newFailure(before *failure, name string, err error, now instant, life time.Duration, state endpointState) *failure {
+func newFailure(before *failure, name string, err error, now instant, life time.Duration, state endpointVersion) *failure {
 	f := &failure{cause: causeOf(err), endpoint: state}
 	if before != nil {
 		f.steps = before.steps
@@ -153,8 +154,8 @@ func (f *failure) pauseOf(now instant, life time.Duration) pause {
 	return pause{now.add(max(wait, asked)), now.add(max(soonest, asked))}
 }
 
-// backoff returns first doubled steps times, at most limit, varied so that those who
-// failed together do not come back together.
+// backoff returns first doubled steps times, at most limit, and varies that by a fifth so
+// that those who failed together do not come back together.
 func backoff(first, limit time.Duration, steps int) time.Duration {
 	d := first << min(steps, 20)
 	if d > limit || d <= 0 {

@@ -10,9 +10,35 @@ import (
 
 // loadResult is what a load came to.
 type loadResult struct {
-	token *cachedToken // nil if it failed; with an error, a token that would do for less
+	token *cachedToken // with an error nil, or a shared token that has too little life for this load but is usable
 	asked bool         // the token endpoint was asked
-	after func()       // to be called once the token is in use, if not nil
+	after func(error)  // to be called with what became of the load once that is known to all who wait, if not nil
+}
+
+// waiterOfRequest returns the place in the request queue of a load of e that a request
+// waits for. A request that was refused before and comes when it was told to has the deadline
+// of one that has waited for its whole patience. A token that buys others comes first of
+// all: whoever waits for it has been let through already.
+func (c *Cache) waiterOfRequest(e *entry, n need) *waiter {
+	now := time.Now()
+	deadline, patience := now, e.source.queue.patience
+	switch {
+	case n == needFresh:
+		deadline, patience = time.Time{}, c.config.TokenTimeout
+	case !e.promise.at.IsZero() && !e.promise.at.After(now):
+		deadline = e.promise.at.Add(-patience)
+	}
+	w := newWaiter(deadline, now.Add(patience))
+	w.asked = true
+	return w
+}
+
+// waiterOfRefresh returns the place in the request queue of a load that replaces a token
+// which stays usable for as long as left says. Its deadline leaves time for those who are before it
+// and for the token request.
+func waiterOfRefresh(q *requestQueue, left time.Duration) *waiter {
+	now := time.Now()
+	return newWaiter(now.Add(left-3*q.patience), now.Add(left))
 }
 
 // awaitQueue blocks until l may make its token request.
@@ -28,7 +54,7 @@ func (c *Cache) fetch(ctx context.Context, e *entry) (loadResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.TokenTimeout)
 	defer cancel()
 	began := time.Now()
-	token, err := e.source.Fetch(ctx, e.key, parents{c})
+	token, err := e.source.Fetch(ctx, e.key, parentTokens{c})
 	var parent *Error
 	if !errors.As(err, &parent) { // else no token request was made
 		outcome := "ok"
@@ -38,10 +64,10 @@ func (c *Cache) fetch(ctx context.Context, e *entry) (loadResult, error) {
 			outcome = string(upstream.ClassUnavailable)
 		}
 		e.source.metrics.TokenRequest(outcome, time.Since(began))
-		e.source.requested(began, err)
+		e.source.recordRequest(began, err)
 	}
 	if err != nil {
-		return loadResult{asked: true}, err
+		return loadResult{asked: parent == nil}, err
 	}
 	if upstream.Narrower(token.Scope(), e.key.Scope) {
 		e.source.metrics.NarrowScope()
@@ -53,17 +79,17 @@ func (c *Cache) fetch(ctx context.Context, e *entry) (loadResult, error) {
 // ahead returns the fraction of a life in which to refresh, varied.
 func (c *Cache) ahead() float64 { return c.config.RefreshAhead * jitter() }
 
-// parents is the cache as the source of the tokens that buy other tokens.
-type parents struct{ c *Cache }
+// parentTokens hands the tokens of the cache to providers that buy other tokens with them.
+type parentTokens struct{ c *Cache }
 
 // Token implements [upstream.TokenSource]: it returns a token that is fresh, unless none
 // can be had.
-func (p parents) Token(ctx context.Context, key upstream.Key) (upstream.Token, error) {
-	token, _, err := p.c.tokenFromLoad(ctx, key, p.c.sources[key.Upstream], needFresh)
+func (p parentTokens) Token(ctx context.Context, key upstream.Key) (upstream.Token, error) {
+	token, _, err := p.c.waitForToken(ctx, key, needFresh)
 	return token, err
 }
 
 // Reject implements [upstream.TokenSource].
-func (p parents) Reject(ctx context.Context, key upstream.Key, rejected upstream.Token) {
+func (p parentTokens) Reject(ctx context.Context, key upstream.Key, rejected upstream.Token) {
 	p.c.reject(ctx, key, rejected, maxParentPause)
 }

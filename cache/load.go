@@ -11,14 +11,15 @@ import (
 
 // load is the making of one token, which any number of callers wait for. It runs on the
 // cache's own context: a caller who leaves fails nobody else. Until startLoad returns it
-// belongs to its caller; from then on only rejected changes, and at the end the result.
+// belongs to its caller; from then on only rejected and the waiter's deadline change, and
+// at the end the result.
 type load struct {
 	done  chan struct{} // closed at the end; token and err are set before
 	token upstream.Token
 	err   error
 
 	need       need                 // how much life its token must have left
-	refresh    bool                 // of a token that is still usable
+	refresh    bool                 // the key has a usable token without it
 	used       bool                 // the key was used since the refresh before
 	waiter     *waiter              // its wait until it may make a token request
 	needed     instant              // when the key has no token without this load
@@ -41,27 +42,28 @@ func (l *load) wait(ctx context.Context) (upstream.Token, error) {
 // errGone says that the table has let an entry go. Its key may have another.
 var errGone = errors.New("the entry is gone")
 
-// startLoad runs l in the background, unless an earlier failure forbids it, or e has
-// gone. e.mu is held.
+// startLoad runs l in the background. It fails if an earlier failure of the key or of the
+// endpoint forbids a token request and there is no use in looking for a shared token, if
+// too many loads are under way, if e has gone, or if the cache is closed. e.mu is held.
 func (c *Cache) startLoad(e *entry, l *load, now instant) error {
 	l.credential = e.source.Fingerprint()
 	allowed := false
 	err := l.forbidden
 	if err == nil {
-		err = c.pending(e, l, now)
+		err = c.checkRequest(e, l, now)
 	}
 	if err == nil {
 		l.generation, err = e.source.breaker.allow(now, l.needed, l.credential)
 		allowed = err == nil
 	}
-	if err != nil && !c.mayLook(e, now) {
+	if err != nil && !c.allowLook(e, now) {
 		return err
 	}
 	l.forbidden = err
 	l.done = make(chan struct{})
 	if err = c.launch(e, l); err != nil {
 		if allowed {
-			_ = e.source.breaker.report(l.generation, e.key, errNoRequest, now, l.credential)
+			_ = e.source.breaker.report(l.generation, e.key, errNotAsked, now, l.credential)
 		}
 		return err
 	}
@@ -70,12 +72,13 @@ func (c *Cache) startLoad(e *entry, l *load, now instant) error {
 	return nil
 }
 
-// pending returns an *Error while no token request may be made for e. e.mu is held.
-func (c *Cache) pending(e *entry, l *load, now instant) error {
-	if err := e.source.breaker.credentialRefused(now, l.credential); err != nil {
+// checkRequest returns an *Error if what is known of the key, or of the credential, forbids a
+// token request for e. It drops a failure that says nothing any more. e.mu is held.
+func (c *Cache) checkRequest(e *entry, l *load, now instant) error {
+	if err := e.source.breaker.checkCredential(now, l.credential); err != nil {
 		return err
 	}
-	if e.failure.outdated(endpointState{l.credential, e.source.breaker.recovered()}) {
+	if e.failure.outdated(endpointVersion{l.credential, e.source.breaker.closed()}) {
 		e.failure = nil
 	}
 	if err := e.failure.pending(now, l.needed); err != nil {
@@ -104,27 +107,27 @@ func (c *Cache) launch(e *entry, l *load) error {
 	return err
 }
 
-// errBroken is what is left of a load that panicked or ended its goroutine.
-var errBroken = errors.New("the load did not return")
+// errPanicked is what is left of a load that panicked or ended its goroutine.
+var errPanicked = errors.New("the load did not return")
 
 // runLoad makes the load and sees to what came of it, whatever happens in between.
 func (c *Cache) runLoad(e *entry, l *load) {
 	var r loadResult
-	err := errBroken
+	err := errPanicked
 	defer func() {
 		if p := recover(); p != nil {
 			// The value may hold anything, a token included: only its type is told.
 			c.config.Log.Error().Str("upstream", e.key.Upstream).Str("panic", fmt.Sprintf("%T", p)).
 				Msg("token request panicked")
-			err = errBroken
+			err = errPanicked
 		}
-		c.finishLoad(e, l, r, err)
+		err = c.finishLoad(e, l, r, err)
 		e.source.loads.Add(-1)
 		if err != nil && r.asked {
 			c.reportToFleet(e, l, err)
 		}
 		if r.after != nil {
-			r.after() // nobody waits for it
+			r.after(err) // nobody waits for it
 		}
 	}()
 	r, err = c.loadToken(c.ctx, e, l)
@@ -142,15 +145,16 @@ func (c *Cache) loadToken(ctx context.Context, e *entry, l *load) (loadResult, e
 	return c.fetch(ctx, e)
 }
 
-// finishLoad ends the load of e with a token or an error.
-func (c *Cache) finishLoad(e *entry, l *load, r loadResult, err error) {
+// finishLoad ends the load of e with a token or an error. It returns what that error turned
+// out to mean.
+func (c *Cache) finishLoad(e *entry, l *load, r loadResult, err error) error {
 	e.mu.Lock()
 	now := c.now()
 	if err == nil && !r.token.usable(now) {
 		err = &upstream.Error{Upstream: e.key.Upstream, Class: upstream.ClassMalformed,
 			Reason: "the token's life was over when it arrived"}
 	}
-	var own *notRequested
+	var own *deferred
 	ours := errors.As(err, &own)
 	err = reportLoad(e, l, r, err, ours, now)
 	if r.token.usable(now) {
@@ -165,11 +169,11 @@ func (c *Cache) finishLoad(e *entry, l *load, r loadResult, err error) {
 	case ours:
 		l.err, e.promise = own.reason, promise{own.promise, own.reason.Cause}
 	default:
-		c.fail(e, l, err, now)
+		c.recordFailure(e, l, err, now)
 		l.err = &Error{e.failure.cause, c.nextAttempt(e, now)}
 	}
 	if err != nil {
-		e.keepUsed(l, ours, now)
+		e.setUsedAfter(l, ours, now)
 	}
 	if !l.rejected.IsZero() {
 		e.rejections.replacementEnded(err, now)
@@ -185,6 +189,7 @@ func (c *Cache) finishLoad(e *entry, l *load, r loadResult, err error) {
 	c.table.release(e)
 	e.mu.Unlock()
 	close(l.done)
+	return err
 }
 
 // reportLoad tells the breaker what came of l, unless l was not to make a token request.
@@ -194,20 +199,21 @@ func reportLoad(e *entry, l *load, r loadResult, err error, ours bool, now insta
 	case l.forbidden != nil:
 		return err
 	case ours || err == nil && !r.asked:
-		_ = e.source.breaker.report(l.generation, e.key, errNoRequest, now, l.credential)
+		_ = e.source.breaker.report(l.generation, e.key, errNotAsked, now, l.credential)
 		return err
 	}
 	return e.source.breaker.report(l.generation, e.key, err, now, l.credential)
 }
 
-// fail remembers and logs a failed load. e.mu is held.
-func (c *Cache) fail(e *entry, l *load, err error, now instant) {
+// recordFailure remembers and logs a failed load, and drops the token if the provider has
+// decided against the key after a target refused it. e.mu is held.
+func (c *Cache) recordFailure(e *entry, l *load, err error, now instant) {
 	var life time.Duration
 	if t := e.token.Load(); t.usable(now) {
 		life = t.life()
 	}
 	e.failure = newFailure(e.failure, e.key.Upstream, err, now, life,
-		endpointState{l.credential, e.source.breaker.recovered()})
+		endpointVersion{l.credential, e.source.breaker.closed()})
 	if !l.rejected.IsZero() && e.failure.lasting() {
 		e.token.Store(nil) // the target refuses this token and the provider gives no other
 	}
@@ -218,11 +224,11 @@ func (c *Cache) fail(e *entry, l *load, err error, now instant) {
 	}
 }
 
-// keepUsed sees to whether e counts as used after l has failed. While there is a token to
-// replace, what l found stays, so that the refresh is tried again. Where there is none
-// and l made no token request, e is not used any more: the next token request is for a
-// request, if one comes.
-func (e *entry) keepUsed(l *load, ours bool, now instant) {
+// setUsedAfter says whether e counts as used after l has failed. While there is a token to
+// replace, e is used if it was when l began, so that the refresh is tried again. Where there
+// is none and l made no token request, e is not used any more: the next token request is for
+// a request, if one comes.
+func (e *entry) setUsedAfter(l *load, ours bool, now instant) {
 	switch {
 	case e.token.Load().usable(now):
 		if l.used {

@@ -17,7 +17,7 @@ func (c *Cache) plan(e *entry, now instant) {
 		return
 	}
 	needed := e.neededAt(now)
-	_, stopped := e.source.breaker.opened()
+	_, stopped := e.source.breaker.state()
 	wait := spread(max(stopped.end(needed).until(now), 0))
 	if e.failure != nil {
 		wait = max(wait, e.failure.pause.end(needed).until(now))
@@ -29,7 +29,7 @@ func (c *Cache) plan(e *entry, now instant) {
 // failed. e.mu is held.
 func (c *Cache) nextAttempt(e *entry, now instant) time.Duration {
 	needed := e.neededAt(now)
-	_, stopped := e.source.breaker.opened()
+	_, stopped := e.source.breaker.state()
 	return max(e.failure.pause.end(needed).until(now), stopped.end(needed).until(now), time.Millisecond)
 }
 
@@ -55,7 +55,7 @@ func (c *Cache) schedule(e *entry, at instant) {
 
 // wake has an entry that rested refreshed, because it is used again.
 func (c *Cache) wake(e *entry, now instant) {
-	if e.resting.Swap(false) {
+	if e.resting.Load() && e.resting.Swap(false) {
 		c.schedule(e, now)
 	}
 }

@@ -16,7 +16,7 @@ func (c *Cache) runRefreshes() {
 		}
 		e, wait := c.refreshes.next(c.now())
 		if e != nil {
-			c.due(e)
+			c.handleDue(e)
 			continue
 		}
 		timer.Reset(min(wait, watchInterval))
@@ -28,7 +28,7 @@ func (c *Cache) runRefreshes() {
 	}
 }
 
-// watchInterval is how soon it is noticed that entries are due at other times.
+// watchInterval is how soon a change is noticed by which entries are due at other times.
 const watchInterval = time.Second
 
 // sourceWatch notices what changes when entries are due: a wall clock that was set
@@ -36,15 +36,15 @@ const watchInterval = time.Second
 // still; a credential that was replaced; a token endpoint that works again. One
 // goroutine uses it.
 type sourceWatch struct {
-	sources map[*source]endpointState // as they were seen last
-	next    instant                   // when to look again
-	ahead   int64                     // of the wall clock before the monotonic one
+	sources map[*source]endpointVersion // as they were seen last
+	next    instant                     // when to look again
+	ahead   int64                       // of the wall clock before the monotonic one
 }
 
 func (c *Cache) newSourceWatch() *sourceWatch {
-	w := &sourceWatch{sources: map[*source]endpointState{}}
+	w := &sourceWatch{sources: map[*source]endpointVersion{}}
 	for _, s := range c.sources {
-		w.sources[s] = endpointState{}
+		w.sources[s] = endpointVersion{}
 	}
 	w.changed(c.now())
 	return w
@@ -52,7 +52,7 @@ func (c *Cache) newSourceWatch() *sourceWatch {
 
 // changed returns the upstreams of which something has changed, and their state now.
 // It looks once in a watchInterval.
-func (w *sourceWatch) changed(now instant) map[*source]endpointState {
+func (w *sourceWatch) changed(now instant) map[*source]endpointVersion {
 	if !w.next.reached(now) {
 		return nil
 	}
@@ -60,9 +60,9 @@ func (w *sourceWatch) changed(now instant) map[*source]endpointState {
 	ahead := now.wall - now.mono
 	jumped := ahead > w.ahead+int64(watchInterval)
 	w.ahead = ahead
-	changed := map[*source]endpointState{}
+	changed := map[*source]endpointVersion{}
 	for s, before := range w.sources {
-		if state := s.state(); jumped || state != before {
+		if state := s.version(); jumped || state != before {
 			changed[s], w.sources[s] = state, state
 		}
 	}
@@ -70,7 +70,7 @@ func (w *sourceWatch) changed(now instant) map[*source]endpointState {
 }
 
 // replan plans the entries of the upstreams that have changed anew.
-func (c *Cache) replan(changed map[*source]endpointState) {
+func (c *Cache) replan(changed map[*source]endpointVersion) {
 	for _, e := range c.table.entries.Range {
 		state, ok := changed[e.source]
 		if !ok {
@@ -85,9 +85,10 @@ func (c *Cache) replan(changed map[*source]endpointState) {
 	}
 }
 
-// due does what the time has come for: refresh the token of e, or let e go if nobody
-// used it.
-func (c *Cache) due(e *entry) {
+// handleDue does what the time has come for: it refreshes the token of e if that is stale and
+// in use, lets e rest until its token is invalid if it is not in use, and then lets e go. If
+// there is nothing to do yet, it plans e anew.
+func (c *Cache) handleDue(e *entry) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := c.now()
@@ -141,12 +142,4 @@ func (c *Cache) refresh(e *entry, t *cachedToken, now instant) {
 	if errors.As(err, &known) {
 		c.schedule(e, now.add(max(spread(known.RetryAfter), minPause)))
 	}
-}
-
-// waiterOfRefresh returns the place in the request queue of a load that replaces a token
-// which is usable for another left. Its deadline leaves time for those who are before it
-// and for the token request.
-func waiterOfRefresh(q *requestQueue, left time.Duration) *waiter {
-	now := time.Now()
-	return newWaiter(now.Add(left-3*q.patience), now.Add(left))
 }

@@ -48,6 +48,7 @@ func (c *Cache) reject(ctx context.Context, key upstream.Key, rejected upstream.
 func (c *Cache) replace(e *entry, rejected upstream.Token, now instant) (*load, string, error) {
 	if e.load != nil {
 		e.load.rejected = rejected
+		e.source.queue.hurry(e.load.waiter, c.waiterOfRequest(e, needUsable))
 		return e.load, "replaced", nil
 	}
 	l := &load{used: true, rejected: rejected, waiter: c.waiterOfRequest(e, needUsable), needed: now}

@@ -28,7 +28,7 @@ type rejections struct{ *rejectionHistory }
 // rejectionHistory is what rejections remember once a target has refused a token. It has
 // a type of its own because the entries of most keys never need its memory.
 type rejectionHistory struct {
-	token    upstream.Token // the last that a target refused; it is never used again
+	token    upstream.Token // the last that a target refused; it is never taken from other replicas
 	replaced int            // how often a refused token was replaced
 	next     instant        // no replacement before
 	last     instant        // when a target refused a token last

@@ -10,8 +10,8 @@ import (
 )
 
 // requestQueue has the loads of one upstream make their token requests no faster than
-// TOKEN_RATE allows: the time of one request after the other, with a burst of one second's
-// worth. Who comes first is decided by deadlines: that of a load that a request waits for
+// TOKEN_RATE allows, with a burst of one second's worth. A "request" here is that of an app,
+// and a "token request" that of a load. Which load comes first is decided by deadlines: that of a load that a request waits for
 // is the moment in which it was asked for, and that of a refresh lies before the end of
 // its token. So refreshes give way to requests, but not for so long that their tokens
 // end. Its methods are safe for concurrent use.
@@ -28,10 +28,10 @@ type requestQueue struct {
 	promised time.Time // the latest time at which a refused request was told to come again
 }
 
-// waiter is the wait of one load until it may make its token request.
+// waiter is the place of one load in the request queue, whether it has to wait or not.
 type waiter struct {
-	deadline time.Time // who has the earliest goes first
-	until    time.Time // when the load stops waiting
+	deadline time.Time // whoever has the earliest goes first
+	until    time.Time // when the load stops waiting: the end of a request's patience, or of the token that a refresh replaces
 	asked    bool      // a request waits for the load
 
 	done     chan struct{} // closed when the load is let through, or has lost its place
@@ -86,7 +86,7 @@ func (q *requestQueue) giveBack() {
 	q.free++
 }
 
-// pass blocks until w is let through. Its error is a *notRequested if that does not come
+// pass blocks until w is let through. Its error is a *deferred if that does not come
 // about by w.until, or surely will not, and else that of ctx. start runs a function in
 // the background.
 func (q *requestQueue) pass(ctx context.Context, w *waiter, start func(func()) bool) error {
@@ -101,7 +101,7 @@ func (q *requestQueue) pass(ctx context.Context, w *waiter, start func(func()) b
 		q.serving = start(func() { q.serve(ctx) })
 	}
 	q.mu.Unlock()
-	defer q.leave(w)
+	defer q.drop(w)
 	for {
 		q.mu.Lock()
 		until := w.until
@@ -119,7 +119,7 @@ func (q *requestQueue) pass(ctx context.Context, w *waiter, start func(func()) b
 		case <-w.changed:
 			timer.Stop()
 		case <-timer.C:
-			if q.leave(w) {
+			if q.drop(w) {
 				return q.refuse(q.patience)
 			} // else it was let through just now
 		case <-ctx.Done():
@@ -140,8 +140,8 @@ func (q *requestQueue) expected(w *waiter) time.Duration {
 	return q.lasts(max(before-q.free, 0))
 }
 
-// leave takes w out of the queue. It reports false if w was not in it.
-func (q *requestQueue) leave(w *waiter) bool {
+// drop takes w out of the queue. It reports false if w was not in it.
+func (q *requestQueue) drop(w *waiter) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if w.position == 0 {
@@ -151,15 +151,16 @@ func (q *requestQueue) leave(w *waiter) bool {
 	return true
 }
 
-// hurry gives w the deadline of other if that is earlier, because a request waits for
-// its load now.
+// hurry gives w the deadline of other if that is earlier, because a request, whose place
+// other would be, waits for its load now.
 func (q *requestQueue) hurry(w, other *waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	w.asked = w.asked || other.asked
 	if !other.before(w) {
 		return
 	}
-	w.deadline, w.until, w.asked = other.deadline, other.until, other.asked
+	w.deadline, w.until = other.deadline, other.until
 	if w.position != 0 {
 		heap.Fix(&q.waiting, w.position-1)
 	}
@@ -169,8 +170,9 @@ func (q *requestQueue) hurry(w, other *waiter) {
 	}
 }
 
-// horizon returns how long the load of w can wait for its turn within a budget, and how
-// long if it was promised one by now. asked is whether a request waits for the load.
+// horizon returns how long the load of w can wait for its turn within a budget, and how long
+// it can if the time has come that was promised to its key. asked is whether a request waits
+// for the load, which then is to be promised a time if there is no turn.
 func (q *requestQueue) horizon(w *waiter) (wait, promised time.Duration, asked bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -185,9 +187,8 @@ func (q *requestQueue) horizon(w *waiter) (wait, promised time.Duration, asked b
 	return wait, wait, false
 }
 
-// left returns how long the load of w has until its token is due, and whether a request
-// waits for the load.
-func (q *requestQueue) left(w *waiter) (left time.Duration, asked bool) {
+// timeLeft returns how long the load of w can wait in all, and whether a request waits for it.
+func (q *requestQueue) timeLeft(w *waiter) (left time.Duration, asked bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return time.Until(w.until), w.asked
@@ -221,7 +222,8 @@ func (q *requestQueue) drained() time.Duration {
 }
 
 // refuse returns the error of a load that is not let through, and says when it may come
-// again: no two are told the same time, and a tenth of all token requests is not promised.
+// again: up to maxPromise ahead no two are told the same time, and a tenth of all token
+// requests is not promised.
 func (q *requestQueue) refuse(wait time.Duration) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -235,7 +237,7 @@ func (q *requestQueue) refuse(wait time.Duration) error {
 		next = last
 	}
 	q.promised = next
-	return &notRequested{reason: tooMany(q.name, next.Sub(now)), promise: next}
+	return &deferred{reason: tooMany(q.name, next.Sub(now)), promise: next}
 }
 
 // serve lets loads through until none waits or ctx ends.

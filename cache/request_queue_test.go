@@ -31,7 +31,7 @@ func TestHopelessRequestsAreRefusedAtOnce(t *testing.T) {
 		_, ends := waitInQueue(t, q, 5)
 		began := time.Now()
 		err := q.pass(t.Context(), newWaiter(began.Add(time.Minute), began.Add(2*time.Second)), nil)
-		var own *notRequested
+		var own *deferred
 		if !errors.As(err, &own) || time.Since(began) != 0 {
 			t.Fatalf("after %s: %v", time.Since(began), err)
 		}
@@ -59,7 +59,7 @@ func TestALaterDeadlineMakesRoom(t *testing.T) {
 		if !q.makeRoom(waiters[0].deadline) {
 			t.Error("no turn went for one that is earlier")
 		}
-		var own *notRequested
+		var own *deferred
 		if err := <-ends[2]; !errors.As(err, &own) {
 			t.Errorf("the last one ended with %v", err)
 		}

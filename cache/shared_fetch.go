@@ -8,10 +8,10 @@ import (
 
 // fetchInTurn waits for the turn that came with the lease, and makes the token request.
 func (s *sharedLoad) fetchInTurn(ctx context.Context, looked shared.Looked) (loadResult, error) {
-	release := func() { looked.Lease.Release(s.c.afterwards()) }
+	release := func(error) { looked.Lease.Release(s.c.afterwards()) }
 	err := s.awaitTurn(ctx, looked.Turn)
 	if err == errVoid {
-		release()
+		release(nil)
 		return s.anotherTurn(ctx)
 	}
 	if err != nil {
@@ -20,8 +20,9 @@ func (s *sharedLoad) fetchInTurn(ctx context.Context, looked shared.Looked) (loa
 	return s.fetchLeased(ctx, looked.Lease)
 }
 
-// fetchLeased makes the token request under the lease. A renewal under way at its end
-// delays nobody: only what is done afterwards waits for it.
+// fetchLeased makes the token request under the lease, and renews it meanwhile. A renewal that
+// is under way when the token comes delays nobody: what is done for other replicas waits for
+// it, and not who waits for the token.
 func (s *sharedLoad) fetchLeased(ctx context.Context, lease *shared.Lease) (loadResult, error) {
 	renewing, stop := context.WithCancel(s.c.afterwards())
 	defer stop()
@@ -33,7 +34,7 @@ func (s *sharedLoad) fetchLeased(ctx context.Context, lease *shared.Lease) (load
 		close(renewed)
 	}
 	r, sealed, err := s.fetch(ctx)
-	r.after = func() {
+	r.after = func(err error) {
 		<-renewed
 		switch cause := causeOf(err); {
 		case err == nil:
@@ -49,9 +50,13 @@ func (s *sharedLoad) fetchLeased(ctx context.Context, lease *shared.Lease) (load
 	return r, err
 }
 
-// fetchAlone makes the token request without a lease. answered is whether Redis answered
-// when it was asked last.
-func (s *sharedLoad) fetchAlone(ctx context.Context, answered bool) (loadResult, error) {
+// fetchWithoutLease makes the token request without a lease, if it may be made. After a wait in
+// the request queue it looks again first. answered is whether Redis answered when it was
+// asked last.
+func (s *sharedLoad) fetchWithoutLease(ctx context.Context, answered bool) (loadResult, error) {
+	if s.load.forbidden != nil {
+		return loadResult{}, s.load.forbidden
+	}
 	if !s.passed {
 		if err := s.awaitQueue(ctx); err != nil {
 			return loadResult{}, err
@@ -60,13 +65,13 @@ func (s *sharedLoad) fetchAlone(ctx context.Context, answered bool) (loadResult,
 			return s.run(ctx) // Redis may answer again, and others have the token by now
 		}
 	}
-	if err := s.turnAlone(ctx, answered); err == errVoid {
+	if err := s.takeTurnWithoutLease(ctx, answered); err == errVoid {
 		return s.anotherTurn(ctx)
 	} else if err != nil {
 		return loadResult{}, err
 	}
 	r, sealed, err := s.fetch(ctx)
-	r.after = func() {
+	r.after = func(err error) {
 		if err == nil {
 			s.store.Add(s.c.afterwards(), s.place, sealed, s.known)
 		}
@@ -98,7 +103,7 @@ func (s *sharedLoad) replacesRejected() bool {
 func (s *sharedLoad) reportRecovery(err error) {
 	cause := causeOf(err)
 	if works := err == nil || cause != nil && decided(cause.Class); s.probe && works {
-		s.store.Recovered(s.c.afterwards(), s.e.source.budget.of(s.load.credential))
+		s.store.Recovered(s.c.afterwards(), s.e.source.budget.bucketOf(s.load.credential))
 	}
 }
 

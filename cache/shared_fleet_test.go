@@ -94,7 +94,7 @@ func TestRefreshIsAdopted(t *testing.T) {
 		}
 		refreshed := 0.0
 		for _, c := range replicas {
-			if cause, _ := c.sources["up"].breaker.opened(); cause != nil {
+			if cause, _ := c.sources["up"].breaker.state(); cause != nil {
 				t.Error("the breaker is open")
 			}
 			ok, failed := refreshes(t, c)

@@ -14,9 +14,9 @@ import (
 // no token request may be made now.
 const lookPause = 500 * time.Millisecond
 
-// mayLook reports whether a load makes sense although no token request may be made:
-// another replica may have got through. e.mu is held.
-func (c *Cache) mayLook(e *entry, now instant) bool {
+// allowLook reports whether a load makes sense although no token request may be made:
+// another replica may have got through. It does so once in a lookPause. e.mu is held.
+func (c *Cache) allowLook(e *entry, now instant) bool {
 	if c.config.Shared == nil || !c.config.Shared.Available() || !e.lookAfter.reached(now) {
 		return false
 	}
@@ -83,11 +83,11 @@ func (s *sharedLoad) run(ctx context.Context) (loadResult, error) {
 			// Something else is there and of no use. The next look passes over it.
 			s.known = looked.Found.Version
 			if useless++; useless > maxUseless {
-				return s.fetchAlone(ctx, true)
+				return s.fetchWithoutLease(ctx, true)
 			}
 		case s.others:
 			s.others = false
-			if found, err := s.store.Other(patience, s.place); err == nil && s.better(found) {
+			if found, err := s.store.GetUnderOtherKeys(patience, s.place); err == nil && s.better(found) {
 				return s.adopt(found), nil
 			}
 		case s.load.forbidden != nil:
@@ -96,15 +96,15 @@ func (s *sharedLoad) run(ctx context.Context) (loadResult, error) {
 			if err := s.awaitQueue(ctx); err != nil {
 				return loadResult{}, err
 			}
-			patience = ctx // the wait in the queue is over, and that for Redis has hardly begun
+			patience = ctx // Redis has answered, and whoever waits has waited for other loads since
 		case looked.Lease != nil:
 			return s.fetchInTurn(ctx, looked)
 		case looked.Turn.Refused:
 			return loadResult{}, s.awaitTurn(ctx, looked.Turn)
 		case !looked.Busy || wait.heldTooLong(looked.Holder):
-			return s.fetchAlone(ctx, true) // none of our replicas holds the lease
+			return s.fetchWithoutLease(ctx, true) // what stands there as the lease is none of ours
 		case wait.inVain():
-			return loadResult{}, &notRequested{reason: busy(s.e.key.Upstream)}
+			return loadResult{}, &deferred{reason: busy(s.e.key.Upstream)}
 		default:
 			patience = ctx // Redis works
 			if err := wait.sleep(ctx, looked.Begins); err != nil {
@@ -117,7 +117,7 @@ func (s *sharedLoad) run(ctx context.Context) (loadResult, error) {
 // patience returns the context of the questions to Redis until it has shown that it
 // works: if a request waits, all of them together take no longer than one may.
 func (s *sharedLoad) patience(ctx context.Context) (context.Context, context.CancelFunc) {
-	if s.load.refresh {
+	if _, asked := s.e.source.queue.timeLeft(s.load.waiter); s.load.refresh && !asked {
 		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, s.store.Timeout())
@@ -135,7 +135,8 @@ func (s *sharedLoad) awaitQueue(ctx context.Context) error {
 }
 
 // better reports whether a shared token is better than what we have: with the life that
-// is needed, newer than the one in memory, and not one that a target refused. Older ones
+// is needed, newer than the one in memory if that is still usable, and not one that a target
+// refused. One that lacks nothing but life is kept as leftover. Older ones
 // are replays, by a restored Redis or by somebody who can write to it.
 func (s *sharedLoad) better(found shared.Found) bool {
 	if found.Token.IsZero() {
@@ -178,10 +179,7 @@ func (s *sharedLoad) withoutLook(ctx, patience context.Context, lease *shared.Le
 			return s.adopt(found), nil
 		}
 	}
-	if s.load.forbidden != nil {
-		return loadResult{}, s.load.forbidden
-	}
-	return s.fetchAlone(ctx, false)
+	return s.fetchWithoutLease(ctx, false)
 }
 
 // leaseWait is the wait for a lease that another replica holds.

@@ -12,34 +12,35 @@ import (
 
 // want returns what the load takes in the step in which it looks for a shared token: the
 // lease if the request queue has let it through, and a turn of the budget with it. A
-// request can wait for its own patience, and as long again if it was put off before; so
-// can a refresh, once its deadline has passed. Until then its turn must come nearly at
+// request can wait for its own patience, and longer by as much as it has waited so far, up to
+// twice that; so can a refresh, once its deadline has passed. Until then its turn must come nearly at
 // once, so that hardly any request has to wait behind it.
 func (s *sharedLoad) want() shared.Want {
 	w := shared.Want{Lease: s.passed}
 	if b := s.e.source.budget; b != nil && s.passed {
-		w.Budget = b.of(s.load.credential)
+		w.Budget = b.bucketOf(s.load.credential)
 		w.Wait, w.Longest, w.Promise = s.e.source.queue.horizon(s.load.waiter)
 	}
 	return w
 }
 
-// unchecked is how long a load may wait for its turn, and how late it may be, without a
-// look at whether the turn is still its own.
+// unchecked is the longest wait for a turn after which nobody looks whether the turn still
+// stands. A load that is later than that by itself has no turn any more.
 const unchecked = 100 * time.Millisecond
 
 // errVoid is what is left of a turn that a stop of the fleet took away, or at whose time
 // this process stood still: another may be had.
 var errVoid = errors.New("the turn is void")
 
-// awaitTurn blocks until the turn t of the budget has come. Its error says that there is
-// none: a request is told when to come again, and a refresh tries again by itself.
+// awaitTurn records the turn t of the budget and blocks until it has come. If t is refused, it
+// returns at once with an error: a request is told when to come again, and a refresh tries
+// again by itself.
 func (s *sharedLoad) awaitTurn(ctx context.Context, t shared.Turn) error {
 	b := s.e.source.budget
 	if b == nil {
 		return nil
 	}
-	left, asked := s.e.source.queue.left(s.load.waiter)
+	left, asked := s.e.source.queue.timeLeft(s.load.waiter)
 	b.record(t, asked)
 	if t.Refused {
 		return s.noTurn(t, left, asked)
@@ -62,7 +63,7 @@ func (s *sharedLoad) awaitTurn(ctx context.Context, t shared.Turn) error {
 	case t.Wait <= unchecked:
 		return nil
 	}
-	now, stands := b.store.Stands(ctx, b.of(s.load.credential), t)
+	now, stands := b.store.Stands(ctx, b.bucketOf(s.load.credential), t)
 	switch {
 	case now.Refused:
 		b.record(now, asked)
@@ -79,15 +80,15 @@ const maxVoids = 2
 // anotherTurn begins the load anew, after its turn was void.
 func (s *sharedLoad) anotherTurn(ctx context.Context) (loadResult, error) {
 	if s.voids++; s.voids > maxVoids {
-		left, asked := s.e.source.queue.left(s.load.waiter)
+		left, asked := s.e.source.queue.timeLeft(s.load.waiter)
 		return loadResult{}, s.noTurn(shared.Turn{Refused: true, Wait: time.Second}, left, asked)
 	}
 	return s.run(ctx)
 }
 
-// turnAlone takes a turn of the budget without a lease, and blocks until it has come.
+// takeTurnWithoutLease takes a turn of the budget without a lease, and blocks until it has come.
 // answered is whether Redis answered when it was asked last.
-func (s *sharedLoad) turnAlone(ctx context.Context, answered bool) error {
+func (s *sharedLoad) takeTurnWithoutLease(ctx context.Context, answered bool) error {
 	w := s.want()
 	if w.Budget == nil {
 		return nil
@@ -103,7 +104,7 @@ func (s *sharedLoad) turnAlone(ctx context.Context, answered bool) error {
 
 // noTurn returns the error of a load that gets no turn. One that no request waits for
 // tries again the later, the more time is left until its token is due, and the more loads
-// of this replica do the same.
+// of this replica are under way.
 func (s *sharedLoad) noTurn(t shared.Turn, left time.Duration, asked bool) error {
 	reason := tooMany(s.e.key.Upstream, t.Wait)
 	if t.Stopped != "" {
@@ -112,9 +113,9 @@ func (s *sharedLoad) noTurn(t shared.Turn, left time.Duration, asked bool) error
 	}
 	if !asked {
 		wait := max(t.Wait, left/32, time.Duration(s.e.source.loads.Load())*10*time.Millisecond)
-		return &notRequested{reason: reason, again: time.Duration((0.5 + rand.Float64()) * float64(wait))}
+		return &deferred{reason: reason, again: time.Duration((0.5 + rand.Float64()) * float64(wait))}
 	}
-	return &notRequested{reason: reason, promise: time.Now().Add(t.Wait)}
+	return &deferred{reason: reason, promise: time.Now().Add(t.Wait)}
 }
 
 // credentialStop is how long the fleet stops for a credential that is refused.
@@ -135,5 +136,5 @@ func (c *Cache) reportToFleet(e *entry, l *load, err error) {
 	case upstream.ClassMalformed:
 		class = upstream.ClassUnavailable
 	}
-	b.store.Failed(c.afterwards(), b.of(l.credential), class, wait)
+	b.store.Failed(c.afterwards(), b.bucketOf(l.credential), class, wait)
 }

@@ -37,8 +37,8 @@ type TokenRequest struct {
 	Failure *upstream.Error // nil: it brought a token
 }
 
-// requested keeps a token request, which ended with err, for the status of the cache.
-func (s *source) requested(began time.Time, err error) {
+// recordRequest keeps a token request, which ended with err, for the status of the cache.
+func (s *source) recordRequest(began time.Time, err error) {
 	last := &TokenRequest{Began: began, Took: time.Since(began)}
 	if err != nil && !errors.As(err, &last.Failure) {
 		last.Failure = brokenOff(s.Name())
@@ -51,8 +51,8 @@ func (s *source) requested(began time.Time, err error) {
 const maxLoads = 2048
 
 // addLoad counts one more load. If there are as many as may be, one whose deadline is
-// later than that of w makes room for it, and else there is an error. A load that others
-// wait for within their own (n is needFresh) is not counted against them.
+// later than that of w makes room for it, and else there is an error. One that buys tokens
+// for other loads (n is needFresh) is never refused. The caller takes the load off again.
 func (s *source) addLoad(w *waiter, n need) error {
 	if s.loads.Add(1) > maxLoads && n != needFresh && !s.queue.makeRoom(w.deadline) {
 		s.loads.Add(-1)
@@ -61,7 +61,7 @@ func (s *source) addLoad(w *waiter, n need) error {
 	return nil
 }
 
-// state returns what the failures of the keys of s depend on.
-func (s *source) state() endpointState {
-	return endpointState{s.Fingerprint(), s.breaker.recovered()}
+// version returns what the failures of the keys of s depend on.
+func (s *source) version() endpointVersion {
+	return endpointVersion{s.Fingerprint(), s.breaker.closed()}
 }

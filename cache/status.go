@@ -29,8 +29,8 @@ type SourceStatus struct {
 	Failure     *upstream.Error
 	NextAttempt time.Time
 
-	// Stopped is why no token request is made for any key, until StoppedUntil or
-	// until one attempt after it succeeds; nil if they are made.
+	// Stopped is why no token requests are made but single attempts, of which the next is
+	// due at StoppedUntil at the latest, until one succeeds; nil if they are made.
 	Stopped      *upstream.Error
 	StoppedUntil time.Time
 
@@ -42,7 +42,7 @@ type SourceStatus struct {
 // PinnedStatus is about the keys that are kept fresh whether they are used or not.
 type PinnedStatus struct {
 	Keys, Usable, Loading int
-	Expiry                time.Time       // of the usable token that is the first not to be used any more
+	Expiry                time.Time       // until when all that are usable are so
 	NextRefresh           time.Time       // or the next attempt; zero while all are loading
 	Failure               *upstream.Error // of one of them; nil if none failed last
 }
@@ -55,7 +55,7 @@ func (c *Cache) Status() []SourceStatus {
 	for name, s := range c.sources {
 		status := &SourceStatus{Upstream: name, Budget: s.budget.status()}
 		var stopped pause
-		if status.Stopped, stopped = s.breaker.opened(); status.Stopped != nil {
+		if status.Stopped, stopped = s.breaker.state(); status.Stopped != nil {
 			status.StoppedUntil = wall.Add(max(stopped.until.until(now), 0))
 		}
 		if last := s.lastRequest.Load(); last != nil {

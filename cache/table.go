@@ -76,11 +76,11 @@ func (t *table) release(e *entry) {
 	t.trim(t.capacity)
 }
 
-// remove takes e out of the table.
+// remove takes e out of the table, unless it has users, who see to what becomes of it.
 func (t *table) remove(e *entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !e.gone.Load() {
+	if !e.gone.Load() && e.users == 0 {
 		t.drop(e)
 	}
 }

@@ -4,7 +4,7 @@ import "github.com/redis/go-redis/v9"
 
 // A bucket is the text "<free> <promised> <trusted> <cause> <failed> <epoch> <last>", the
 // first three in microseconds of the clock of Redis: when the next turn is free, the latest
-// time for which a turn was promised, and the end of resumed; then why the fleet is stopped
+// time for which a turn was promised, and until when a single failure after a recovery stops the fleet for a moment only; then why the fleet is stopped
 // (0 if it is not), how many failures in a row were told, how often it was stopped, and the
 // number of the replica that told last of a failure.
 const bucketFunctions = `
@@ -14,17 +14,17 @@ local function time()
   return t[1] * 1000000 + t[2]
 end
 
--- The buckets in KEYS from first on, one for each key of the ring, as one: the fullest
--- counts.
+-- Reads the buckets in KEYS from first on, one for each key of the ring, as one: of each
+-- number the largest counts. free is not before now; told is what the buckets say.
 local function read(first, now, booked)
-  local b = {free = now, promised = now, trusted = 0, cause = 0, failed = 0, epoch = 0, last = 0}
+  local b = {free = now, told = 0, promised = now, trusted = 0, cause = 0, failed = 0, epoch = 0, last = 0}
   for i = first, #KEYS do
     local text = redis.pcall('GETRANGE', KEYS[i], 0, 80)
     if type(text) == 'string' then
       local f, p, t, c, n, e, l = string.match(text, '^(%d+) (%d+) (%d+) ([0-3]) (%d) (%d) (%d+)$')
       f, p, t, c, n, e, l = tonumber(f), tonumber(p), tonumber(t), tonumber(c), tonumber(n), tonumber(e), tonumber(l)
       if f and math.max(f, p, t) <= now + booked then
-        b = {free = math.max(b.free, f), promised = math.max(b.promised, p),
+        b = {free = math.max(b.free, f), told = math.max(b.told, f), promised = math.max(b.promised, p),
           trusted = math.max(b.trusted, t), cause = math.max(b.cause, c), failed = math.max(b.failed, n),
           epoch = math.max(b.epoch, e), last = math.max(b.last, l)}
       end
@@ -62,7 +62,8 @@ local function take(first, before, now)
     wait = longest
   end
   local ahead = b.free - now
-  if b.cause > 0 and b.last == replica then ahead = ahead + probe / 2 end -- others go before
+  -- The replica that told of a failure last lets others go before, for half a probe.
+  if b.cause > 0 and b.last == replica then ahead = math.max(ahead, b.told + probe / 2 - now) end
   if ahead <= wait then
     b.free = b.free + interval
     write(first, b, booked)
@@ -99,7 +100,8 @@ end
 write(1, b, booked)
 return 1`)
 
-	// recoveryScript ends a stop, and the failures in a row.
+	// recoveryScript ends a stop, and the failures in a row, in the buckets of all keys of the
+	// ring: in the midst of a rotation a stop in any of them counts.
 	recoveryScript = redis.NewScript(bucketFunctions + `
 local now, resumed, booked = time(), tonumber(ARGV[1]), tonumber(ARGV[2])
 if now == 0 then return 0 end
@@ -107,7 +109,7 @@ local b = read(1, now, booked)
 if b.cause == 0 and b.failed == 0 then return 0 end
 if b.cause > 0 then b.trusted = now + resumed end
 b.cause, b.failed = 0, 0
-write(1, b, booked)
+for i = 1, #KEYS do write(i, b, booked) end
 return 1`)
 
 	// standsScript tells why the fleet is stopped, how long until the next turn, in

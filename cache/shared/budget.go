@@ -9,21 +9,23 @@ import (
 	"token-sidecar/upstream"
 )
 
-// Budget is how many token requests all replicas with one credential may make
-// together. It lies in Redis as a bucket of which turns are taken at equal distances
-// (the generic cell rate algorithm, without a burst), by the clock of Redis.
-// [Store.Budget] makes it, and it never changes.
+// Budget says where in Redis the budget of one credential lies, and how far apart its turns
+// are. The budget is how many token requests all replicas may make together; it lies in
+// Redis as a bucket of which turns are taken at equal distances (the generic cell rate
+// algorithm, without a burst), by the clock of Redis. [Store.Budget] makes a Budget, which
+// never changes.
 type Budget struct {
 	interval time.Duration // between two turns
 	buckets  []string      // names in Redis, under the names key of each key of the ring
 }
 
-// Want is what a load would take in the same step in which it looks for a token.
+// Want is what a load would take when it looks for a token and finds none: in the same step,
+// but in a cluster the turn in a step of its own.
 type Want struct {
 	Lease  bool          // the lease, if there is no token of use
 	Budget *Budget       // and with the lease a turn to make the token request; nil: there is no budget
 	Wait   time.Duration // how long the load can wait for that turn
-	// Longest is how long it can wait if the key was promised a turn by now.
+	// Longest is how long it can wait if the time has come that was promised to the key.
 	Longest time.Duration
 	// Promise asks for the time of another turn, if none comes within Wait.
 	Promise bool
@@ -45,7 +47,7 @@ type Turn struct {
 	// Epoch is how often the fleet was stopped, modulo 10. A stop takes away all turns
 	// that have not come yet.
 	Epoch int
-	// Without reports that Redis keeps no budget, because it does not tell its time.
+	// Without reports that there is no budget: Redis does not tell its time, or fails.
 	Without bool
 }
 
@@ -65,8 +67,8 @@ const (
 	keptPromise = 10 * time.Second
 	// probeInterval is the least time between two token requests of a stopped fleet.
 	probeInterval = time.Second
-	// resumed is how long after a recovery the first 429 in a row stops the fleet for
-	// probeInterval alone: it may be meant for the address of one replica.
+	// resumed is how long after a recovery the first failure in a row stops the fleet for no
+	// longer than probeInterval: it may be meant for the address of one replica.
 	resumed = time.Minute
 	// failuresToStop is how many failures in a row stop the fleet, unless they are 429.
 	failuresToStop = 3
@@ -92,7 +94,7 @@ func (w Want) args(replica int) []any {
 func (s *Store) Budget(credential upstream.Fingerprint, perSecond float64) *Budget {
 	b := &Budget{interval: min(time.Duration(float64(time.Second)/perSecond), maxInterval)}
 	// All lie on one node of a cluster, with the promises.
-	for _, names := range s.sealer.names {
+	for _, names := range s.sealer.nameKeys {
 		b.buckets = append(b.buckets, budgetTag+hashOf(names, append([]byte("budget "), credential[:]...)))
 	}
 	return b
@@ -146,14 +148,14 @@ func (w Want) parseTurn(reply []int64) (Turn, error) {
 	return t, nil
 }
 
-// Failed tells of a token request that failed as cause says. If it is not alone, or was
-// answered 429, all replicas make no token request out of b for so long, at most
+// Failed tells of a token request that failed as cause says. If it is the third in a row, or
+// cause is ClassThrottled, all replicas make no token request out of b for so long, at most
 // MaxTurnWait, and then one a second until one of them calls Recovered. What goes wrong is
 // logged and counted here.
 func (s *Store) Failed(ctx context.Context, b *Budget, cause upstream.Class, wait time.Duration) {
 	for number, known := range stopCauses {
 		if known == cause && number > 0 {
-			s.tell(ctx, b, failureScript, min(wait, MaxTurnWait).Microseconds(), number, maxBooked.Microseconds(),
+			s.reportToBudget(ctx, b, failureScript, min(wait, MaxTurnWait).Microseconds(), number, maxBooked.Microseconds(),
 				failuresToStop, probeInterval.Microseconds(), s.replica)
 		}
 	}
@@ -162,10 +164,10 @@ func (s *Store) Failed(ctx context.Context, b *Budget, cause upstream.Class, wai
 // Recovered tells that the token endpoint works, after Failed has told otherwise. What goes wrong is logged and
 // counted here.
 func (s *Store) Recovered(ctx context.Context, b *Budget) {
-	s.tell(ctx, b, recoveryScript, resumed.Microseconds(), maxBooked.Microseconds())
+	s.reportToBudget(ctx, b, recoveryScript, resumed.Microseconds(), maxBooked.Microseconds())
 }
 
-func (s *Store) tell(ctx context.Context, b *Budget, script *redis.Script, args ...any) {
+func (s *Store) reportToBudget(ctx context.Context, b *Budget, script *redis.Script, args ...any) {
 	err := s.do(ctx, "budget", func(ctx context.Context) error {
 		return s.scripts.run(ctx, script, b.buckets, args...).Err()
 	})
@@ -175,9 +177,9 @@ func (s *Store) tell(ctx context.Context, b *Budget, script *redis.Script, args 
 }
 
 // Stands reports whether the turn t, for which the caller has waited, may be used: the
-// fleet was not stopped since. If it is stopped now, it returns the refusal as well. If
+// fleet was not stopped since. If it is stopped now, Stands returns the refusal as well. If
 // Redis fails, the turn stands.
-func (s *Store) Stands(ctx context.Context, b *Budget, t Turn) (now Turn, stands bool) {
+func (s *Store) Stands(ctx context.Context, b *Budget, t Turn) (refusal Turn, stands bool) {
 	stands = true
 	err := s.do(ctx, "budget", func(ctx context.Context) error {
 		reply, err := s.scripts.run(ctx, standsScript, b.buckets, maxBooked.Microseconds()).Int64Slice()
@@ -189,7 +191,7 @@ func (s *Store) Stands(ctx context.Context, b *Budget, t Turn) (now Turn, stands
 		}
 		stands = reply[2] < 0 || int(reply[2]) == t.Epoch && reply[0] == 0
 		if !stands && reply[0] > 0 {
-			now, err = Want{}.parseTurn([]int64{0, reply[1], reply[0]})
+			refusal, err = Want{}.parseTurn([]int64{0, reply[1], reply[0]})
 		}
 		return err
 	})
@@ -197,5 +199,5 @@ func (s *Store) Stands(ctx context.Context, b *Budget, t Turn) (now Turn, stands
 		return Turn{}, true
 	}
 	s.metrics.RedisOperation("budget", "ok")
-	return now, stands
+	return refusal, stands
 }

@@ -204,6 +204,59 @@ func TestTheFleetStops(t *testing.T) {
 	}
 }
 
+// TestAReplicaAloneFindsOutItself has the fleet stopped by a replica beside which no other
+// needs a token: it gives way for a moment, and then probes once a second itself.
+func TestAReplicaAloneFindsOutItself(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *redistest.Network, s *Store) {
+		w := Want{Budget: s.Budget(upstream.Fingerprint{}, 10), Wait: 5 * time.Second, Longest: 5 * time.Second, Promise: true}
+		s.Failed(t.Context(), w.Budget, upstream.ClassThrottled, 10*time.Second)
+		time.Sleep(10*time.Second + probeInterval/2)
+		for probe := range 3 {
+			if turn := mustTake(t, s, "a", w); turn.Refused || turn.Wait != 0 {
+				t.Fatalf("probe %d: %+v", probe, turn)
+			}
+			s.Failed(t.Context(), w.Budget, upstream.ClassThrottled, time.Second)
+			if turn := mustTake(t, s, "a", w); !turn.Refused || !near(turn.Wait, probeInterval*3/2) {
+				t.Fatalf("after probe %d: %+v", probe, turn)
+			}
+			time.Sleep(probeInterval * 3 / 2)
+		}
+	})
+}
+
+// TestARecoveryEndsAStopInARotatedRing has replicas whose first keys differ, as in the midst
+// of a rotation, tell of failures and then of a success.
+func TestARecoveryEndsAStopInARotatedRing(t *testing.T) {
+	bubble(t, func(t *testing.T, n *redistest.Network, _ *Store) {
+		a, b := rotated(t, n, "a", "b"), rotated(t, n, "b", "a")
+		for _, s := range []*Store{a, b} {
+			s.Failed(t.Context(), s.Budget(upstream.Fingerprint{}, 10), upstream.ClassThrottled, time.Second)
+		}
+		time.Sleep(2 * time.Second)
+		a.Recovered(t.Context(), a.Budget(upstream.Fingerprint{}, 10))
+		for _, s := range []*Store{a, b} {
+			if turn := mustTake(t, s, "a", Want{Budget: s.Budget(upstream.Fingerprint{}, 10), Wait: time.Second}); turn.Refused || turn.Stopped != "" || turn.Doubted {
+				t.Errorf("after the recovery: %+v", turn)
+			}
+		}
+	})
+}
+
+// rotated returns a store on n whose ring has these keys, of which the first seals.
+func rotated(t *testing.T, n *redistest.Network, ids ...string) *Store {
+	s := mustNew(t, Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial})
+	var all []SealKey
+	for _, id := range ids {
+		all = append(all, ring(id)...)
+	}
+	sealer, err := newSealer(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.sealer = sealer
+	return s
+}
+
 // TestFailuresInARowStopTheFleet has replicas tell of failures without being sure, with a
 // success in between and without.
 func TestFailuresInARowStopTheFleet(t *testing.T) {
@@ -303,21 +356,7 @@ func TestATurnIsNotBelievedToBeFarAway(t *testing.T) {
 // rotation take turns by turns.
 func TestARingIsRotatedWithinOneBudget(t *testing.T) {
 	bubble(t, func(t *testing.T, n *redistest.Network, _ *Store) {
-		rotated := func(ids ...string) *Store {
-			c := Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial}
-			s := mustNew(t, c)
-			var all []SealKey
-			for _, id := range ids {
-				all = append(all, ring(id)...)
-			}
-			sealer, err := newSealer(all)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.sealer = sealer
-			return s
-		}
-		steps := []*Store{rotated("a"), rotated("a", "b"), rotated("b", "a"), rotated("b")}
+		steps := []*Store{rotated(t, n, "a"), rotated(t, n, "a", "b"), rotated(t, n, "b", "a"), rotated(t, n, "b")}
 		for i := range 3 {
 			for k := range 6 {
 				s := steps[i+k%2]

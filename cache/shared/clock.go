@@ -13,7 +13,8 @@ type clock struct {
 }
 
 // learn takes the time that Redis told in the answer to a question that was asked
-// at began, the zero time if it told none. It returns the time of Redis at began.
+// at began, the zero time if it told none. It returns the time of
+// Redis, as it was told or else as it was at began.
 func (c *clock) learn(told, began time.Time) time.Time {
 	if told.IsZero() {
 		return began.Add(c.ahead())

@@ -18,11 +18,11 @@ func (s *Store) Get(ctx context.Context, p Place) (Found, error) {
 
 // Rotating reports whether the ring has more than one key, so that a token may lie under
 // another name. It does not ask Redis.
-func (s *Store) Rotating() bool { return len(s.sealer.names) > 1 }
+func (s *Store) Rotating() bool { return len(s.sealer.nameKeys) > 1 }
 
-// Other is Get for the names of the ring's other keys alone. It asks Redis only
+// GetUnderOtherKeys is Get for the names of the ring's other keys alone. It asks Redis only
 // while the ring has more than one key.
-func (s *Store) Other(ctx context.Context, p Place) (Found, error) {
+func (s *Store) GetUnderOtherKeys(ctx context.Context, p Place) (Found, error) {
 	if len(p.others) == 0 {
 		return Found{}, nil
 	}

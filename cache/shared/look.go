@@ -150,14 +150,14 @@ func (out *Looked) takeSeparately(ctx context.Context, w Want) {
 	out.Turn = turn
 }
 
-// lookReply is the reply of look.
+// lookReply is the reply of the script that look makes.
 type lookReply struct {
-	value  string
-	ttl    time.Duration
-	now    time.Time // zero if Redis does not tell
-	taken  bool
-	left   time.Duration
-	holder string
+	value  string        // of the place; empty if there is none, or only the known one
+	ttl    time.Duration // of the value; without a value not 0 if something else stands there
+	now    time.Time     // by the clock of Redis; zero if Redis does not tell
+	taken  bool          // the lease is ours
+	left   time.Duration // of another's lease
+	holder string        // of another's lease
 	turn   Turn
 }
 

@@ -50,7 +50,7 @@ func (s *Store) do(caller context.Context, operation string, f func(context.Cont
 	}
 	if failed {
 		s.metrics.RedisOperation(operation, "error")
-		s.relearn(ctx)
+		s.reloadCluster(ctx)
 		return err
 	}
 	return nil
@@ -58,10 +58,10 @@ func (s *Store) do(caller context.Context, operation string, f func(context.Cont
 
 var errSkipped = errors.New("redis is left alone for a while")
 
-// relearn has the client of a cluster ask anew which node serves what, in the
+// reloadCluster has the client of a cluster ask anew which node serves what, in the
 // background: the failure may be that of a node which another has replaced. By
 // itself go-redis asks a node for that only if it answers, or every 10 s.
-func (s *Store) relearn(ctx context.Context) {
+func (s *Store) reloadCluster(ctx context.Context) {
 	if cluster, ok := s.client.(*redis.ClusterClient); ok {
 		cluster.ReloadState(ctx)
 	}

@@ -134,12 +134,13 @@ func (s *replyScanner) scan(p []byte) error {
 
 // step follows one byte that is no part of a string with a length.
 func (s *replyScanner) step(b byte) error {
+	if s.state == atValue {
+		return s.begin(b)
+	}
 	if s.line++; s.line > s.most.line {
 		return errReplyTooLarge
 	}
 	switch s.state {
-	case atValue:
-		return s.begin(b)
 	case inText, afterCR:
 		switch {
 		case b == '\n' && s.state == afterCR:
@@ -156,7 +157,7 @@ func (s *replyScanner) step(b byte) error {
 		return s.length(b)
 	case inBulk:
 		s.state = bulkEnd
-		return must(b == '\r')
+		return malformedUnless(b == '\r')
 	}
 	if b != '\n' {
 		return errReplyMalformed
@@ -168,7 +169,7 @@ func (s *replyScanner) step(b byte) error {
 	return nil
 }
 
-func must(ok bool) error {
+func malformedUnless(ok bool) error {
 	if !ok {
 		return errReplyMalformed
 	}
@@ -196,10 +197,10 @@ func (s *replyScanner) length(b byte) error {
 	case b == '-':
 		ok := s.digits == 0 && !s.minus && (s.kind == '$' || s.kind == '*')
 		s.minus = true
-		return must(ok)
+		return malformedUnless(ok)
 	case b == '\r':
 		s.state = lengthEnd
-		return must(s.digits > 0 && (!s.minus || s.number == 1))
+		return malformedUnless(s.digits > 0 && (!s.minus || s.number == 1))
 	case b < '0' || b > '9':
 		return errReplyMalformed
 	}

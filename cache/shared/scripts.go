@@ -133,8 +133,7 @@ func (s *scripts) connect(ctx context.Context) {
 	all.Wait()
 }
 
-// gather returns first and the calls that wait behind it. Those that nobody waits for
-// any more it leaves out.
+// gather returns first, and those calls behind it that somebody still waits for.
 func (s *scripts) gather(first *scriptCall) []*scriptCall {
 	all := []*scriptCall{first}
 	for len(all) < maxTogether {

@@ -24,10 +24,10 @@ type SealKey struct {
 
 // sealer names and seals shared values. It never changes.
 type sealer struct {
-	seals  string                 // id of the key that seals
-	opens  map[string]cipher.AEAD // all keys of the ring, by id
-	names  [][]byte               // keys of the HMACs that make the names, of the key that seals first
-	leases []byte                 // key of the HMAC that proves who may own a lease
+	seals    string                 // id of the key that seals
+	opens    map[string]cipher.AEAD // all keys of the ring, by id
+	nameKeys [][]byte               // of the HMACs that make the names in Redis; that of the key that seals comes first
+	leaseKey []byte                 // of the HMAC that proves that a replica made the owner of a lease
 }
 
 // newSealer takes the ring: its first key seals, and all of them open.
@@ -38,11 +38,11 @@ func newSealer(ring []SealKey) (*sealer, error) {
 	s := &sealer{seals: ring[0].ID, opens: map[string]cipher.AEAD{}}
 	for _, k := range ring {
 		block, err := aes.NewCipher([]byte(k.Key.Reveal()))
-		if err != nil {
+		if err != nil || len(k.Key.Reveal()) != 32 {
 			return nil, fmt.Errorf("key %s of the ring does not have 32 bytes", k.ID)
 		}
 		// Nonces are random: 96 bits are enough for 2^32 values under one key
-		// (NIST SP 800-38D section 8.3), 40 years of four a second.
+		// (NIST SP 800-38D section 8.3), 34 years of four a second.
 		if s.opens[k.ID], err = cipher.NewGCMWithRandomNonce(block); err != nil {
 			return nil, fmt.Errorf("key %s of the ring: %w", k.ID, err)
 		}
@@ -50,10 +50,10 @@ func newSealer(ring []SealKey) (*sealer, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.names = append(s.names, names)
+		s.nameKeys = append(s.nameKeys, names)
 	}
 	var err error
-	s.leases, err = derive(ring[0], "token-sidecar leases")
+	s.leaseKey, err = derive(ring[0], "token-sidecar leases")
 	return s, err
 }
 
@@ -68,7 +68,7 @@ type Place struct {
 	hash         string   // what both have in common, in hexadecimal
 	others       []string // names of the value under the ring's other keys
 	bound        []byte   // what the value must be sealed for, as additional data of the AEAD
-	leases       []byte   // see sealer
+	leaseKey     []byte   // see sealer
 }
 
 // place names a key under a credential: with another client id, secret or
@@ -77,9 +77,9 @@ type Place struct {
 // of a rotation, values lie under the names of other keys of the ring, too.
 func (s *sealer) place(credential upstream.Fingerprint, key upstream.Key) Place {
 	bound := key.AppendCanonical(credential[:])
-	hash := hashOf(s.names[0], bound)
-	p := Place{value: tagOf(hash) + ":token", lease: tagOf(hash) + ":lease", hash: hash, bound: bound, leases: s.leases}
-	for _, names := range s.names[1:] {
+	hash := hashOf(s.nameKeys[0], bound)
+	p := Place{value: tagOf(hash) + ":token", lease: tagOf(hash) + ":lease", hash: hash, bound: bound, leaseKey: s.leaseKey}
+	for _, names := range s.nameKeys[1:] {
 		p.others = append(p.others, tagOf(hashOf(names, bound))+":token")
 	}
 	return p
@@ -87,7 +87,7 @@ func (s *sealer) place(credential upstream.Fingerprint, key upstream.Key) Place 
 
 func tagOf(hash string) string { return "token-sidecar:{" + hash + "}" }
 
-// hashOf returns what stands in a name for text, under one of sealer.names.
+// hashOf returns what stands in a name for text, under one of sealer.nameKeys.
 func hashOf(names, text []byte) string {
 	mac := hmac.New(sha256.New, names)
 	mac.Write(text)
@@ -100,7 +100,7 @@ func (p Place) names() []string { return []string{p.value, p.lease} }
 // proof returns 16 bytes by which a replica shows that it made the owner of a lease
 // of this place that begins with head.
 func (p Place) proof(head []byte) []byte {
-	mac := hmac.New(sha256.New, p.leases)
+	mac := hmac.New(sha256.New, p.leaseKey)
 	mac.Write(head)
 	mac.Write(p.bound)
 	return mac.Sum(nil)[:16]
@@ -120,9 +120,9 @@ const sealVersion = 2
 // maxSealed bounds a sealed value, in bytes: the longest token, scope and the rest.
 const maxSealed = 24 << 10
 
-// sealed is what a value holds. Its times are of the clock of Redis, to the
+// plainValue is what a shared value says once it is open. Its times are of the clock of Redis, to the
 // microsecond.
-type sealed struct {
+type plainValue struct {
 	access, scope  string
 	issued, expiry time.Time
 }
@@ -130,7 +130,7 @@ type sealed struct {
 // seal returns the value to store for t: one byte of version, one byte with the
 // length of the key's id, that id, the nonce, and the ciphertext. Only holders of
 // the ring can open it, and only as the value of p.
-func (s *sealer) seal(p Place, t sealed) []byte {
+func (s *sealer) seal(p Place, t plainValue) []byte {
 	plain := binary.AppendVarint(nil, t.issued.UnixMicro())
 	plain = binary.AppendVarint(plain, t.expiry.UnixMicro())
 	plain = binary.AppendUvarint(plain, uint64(len(t.scope)))
@@ -143,29 +143,29 @@ func (s *sealer) seal(p Place, t sealed) []byte {
 var errSealed = errors.New("the shared value does not open")
 
 // open is the inverse of seal. It fails for whatever seal did not make for p.
-func (s *sealer) open(p Place, value []byte) (sealed, error) {
+func (s *sealer) open(p Place, value []byte) (plainValue, error) {
 	if len(value) < 2 || len(value) > maxSealed || value[0] != sealVersion || len(value) < 2+int(value[1]) {
-		return sealed{}, errSealed
+		return plainValue{}, errSealed
 	}
 	head, body := value[:2+int(value[1])], value[2+int(value[1]):]
 	aead := s.opens[string(head[2:])]
 	if aead == nil {
-		return sealed{}, errSealed // it was sealed with a key of another ring
+		return plainValue{}, errSealed // it was sealed with a key of another ring
 	}
 	plain, err := aead.Open(nil, nil, body, p.boundTo(head))
 	if err != nil {
-		return sealed{}, errSealed
+		return plainValue{}, errSealed
 	}
 	issued, n := binary.Varint(plain)
 	expiry, m := binary.Varint(plain[max(n, 0):])
 	if n <= 0 || m <= 0 {
-		return sealed{}, errSealed
+		return plainValue{}, errSealed
 	}
 	plain = plain[n+m:]
 	scope, n := binary.Uvarint(plain)
 	if n <= 0 || scope > uint64(len(plain)-n) {
-		return sealed{}, errSealed
+		return plainValue{}, errSealed
 	}
 	plain = plain[n:]
-	return sealed{string(plain[scope:]), string(plain[:scope]), time.UnixMicro(issued), time.UnixMicro(expiry)}, nil
+	return plainValue{string(plain[scope:]), string(plain[:scope]), time.UnixMicro(issued), time.UnixMicro(expiry)}, nil
 }

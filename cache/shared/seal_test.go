@@ -40,9 +40,9 @@ func someToken(t testing.TB) upstream.Token {
 }
 
 // plain is someToken as it is sealed.
-func plain(t testing.TB) sealed {
+func plain(t testing.TB) plainValue {
 	token := someToken(t)
-	return sealed{token.AccessToken(), token.Scope(), token.Issued(), token.Expiry()}
+	return plainValue{token.AccessToken(), token.Scope(), token.Issued(), token.Expiry()}
 }
 
 var someKey = upstream.Key{Upstream: "up", Kind: upstream.KindAccess, Subject: "canary-subject", Scope: "canary-scope"}
@@ -97,7 +97,7 @@ func TestHugeValuesDoNotOpen(t *testing.T) {
 	p := s.place(upstream.Fingerprint{1}, someKey)
 	now := time.Now()
 	for n, want := range map[int]bool{maxSealed - 1000: true, maxSealed: false} {
-		token := sealed{"t", strings.Repeat("a", n), now, now.Add(time.Hour)}
+		token := plainValue{"t", strings.Repeat("a", n), now, now.Add(time.Hour)}
 		if _, err := s.open(p, s.seal(p, token)); (err == nil) != want {
 			t.Errorf("with a scope of %d bytes: %v", n, err)
 		}

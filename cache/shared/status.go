@@ -8,15 +8,16 @@ import (
 	"time"
 )
 
-// Status is how the tokens in Redis do. It holds no token and no name.
+// Status is how Redis does, as far as operations have shown. It holds no token and no name.
 type Status struct {
 	Asked bool      // whether any operation has ended, well or not, since the start
 	Since time.Time // when Redis was given up on; zero while it is in use
 	Cause string    // why, by the code of a Redis error, a proxy error type of RFC 9209 section 2.3, or reply_too_large
 
-	// Working is whether Begin has ended, an operation has succeeded, and none was
-	// refused for good when it was made last, such as for want of a right. If it is
-	// false and Since is zero, Cause is why, and empty as long as nothing is known.
+	// Working means three things: Begin has ended, an operation has succeeded, and there
+	// is no operation that Redis refused for good when it was asked last, such as for want
+	// of a right. If Working is false although Redis is in use, Cause says why; it is empty
+	// as long as nothing is known.
 	Working bool
 	// Missing are the rights that the user was found to lack at the start, separated
 	// by spaces.
@@ -60,7 +61,7 @@ func (h *health) recordTime(told bool) {
 		delete(h.refused, timeOperation)
 		return
 	}
-	h.refuse(timeOperation, "NOPERM")
+	h.addRefusal(timeOperation, "NOPERM")
 	if h.refused[tryOperation] == "" {
 		h.missing = timeRight
 	}
@@ -75,7 +76,7 @@ func (h *health) record(operation, cause string) {
 	defer h.mu.Unlock()
 	h.cause = cause
 	if cause != "" {
-		h.refuse(operation, cause)
+		h.addRefusal(operation, cause)
 		return
 	}
 	h.worked = true
@@ -90,8 +91,8 @@ func (h *health) record(operation, cause string) {
 	}
 }
 
-// refuse remembers that Redis refused an operation for good. h.mu is held.
-func (h *health) refuse(operation, cause string) {
+// addRefusal remembers that Redis refused an operation for good. h.mu is held.
+func (h *health) addRefusal(operation, cause string) {
 	if !slices.Contains(lastingRefusals, cause) {
 		return
 	}
@@ -114,7 +115,7 @@ func (h *health) recordTry(err error) {
 	defer h.mu.Unlock()
 	var failed *TryError
 	if errors.As(err, &failed) {
-		h.refuse(tryOperation, failed.Cause)
+		h.addRefusal(tryOperation, failed.Cause)
 		h.missing = strings.Join(failed.Missing, " ")
 		return
 	}

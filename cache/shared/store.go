@@ -70,10 +70,11 @@ type Config struct {
 // defaultTimeout is the Timeout of a Config that names none.
 const defaultTimeout = 240 * time.Millisecond
 
-// Store is the tokens in Redis. All methods are safe for concurrent use. Those
-// that ask Redis take a context; they block until Redis has answered, the context
-// has ended or the timeout has passed, and while Redis is left alone after
-// failures they return at once.
+// Store is the client for all that replicas share in Redis: tokens, leases and budgets. All
+// methods are safe for concurrent use. Those that ask Redis take a context; they block
+// until Redis has answered, the context has ended or the timeout has passed (in a cluster
+// [Store.Look] may take three timeouts; Begin, Try and [Lease.Renew] say how long they
+// take), and while Redis is left alone after failures they return at once.
 type Store struct {
 	timeout  time.Duration
 	client   redis.UniversalClient
@@ -85,7 +86,7 @@ type Store struct {
 	budgets  bool          // see Config
 	longest  time.Duration // of a token request under a lease
 	replica  int           // tells this replica from others, by chance
-	turnWait time.Duration // how long the holder of a lease may wait for its turn before that
+	turnWait time.Duration // how long the holder of a lease may wait for its turn before that: twice the patience of package cache
 	health   health
 	metrics  *metrics.Metrics
 	log      zerolog.Logger
@@ -131,7 +132,7 @@ func (s *Store) Close() error {
 	return s.client.Close()
 }
 
-// Timeout returns the longest time that one operation takes. A caller that makes
+// Timeout returns the longest time that one question to Redis takes. A caller that makes
 // several in a row can bound all of them by it too.
 func (s *Store) Timeout() time.Duration { return s.timeout }
 

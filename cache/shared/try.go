@@ -141,8 +141,8 @@ func missingRight(err error, sent string) (right string, all bool) {
 // Begin finds out at the start of the program how Redis does, so that what is told
 // of it is true before the first token is needed, and so that this need not make
 // the first connection. It asks like any operation, which is counted and which
-// the breaker is told of, until Redis answers or is left alone; then it does what
-// Try does. It blocks for a few timeouts at most, or until ctx ends.
+// the breaker is told of, until Redis answers or is left alone; if it answers, Begin does
+// what Try does. It blocks for some seconds at most, or until ctx ends.
 func (s *Store) Begin(ctx context.Context) {
 	var nobody upstream.Fingerprint
 	_, _ = rand.Read(nobody[:])
@@ -157,7 +157,7 @@ func (s *Store) Begin(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
+		if err != nil && redisCause(err) != "NOPERM" {
 			continue
 		}
 		err = s.Try(ctx)

@@ -32,8 +32,8 @@ type Found struct {
 }
 
 // read opens the value that was found at p at the time now of Redis, which says
-// that it ends in ttl. A value that does not open, or that has no end, is a miss:
-// no replica stored it. What has passed since the question, at most took, is not
+// that it ends in ttl. No replica stored a value that does not open, or that has no end:
+// it counts as invalid. What has passed since the question, at most took, is not
 // left any more.
 func (s *Store) read(operation string, p Place, value string, ttl time.Duration, now time.Time, took time.Duration) Found {
 	f := Found{Version: versionOf(value)}
@@ -70,6 +70,6 @@ type Sealed struct {
 // Seal returns t as it is to be shared at p. It does not ask Redis.
 func (s *Store) Seal(p Place, t upstream.Token) Sealed {
 	ahead := s.clock.ahead()
-	value := string(s.sealer.seal(p, sealed{t.AccessToken(), t.Scope(), t.Issued().Add(ahead), t.Expiry().Add(ahead)}))
+	value := string(s.sealer.seal(p, plainValue{t.AccessToken(), t.Scope(), t.Issued().Add(ahead), t.Expiry().Add(ahead)}))
 	return Sealed{versionOf(value), value, t.Expiry()}
 }
