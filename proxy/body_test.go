@@ -327,7 +327,7 @@ func TestHalfClosedClientsGetTheirAnswer(t *testing.T) {
 		"with two requests":    {request + request, 0, 2},
 		"with a body":          {"PUT /alpha/x" + stalledHead + "Content-Length: 4\r\n\r\nbody", 0, 1},
 		"with an upload":       {"POST /alpha/x" + stalledHead + "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n", 0, 1},
-		"later":                {request, 2 * endsWithRequest, 0},
+		"later":                {request, 2 * halfCloseTime, 0},
 		"within a body":        {"PUT /alpha/x" + stalledHead + "Content-Length: 4\r\n\r\nbo", 0, 0},
 		"within a large body":  {"PUT /alpha/x" + stalledHead + "Content-Length: 400000\r\n\r\nbo", 0, 0},
 		"within a head (none)": {"GET /alpha", 0, 0},

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"token-sidecar/cache"
@@ -131,7 +132,7 @@ func (x *exchange) fail(err error) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Proxy-Status", fmt.Sprintf("token-sidecar; error=%s; details=%q", p.cause, p.code))
 	if p.status == http.StatusMethodNotAllowed { // RFC 9110 section 15.5.6
-		h.Set("Allow", x.allowed())
+		h.Set("Allow", x.allowedMethods())
 	}
 	if p.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retry.Seconds()))))
@@ -147,4 +148,13 @@ func (x *exchange) fail(err error) {
 	h.Set("Content-Length", strconv.Itoa(len(document)))
 	x.out.WriteHeader(p.status)
 	_, _ = x.out.Write(document)
+}
+
+// allowedMethods returns the methods for an Allow header. Those of a request to forward are
+// not all there are, since any other is forwarded too.
+func (x *exchange) allowedMethods() string {
+	if strings.HasPrefix(x.in.RequestURI, vendPrefix) {
+		return http.MethodPost
+	}
+	return "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 }

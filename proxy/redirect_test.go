@@ -13,7 +13,7 @@ import (
 // two hosts. The routes alpha and twin are one place.
 func redirects(t *testing.T) *Proxy {
 	t.Helper()
-	p := &Proxy{routes: map[string]*route{}, byHost: map[string][]*route{}, config: Config{Hosts: NewHosts([]string{"sidecar.internal"}, false)}}
+	p := &Proxy{routes: map[string]*route{}, config: Config{Hosts: NewHosts([]string{"sidecar.internal"}, false)}}
 	s := &side{t: t, idp: &issuer{}}
 	for _, u := range []upstream.Upstream{
 		s.oauth2("alpha", "https://api.example/v1"), s.oauth2("twin", "https://api.example/v1"), s.oauth2("deep", "https://api.example/v1/deep"),
@@ -21,7 +21,7 @@ func redirects(t *testing.T) *Proxy {
 		s.oauth2("whole", "https://root.example"), s.oauth2("local", "http://127.0.0.1:4711/l"), s.withSubject("https://api.example/o"),
 	} {
 		for _, r := range u.Routes() {
-			p.addRoute(newRoute(r, u, nil, nil))
+			p.routes[r.Name] = newRoute(r, u, nil, nil)
 		}
 	}
 	return p
@@ -41,11 +41,11 @@ func asked(t *testing.T, p *Proxy, target, fixed string, lines ...string) *excha
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &exchange{proxy: p, in: r}
-	if err := x.resolve(p.routes[fixed]); err != nil {
+	d, err := p.decide(r, p.routes[fixed])
+	if err != nil {
 		t.Fatalf("%s: %v", target, err)
 	}
-	return x
+	return &exchange{proxy: p, in: r, decision: d}
 }
 
 // ways are the ways in to /a/b?q of a route. front is what an own URL begins with.
@@ -81,12 +81,12 @@ func TestOwnTargetStaysInTheSidecar(t *testing.T) {
 				continue
 			}
 			ref = strings.ReplaceAll(ref, "{base}", way.base)
-			if got, to := x.ownReference(ref); got != way.front+want || to != toOwn {
+			if got, to := x.rewriteReference(ref); got != way.front+want || to != toOwn {
 				t.Errorf("%s: %q became %q (%s), want %q", way.name, ref, got, to, way.front+want)
 			}
 		}
 		for _, ref := range []string{"", "#top"} { // of the URL that was asked
-			if got, to := x.ownReference(ref); got != ref || to != toOwn {
+			if got, to := x.rewriteReference(ref); got != ref || to != toOwn {
 				t.Errorf("%s: %q became %q (%s)", way.name, ref, got, to)
 			}
 		}
@@ -96,7 +96,7 @@ func TestOwnTargetStaysInTheSidecar(t *testing.T) {
 		{"/whole/a", "//root.example/b", "/whole/b"}, {"/whole/a", "/b", "/whole/b"}, {"/whole", "b", "/whole/b"}, {"/gamma/a", "https://gamma.example:8443/g/b", "/gamma/b"},
 		{"/dotted/a", "https://dotted.example/d/b", "/dotted/b"}, {"/local/a", "http://127.0.0.1:4711/l/b", "/local/b"},
 		{"/alpha/a", "/v1/deep/x", "/alpha/deep/x"}, {"/alpha/{|}/a%2Fb", "c", "/alpha/%7B%7C%7D/c"}} {
-		if got, to := asked(t, p, c[0], "").ownReference(c[1]); got != c[2] || to != toOwn {
+		if got, to := asked(t, p, c[0], "").rewriteReference(c[1]); got != c[2] || to != toOwn {
 			t.Errorf("%s: %q became %q (%s), want %q", c[0], c[1], got, to, c[2])
 		}
 	}
@@ -122,7 +122,7 @@ func TestForeignReferencesPass(t *testing.T) {
 			if want == "" {
 				want = ref
 			}
-			if got, to := x.ownReference(ref); got != want || to != toForeign {
+			if got, to := x.rewriteReference(ref); got != want || to != toForeign {
 				t.Errorf("%s: %q became %q (%s), want %q", way.name, ref, got, to, want)
 			}
 		}
@@ -168,7 +168,7 @@ func TestSteeringReferencesAreRefused(t *testing.T) {
 				ref = "/%6f/x"
 			}
 			ref = strings.ReplaceAll(ref, "{base}", way.base)
-			if got, to := x.ownReference(ref); got != "" || to != toRefused {
+			if got, to := x.rewriteReference(ref); got != "" || to != toRefused {
 				t.Errorf("%s: %q became %q (%s)", way.name, ref, got, to)
 			}
 		}
@@ -191,14 +191,14 @@ func TestSteeringReferencesAreRefused(t *testing.T) {
 		}
 		x := asked(t, p, c[0], c[1], lines...)
 		for _, ref := range c[2:] {
-			if got, to := x.ownReference(ref); got != "" || to != toRefused {
+			if got, to := x.rewriteReference(ref); got != "" || to != toRefused {
 				t.Errorf("%s: %q became %q (%s)", c[0], ref, got, to)
 			}
 		}
 	}
 	// In absolute form the name is the target's, and says nothing of the sidecar.
 	p.config.Hosts = NewHosts(nil, true)
-	if _, to := asked(t, p, "/alpha/a", "").ownReference("https://192.0.2.1/"); to != toRefused {
+	if _, to := asked(t, p, "/alpha/a", "").rewriteReference("https://192.0.2.1/"); to != toRefused {
 		t.Error("a sidecar that answers to any address sends the app to one")
 	}
 }

@@ -136,7 +136,7 @@ func TestNoHeadIsLeftOut(t *testing.T) {
 		t.Errorf("upgrade: %v", a)
 	}
 	h := http.Header{"Link": {"</v1/x>; rel=preload"}, "Location": {"/beta/x"}, "X-A": {"1"}} // 103 Early Hints
-	asked(t, s.proxy, "/alpha/a", "", "X-B: 1").ownLinks(h)
+	asked(t, s.proxy, "/alpha/a", "", "X-B: 1").rewriteReferences(h)
 	if got := fmt.Sprint(h); got != "map[Link:[</alpha/x>; rel=preload] X-A:[1]]" {
 		t.Errorf("early hints: %s", got)
 	}

@@ -10,12 +10,13 @@ import (
 	"token-sidecar/upstream"
 )
 
-// vendPrefix is where tokens are handed on: POST /token/{route}. No route can
+// vendPrefix is where the app asks for a token itself: POST /token/{route}. No route can
 // have that name.
 const vendPrefix = "/token/"
 
-// checkVend makes sure that only tokens of single subjects are handed on: a
-// token that stands for the client itself never leaves the sidecar.
+// checkVend makes the table of the routes whose tokens may be handed on. It fails unless
+// these are tokens of single subjects: one that stands for the client itself never leaves
+// the sidecar.
 func (p *Proxy) checkVend() error {
 	for _, name := range p.config.Vend {
 		r := p.routes[name]
@@ -30,10 +31,10 @@ func (p *Proxy) checkVend() error {
 	return nil
 }
 
-// vend hands the subject's token to the app, in the form of RFC 6749 section
-// 5.1, for clients that must hold one themselves: MyDataHelps calls the one who
-// does so the authenticator (Participant Access Tokens). The app has to have
-// authenticated its user; the sidecar trusts it to name the right subject.
+// vend answers with the subject's token, in the form of RFC 6749 section 5.1, for clients
+// that must hold one themselves: MyDataHelps calls an app that does this for them the
+// authenticator (Participant Access Tokens). The app has to have authenticated its user;
+// the sidecar trusts it to name the right subject.
 func (x *exchange) vend() error {
 	path, query := splitTarget(x.in.RequestURI)
 	if err := checkPath(path); err != nil {
@@ -47,11 +48,11 @@ func (x *exchange) vend() error {
 	if x.in.Method != http.MethodPost {
 		return errMethod
 	}
-	if err := x.chooseKey(rest, query, false); err != nil {
+	if err := x.chooseKey(x.in.Header, rest); err != nil {
 		return err
 	}
 	if x.path != r.base+"/" || query != "" {
-		return errPath // nothing more is read
+		return errPath // nothing more may follow
 	}
 	before := time.Now()
 	token, err := x.proxy.config.Cache.LongToken(x.in.Context(), x.key)

@@ -65,7 +65,7 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // person's data.
 func (x *exchange) observe() {
 	took := time.Since(x.began)
-	series, name := x.proxy.nowhere, "none"
+	series, name := x.proxy.noRoute, "none"
 	if x.route != nil {
 		series, name = x.route.metrics, x.route.Name
 	}

@@ -46,7 +46,7 @@ func (s *tokenSearch) inText(text string) bool {
 		if strings.IndexByte(text, '%') < 0 {
 			return false
 		}
-		text = unescape(text)
+		text = unescape(text, nil)
 	}
 	return false
 }

@@ -1,0 +1,148 @@
+package proxy
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+)
+
+// A client resolves what an answer points to against the URL that it asked, which
+// is the sidecar's: "/x" would leave the route, and the target's own URL would
+// leave the sidecar, and the token with it. So references to the route's own target
+// become the sidecar's, in the form that the request had. References to other
+// places are the app's to follow. A third kind is refused: with those a target
+// could have the app ask the sidecar by another route or for another subject.
+
+// checkRedirect rewrites the references in the head of an answer, and counts redirects. It
+// fails if the answer is a redirect to where the app must not go.
+func (x *exchange) checkRedirect(res *http.Response) error {
+	to := x.rewriteReferences(res.Header)
+	if to == "" || res.StatusCode < 300 || res.StatusCode > 399 {
+		return nil
+	}
+	x.route.metrics.Redirect(to)
+	if to == toRefused {
+		return errRedirect
+	}
+	return nil
+}
+
+// rewriteReferences has all that the header h of an answer points to on the route's own
+// target lead through the sidecar, and removes what is refused. It returns where Location
+// leads to, or "" if there is none. It is for informational answers too, which may hold
+// links (RFC 8297).
+//
+// It removes Refresh: no RFC says what its value means, so nobody can say where it leads.
+func (x *exchange) rewriteReferences(h http.Header) (location string) {
+	delete(h, "Refresh")
+	if lines, ok := h["Link"]; ok {
+		if lines = x.rewriteLinks(lines); len(lines) > 0 {
+			h["Link"] = lines
+		} else {
+			delete(h, "Link")
+		}
+	}
+	x.rewriteField(h, "Content-Location")
+	return x.rewriteField(h, "Location")
+}
+
+// rewriteField rewrites or removes a header whose value is one reference, and returns where
+// that leads to, or "" if there is no such header.
+func (x *exchange) rewriteField(h http.Header, name string) string {
+	values, ok := h[name]
+	if !ok {
+		return ""
+	}
+	if len(values) == 1 { // of several, clients differ on which one counts
+		if own, to := x.rewriteReference(values[0]); to != toRefused {
+			h[name] = []string{own}
+			return to
+		}
+	}
+	delete(h, name)
+	return toRefused
+}
+
+// maxLinkWork bounds, in bytes, what is resolved for the links of one answer. Each
+// relative one costs the length of the request's path, and becomes as long. It is
+// enough for a thousand links of ordinary length.
+const maxLinkWork = 256 << 10
+
+// rewriteLinks rewrites the references in the lines of a Link header (RFC 8288 section 3).
+// It leaves out links that are refused, and lines that are not well-formed: some client
+// might find a link in them that was not looked at. It returns none if there are too many.
+func (x *exchange) rewriteLinks(lines []string) []string {
+	rewritten := make([]string, 0, len(lines))
+	work := 0
+	for _, line := range lines {
+		links, ok := splitLinks(line)
+		if !ok {
+			continue
+		}
+		kept := make([]string, 0, len(links))
+		changed := false
+		for _, l := range links {
+			if work += len(x.path) + len(l.reference); work > maxLinkWork {
+				return nil
+			}
+			reference, to := x.rewriteReference(l.reference)
+			parameters := angle.ReplaceAllStringFunc(l.parameters, escapeAngle)
+			if to != toRefused {
+				kept = append(kept, "<"+reference+">"+parameters)
+			}
+			changed = changed || reference != l.reference || parameters != l.parameters
+		}
+		switch {
+		case len(kept) == 0:
+		case changed:
+			rewritten = append(rewritten, strings.Join(kept, ", "))
+		default:
+			rewritten = append(rewritten, line)
+		}
+	}
+	return rewritten
+}
+
+// link is one link of a Link header.
+type link struct {
+	reference  string
+	parameters string // with the semicolon before each
+}
+
+// linkValue matches a link at the beginning of a text, up to the end or the comma behind
+// it. Its groups are the reference and the parameters.
+var linkValue = regexp.MustCompile(`^<([^<>]*)>([ \t]*(?:;` + linkParameter + `)*)(?:,|$)`)
+
+// linkParameter matches a parameter: a name, and perhaps a quoted or a plain value. No
+// plain one may hold what some client takes for the end of it, or of the link.
+const linkParameter = `(?:[^,;"<>\\=]+=[ \t]*` + quotedPattern + `[ \t]*|[^,;"<>\\]*)`
+
+// splitLinks returns the links in a line of a Link header. It reports false if the line is
+// not well-formed.
+func splitLinks(line string) (links []link, ok bool) {
+	for {
+		line = strings.TrimLeft(line, " \t,") // RFC 9110 section 5.6.1.2 allows empty elements
+		if line == "" {
+			return links, true
+		}
+		found := linkValue.FindStringSubmatch(line)
+		if found == nil {
+			return nil, false
+		}
+		links = append(links, link{strings.Trim(found[1], " \t"), found[2]})
+		line = line[len(found[0]):]
+	}
+}
+
+// angle matches an angle bracket, or a backslash with the character that it escapes.
+var angle = regexp.MustCompile(`\\.|[<>]`)
+
+// escapeAngle puts a backslash before an angle bracket in a quoted parameter that has none,
+// which changes nothing of its meaning. Many clients look for ", <" or "; <" without regard
+// to quotes, and would find a link there that was not looked at.
+func escapeAngle(match string) string {
+	if len(match) == 1 {
+		return `\` + match
+	}
+	return match
+}
