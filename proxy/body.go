@@ -32,13 +32,12 @@ func (x *exchange) readSmallBody() error {
 	if n <= 0 || n > x.proxy.config.ReplayLimit || !x.proxy.reserve(n) {
 		return nil
 	}
-	x.upload.small = true
-	x.small = newSmallBody(n)
-	go x.small.readFrom(x.upload)
+	x.upload.kept, x.upload.done = make([]byte, n), make(chan struct{})
+	go x.upload.readAll()
 	grace := time.NewTimer(bodyGrace)
 	defer grace.Stop()
 	select {
-	case <-x.small.done:
+	case <-x.upload.done:
 		return x.bodyFault()
 	case <-grace.C:
 		return nil
@@ -56,20 +55,22 @@ func (p *Proxy) reserve(n int64) bool {
 
 // isUpload reports whether the request has a body that is not kept, but only sent on as it
 // comes.
-func (x *exchange) isUpload() bool { return x.upload != nil && x.small == nil }
+func (x *exchange) isUpload() bool { return x.upload != nil && x.upload.kept == nil }
 
 // streams reports whether some of the body may still have to come.
-func (x *exchange) streams() bool { return x.upload != nil && !x.small.whole() }
+func (x *exchange) streams() bool {
+	return x.upload != nil && (x.upload.kept == nil || !x.upload.whole())
+}
 
-// setBody gives req the body for one sending.
+// setBody gives req the body for one sending, if it can be sent more than once.
 func (x *exchange) setBody(req *http.Request) {
 	switch {
-	case x.small == nil:
-		return // it can be sent once only, or there is none
-	case x.small.whole():
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.small.data)), nil }
+	case x.upload == nil, x.upload.kept == nil:
+		return
+	case x.upload.whole():
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.upload.kept)), nil }
 	default:
-		req.GetBody = func() (io.ReadCloser, error) { return &smallReader{smallBody: x.small}, nil }
+		req.GetBody = func() (io.ReadCloser, error) { return &keptReader{upload: x.upload}, nil }
 	}
 	req.Body, _ = req.GetBody()
 }
@@ -114,8 +115,8 @@ func (x *exchange) discardBody(answered bool) {
 		}
 		x.upload.setDeadline(until)
 	}
-	if x.small != nil {
-		<-x.small.done
+	if x.upload.kept != nil {
+		<-x.upload.done
 		x.proxy.keptBodies.Add(-x.in.ContentLength)
 	}
 }

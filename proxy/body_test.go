@@ -263,7 +263,7 @@ func (c halfDuplex) Close() error {
 // next one on its connection.
 func TestIdleTimeEndsWithItsAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = 0 }})
+		s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = 3 * streamIdle }})
 		s.up.play(func(r *upRequest) bool {
 			if r.n > 1 {
 				time.Sleep(2 * streamIdle)

@@ -87,7 +87,7 @@ func (x *exchange) trace(req *http.Request, connected func()) {
 	trace.GotConn = func(httptrace.GotConnInfo) {
 		connected()
 		more := time.Duration(0)
-		if x.small != nil && !x.small.whole() {
+		if !x.isUpload() && x.streams() {
 			more = bodyTime // which the app may take for the rest of it
 		}
 		x.attempt.timer.restart(more)

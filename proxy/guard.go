@@ -34,9 +34,6 @@ func (p *Proxy) guard(r *http.Request) error {
 // (PRI). Methods are case-sensitive, but not to every server, so these are refused in any
 // case.
 func methodAllowed(method string) bool {
-	if method == http.MethodGet || method == http.MethodPost {
-		return true
-	}
 	if len(method) > 32 { // net/http has checked that it is a token
 		return false
 	}

@@ -44,20 +44,17 @@ func (h Hosts) AllowedIn(r *http.Request) bool {
 // Allowed reports whether a request may be addressed to host, which may have a port.
 func (h Hosts) Allowed(host string) bool {
 	name, _, err := net.SplitHostPort(host)
-	if err != nil {
+	if err != nil { // there is no port
 		name = host
 		if inner, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inner, "]") {
 			name = inner[:len(inner)-1]
 		}
 	}
-	if h.names[name] || h.names[strings.ToLower(name)] {
+	if h.names[strings.ToLower(name)] {
 		return true
 	}
-	if !h.anyAddress {
-		return false
-	}
 	_, err = netip.ParseAddr(name)
-	return err == nil
+	return h.anyAddress && err == nil
 }
 
 // host is the host of a URL, in the form in which hosts are compared.

@@ -75,11 +75,7 @@ func (x *exchange) sendLean(token upstream.Token) (*http.Response, error) {
 			}
 			now = time.Now()
 		}
-		var deadline time.Time
-		if limit := x.proxy.config.TargetTimeout; limit > 0 {
-			deadline = now.Add(limit)
-		}
-		_ = c.SetDeadline(deadline) // before Begin, which may end the connection at once
+		_ = c.SetDeadline(now.Add(x.proxy.config.TargetTimeout)) // before Begin, which may end the connection at once
 		c.Begin(ctx)
 		x.attempt.conn = c
 		res, err := x.roundTripLean(now)
@@ -104,8 +100,8 @@ var idempotent = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
 func (x *exchange) roundTripLean(began time.Time) (*http.Response, error) {
 	c := x.attempt.conn
 	x.writeHead(c.Writer())
-	if x.small != nil {
-		_, _ = c.Writer().Write(x.small.data)
+	if x.upload != nil {
+		_, _ = c.Writer().Write(x.upload.kept)
 	}
 	// If the target no longer reads it may have answered already, with 413 for
 	// instance: what it sent is there to be read.

@@ -75,27 +75,31 @@ func (x *exchange) rewriteLinks(lines []string) []string {
 	rewritten := make([]string, 0, len(lines))
 	work := 0
 	for _, line := range lines {
-		links, ok := splitLinks(line)
-		if !ok {
-			continue
-		}
-		kept := make([]string, 0, len(links))
+		var links []string
 		changed := false
-		for _, l := range links {
-			if work += len(x.path) + len(l.reference); work > maxLinkWork {
+		// RFC 9110 section 5.6.1.2 allows empty elements.
+		for rest := strings.TrimLeft(line, " \t,"); rest != ""; rest = strings.TrimLeft(rest, " \t,") {
+			link := linkValue.FindStringSubmatch(rest)
+			if link == nil {
+				links = nil
+				break
+			}
+			rest = rest[len(link[0]):]
+			reference := strings.Trim(link[1], " \t")
+			if work += len(x.path) + len(reference); work > maxLinkWork {
 				return nil
 			}
-			reference, to := x.rewriteReference(l.reference)
-			parameters := angle.ReplaceAllStringFunc(l.parameters, escapeAngle)
+			own, to := x.rewriteReference(reference)
+			parameters := angle.ReplaceAllStringFunc(link[2], escapeAngle)
+			changed = changed || own != reference || parameters != link[2]
 			if to != toRefused {
-				kept = append(kept, "<"+reference+">"+parameters)
+				links = append(links, "<"+own+">"+parameters)
 			}
-			changed = changed || reference != l.reference || parameters != l.parameters
 		}
 		switch {
-		case len(kept) == 0:
+		case len(links) == 0:
 		case changed:
-			rewritten = append(rewritten, strings.Join(kept, ", "))
+			rewritten = append(rewritten, strings.Join(links, ", "))
 		default:
 			rewritten = append(rewritten, line)
 		}
@@ -103,36 +107,13 @@ func (x *exchange) rewriteLinks(lines []string) []string {
 	return rewritten
 }
 
-// link is one link of a Link header.
-type link struct {
-	reference  string
-	parameters string // with the semicolon before each
-}
-
 // linkValue matches a link at the beginning of a text, up to the end or the comma behind
 // it. Its groups are the reference and the parameters.
 var linkValue = regexp.MustCompile(`^<([^<>]*)>([ \t]*(?:;` + linkParameter + `)*)(?:,|$)`)
 
-// linkParameter matches a parameter: a name, and perhaps a quoted or a plain value. No
-// plain one may hold what some client takes for the end of it, or of the link.
+// linkParameter matches a parameter: a name, and perhaps a quoted or a plain value. A plain
+// one holds nothing that some client takes for the end of it, or of the link.
 const linkParameter = `(?:[^,;"<>\\=]+=[ \t]*` + quotedPattern + `[ \t]*|[^,;"<>\\]*)`
-
-// splitLinks returns the links in a line of a Link header. It reports false if the line is
-// not well-formed.
-func splitLinks(line string) (links []link, ok bool) {
-	for {
-		line = strings.TrimLeft(line, " \t,") // RFC 9110 section 5.6.1.2 allows empty elements
-		if line == "" {
-			return links, true
-		}
-		found := linkValue.FindStringSubmatch(line)
-		if found == nil {
-			return nil, false
-		}
-		links = append(links, link{strings.Trim(found[1], " \t"), found[2]})
-		line = line[len(found[0]):]
-	}
-}
 
 // angle matches an angle bracket, or a backslash with the character that it escapes.
 var angle = regexp.MustCompile(`\\.|[<>]`)

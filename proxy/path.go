@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -16,11 +17,11 @@ func checkPath(path string) error {
 			return errPath
 		}
 	}
-	if plainPath(path) {
+	if strings.IndexByte(path, '%') < 0 && !strings.Contains(path, "/.") {
 		return nil
 	}
 	for range 3 { // as it is, decoded once, decoded twice
-		if strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) || hasDotSegment(path) {
+		if misleading.MatchString(path) {
 			return errPath
 		}
 		decoded := unescape(path, nil)
@@ -32,22 +33,10 @@ func checkPath(path string) error {
 	return nil
 }
 
-// plainPath reports whether path cannot hold a dot segment in any reading.
-func plainPath(path string) bool {
-	return strings.IndexByte(path, '%') < 0 && !strings.Contains(path, "/.")
-}
-
-// hasDotSegment reports whether path has a segment "." or ".." (RFC 3986 section 3.3),
-// also with a parameter behind it, which some servers cut off first.
-func hasDotSegment(path string) bool {
-	for segment := range strings.SplitSeq(path, "/") {
-		segment, _, _ = strings.Cut(segment, ";")
-		if segment == "." || segment == ".." {
-			return true
-		}
-	}
-	return false
-}
+// misleading matches what must be in no reading of a path: a control byte, a backslash, and
+// a segment "." or ".." (RFC 3986 section 3.3), also with a parameter behind it, which some
+// servers cut off first.
+var misleading = regexp.MustCompile(`[\x00-\x1f\x7f\\]|(?:^|/)\.\.?(?:[;/]|$)`)
 
 // checkQuery refuses a token in the query: RFC 6750 section 2 allows one way
 // to send it, and ours is the header. Servers differ on whether a semicolon

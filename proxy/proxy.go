@@ -33,7 +33,6 @@ package proxy
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -68,8 +67,8 @@ type Config struct {
 	// HTTP/2 target says that it has not processed the request. Zero means that no body
 	// is kept.
 	ReplayLimit int64
-	// TargetTimeout bounds the time from sending a request to the head of its answer.
-	// Zero means no bound.
+	// TargetTimeout bounds the time from sending a request to the head of its answer. It
+	// must be positive.
 	TargetTimeout time.Duration
 	// Vend names the routes whose tokens may be handed to the app itself. Each must
 	// require a subject.
@@ -164,11 +163,9 @@ type exchange struct {
 	out   responseWriter
 	began time.Time
 
-	decision // what the request is for
-	attempt  // the latest to get an answer from the target
-
-	upload *upload    // the body as the app sends it; nil if there is none
-	small  *smallBody // the same body, if it is small enough to be kept; nil otherwise
+	decision         // what the request is for
+	attempt  attempt // the latest
+	upload   *upload // the body as the app sends it; nil if there is none
 
 	informational int           // how many informational answers have come; the transport owns it until RoundTrip has returned
 	waited        time.Duration // for tokens
@@ -212,21 +209,21 @@ func (x *exchange) answer(fixed *route) (err error) {
 func (x *exchange) end() {
 	r := recover()
 	defer func() { x.discardBody(r == nil) }()
-	if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		if x.out.status != 0 && x.out.status != statusClientClosed {
-			// A client that got nothing at all may send its request again.
-			_ = http.NewResponseController(x.out.ResponseWriter).Flush()
-		}
-		x.observe()
-		panic(http.ErrAbortHandler) // the answer broke off, and so must the connection
-	}
-	if r != nil {
+	broken := r != nil // the answer must not look whole, and the connection must end
+	switch {
+	case r == nil:
+	case r != http.ErrAbortHandler:
 		x.proxy.config.Log.Error().Str("panic", fmt.Sprintf("%T", r)).Msg("request handler panicked")
-		if x.out.status != 0 {
-			x.observe()
-			panic(http.ErrAbortHandler) // half an answer must not look whole
+		if x.out.status == 0 {
+			x.fail(errInternal)
+			broken = false
 		}
-		x.fail(errInternal)
+	case x.out.status != 0 && x.out.status != statusClientClosed:
+		// A client that got nothing at all may send its request again.
+		_ = http.NewResponseController(x.out.ResponseWriter).Flush()
 	}
 	x.observe()
+	if broken {
+		panic(http.ErrAbortHandler)
+	}
 }

@@ -57,8 +57,8 @@ func (x *exchange) writeHead(w *bufio.Writer) {
 	}
 	put(loopHeader, ": ", loopID, "\r\n")
 	switch {
-	case x.small != nil:
-		put("Content-Length: ", strconv.Itoa(len(x.small.data)), "\r\n")
+	case x.upload != nil:
+		put("Content-Length: ", strconv.Itoa(len(x.upload.kept)), "\r\n")
 	case x.in.Method == http.MethodPost || x.in.Method == http.MethodPut || x.in.Method == http.MethodPatch:
 		put("Content-Length: 0\r\n") // RFC 9110 section 8.6
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 )
 
@@ -51,37 +52,26 @@ func (s *tokenSearch) inText(text string) bool {
 	return false
 }
 
-// inBase64 reports whether text holds base64 of something that the token is part of. It
-// does no work for a text that has no run of base64 long enough, as nearly all have none.
+// inBase64 reports whether text holds base64 (RFC 4648 sections 4 and 5) of something that
+// the token is part of. Nearly no text has a run of base64 that is long enough for it.
 func (s *tokenSearch) inBase64(text string) bool {
-	if longestRun(text) < len(s.token)/3*4-3 {
-		return false
-	}
-	if s.encoded == nil {
-		s.encoded = withinBase64(s.token)
-	}
-	for _, form := range s.encoded {
-		if strings.Contains(text, form) {
+	for run := range strings.FieldsFuncSeq(text, notBase64) {
+		if len(run) < len(s.token)/3*4-3 {
+			continue
+		}
+		if s.encoded == nil {
+			s.encoded = withinBase64(s.token)
+		}
+		if slices.ContainsFunc(s.encoded, func(form string) bool { return strings.Contains(run, form) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// longestRun returns how many characters of base64 (RFC 4648 sections 4 and 5) are in a
-// row in text at most, padding excluded.
-func longestRun(text string) int {
-	longest, run := 0, 0
-	for i := range len(text) {
-		switch c := text[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '+', c == '/', c == '-', c == '_':
-			run++
-			longest = max(longest, run)
-		default:
-			run = 0
-		}
-	}
-	return longest
+// notBase64 reports whether a character is in neither alphabet of base64, or is padding.
+func notBase64(c rune) bool {
+	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '+' || c == '/' || c == '-' || c == '_')
 }
 
 // withinBase64 returns what every base64 text has in it whose content has the secret in

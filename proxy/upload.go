@@ -10,22 +10,32 @@ import (
 // bodyTime is how long a body may stand still, and how long a small one may take.
 const bodyTime = 10 * time.Second
 
-// upload is the body of a request as the app sends it. Read is for one goroutine at a
-// time. The other methods are safe for concurrent use.
+// upload is the body of a request as the app sends it. A small body of known length is kept,
+// so that its request can be sent again: after a 401, or when an HTTP/2 target has not
+// processed it (RFC 9113 section 8.7). Then a goroutine of its own reads it from the app,
+// and any number of keptReaders may follow, each from the start. Read is for one goroutine
+// at a time. The other methods are safe for concurrent use.
 type upload struct {
 	body    io.ReadCloser
 	control *http.ResponseController // of the answer on the same connection
-	timer   *sendTimer               // runs while the target is to take what was read; set before the first Read
-	small   bool                     // all of it must come within bodyTime; set before the first Read
+
+	// Set before the first Read.
+	timer *sendTimer    // runs while the target is to take what was read; nil if that does not matter
+	kept  []byte        // as long as the body if that is kept; what has been read is not changed any more
+	done  chan struct{} // closed when readAll has returned; nil if the body is not kept
 
 	mu       sync.Mutex // guards all below; it is not held over a read
-	deadline time.Time  // by which it must have come, if it is set
+	changed  sync.Cond  // on mu: read or err has changed, or a keptReader was closed
+	read     int        // how many bytes of kept have been read
+	deadline time.Time  // by which the body must have come, if it is set
 	err      error      // with which reading ended: io.EOF if the body was read to its end
 	answered bool       // the answer has begun
 }
 
 func newUpload(w http.ResponseWriter, r *http.Request) *upload {
-	return &upload{body: r.Body, control: http.NewResponseController(w)}
+	u := &upload{body: r.Body, control: http.NewResponseController(w)}
+	u.changed.L = &u.mu
+	return u
 }
 
 // Read implements [io.Reader]. It fails with [os.ErrDeadlineExceeded] if the app sends
@@ -36,7 +46,7 @@ func (u *upload) Read(b []byte) (int, error) {
 	deadline := u.deadline
 	if deadline.IsZero() {
 		deadline = time.Now().Add(bodyTime)
-		if u.small {
+		if u.kept != nil {
 			u.deadline = deadline
 		}
 	}
@@ -81,6 +91,21 @@ func (u *upload) ended() error {
 // whole reports whether the body was read to its end.
 func (u *upload) whole() bool { return u.ended() == io.EOF }
 
+// readAll reads the body into kept. Since its length is known, net/http sees to it that
+// reading ends with io.EOF only if all of it has come.
+func (u *upload) readAll() {
+	defer close(u.done)
+	for u.ended() == nil {
+		n, _ := u.Read(u.kept[u.read:])
+		u.mu.Lock()
+		if u.read += n; u.read == len(u.kept) {
+			u.err = io.EOF
+		}
+		u.mu.Unlock()
+		u.changed.Broadcast()
+	}
+}
+
 // setDeadline makes reading fail at the given time, unless it has ended.
 func (u *upload) setDeadline(t time.Time) {
 	u.mu.Lock()
@@ -89,6 +114,40 @@ func (u *upload) setDeadline(t time.Time) {
 		u.deadline = t
 		_ = u.control.SetReadDeadline(t)
 	}
+}
+
+// keptReader reads a body that is kept, and waits for what has not come yet. Read is for one
+// goroutine at a time; Close is safe for concurrent use.
+type keptReader struct {
+	*upload
+	at     int  // how many bytes were read from here; guarded by mu
+	closed bool // guarded by mu
+}
+
+// Read implements [io.Reader].
+func (r *keptReader) Read(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.at == r.read && r.err == nil && !r.closed {
+		r.changed.Wait()
+	}
+	if r.closed {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n := copy(b, r.kept[r.at:r.read])
+	if r.at += n; r.at < r.read || r.err == nil {
+		return n, nil
+	}
+	return n, r.err
+}
+
+// Close implements [io.Closer]. A Read that waits returns.
+func (r *keptReader) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.changed.Broadcast()
+	return nil
 }
 
 // sendTimer ends an attempt on the general way if the target takes nothing of the request
@@ -100,11 +159,8 @@ type sendTimer struct {
 }
 
 // newSendTimer returns a sendTimer that calls cancel with errTargetSlow, and does not run
-// yet. If limit is zero it returns nil.
+// yet.
 func newSendTimer(limit time.Duration, cancel func(cause error)) *sendTimer {
-	if limit <= 0 {
-		return nil
-	}
 	timer := time.AfterFunc(limit, func() { cancel(errTargetSlow) })
 	timer.Stop()
 	return &sendTimer{limit, timer}
@@ -122,88 +178,4 @@ func (t *sendTimer) stop() {
 	if t != nil {
 		t.timer.Stop()
 	}
-}
-
-// smallBody is a small body of known length, kept so that its request can be sent again:
-// after a 401, or when an HTTP/2 target has not processed it (RFC 9113 section 8.7). A
-// goroutine of its own reads it from the app. Any number of readers may follow, each from
-// the start. A nil smallBody is that of a request that has none.
-type smallBody struct {
-	data []byte        // as long as the body; what has been read is not changed any more
-	done chan struct{} // closed when reading has ended
-
-	mu      sync.Mutex // guards read and err
-	changed sync.Cond  // on mu: read or err has changed, or a reader was closed
-	read    int        // how many bytes of data have been read
-	err     error      // with which reading ended: io.EOF if data is whole
-}
-
-func newSmallBody(length int64) *smallBody {
-	b := &smallBody{data: make([]byte, length), done: make(chan struct{})}
-	b.changed.L = &b.mu
-	return b
-}
-
-// readFrom reads the body from u, until that ends.
-func (b *smallBody) readFrom(u *upload) {
-	defer close(b.done)
-	for read := 0; ; {
-		n, err := u.Read(b.data[read:])
-		if read += n; read == len(b.data) {
-			err = io.EOF
-		} else if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		b.mu.Lock()
-		b.read, b.err = read, err
-		b.mu.Unlock()
-		b.changed.Broadcast()
-		if err != nil {
-			return
-		}
-	}
-}
-
-// whole reports whether all of the body was read.
-func (b *smallBody) whole() bool {
-	if b == nil {
-		return false
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.err == io.EOF
-}
-
-// smallReader reads a smallBody, waiting for what has not come yet. Read is for one
-// goroutine at a time; Close is safe for concurrent use.
-type smallReader struct {
-	*smallBody
-	at     int  // how many bytes were read from here; guarded by mu
-	closed bool // guarded by mu
-}
-
-// Read implements [io.Reader].
-func (r *smallReader) Read(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for r.at == r.read && r.err == nil && !r.closed {
-		r.changed.Wait()
-	}
-	if r.closed {
-		return 0, http.ErrBodyReadAfterClose
-	}
-	n := copy(b, r.data[r.at:r.read])
-	if r.at += n; r.at < r.read || r.err == nil {
-		return n, nil
-	}
-	return n, r.err
-}
-
-// Close implements [io.Closer]. A Read that waits returns.
-func (r *smallReader) Close() error {
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-	r.changed.Broadcast()
-	return nil
 }
