@@ -133,7 +133,7 @@ func TestConnectionsServeOneKey(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	p.CloseIdle()
-	if n := len(p.idle.byKey); n != 0 || p.idle.oldest != nil || p.idle.newest != nil {
+	if n := len(p.idle.newest); n != 0 || p.idle.oldest() != nil {
 		t.Errorf("%d keys are left", n)
 	}
 }
@@ -201,7 +201,7 @@ func TestFirstRequestFindsOut(t *testing.T) {
 				t.Errorf("%d did not wait", n)
 			}
 			if !fails {
-				p.set(true)
+				p.setChosen(true)
 			}
 			done()
 			done()
@@ -243,7 +243,7 @@ func TestSweepLooksAtIdleConnections(t *testing.T) {
 			}
 		}
 		p.mu.Lock()
-		p.idle.oldest.since = time.Now().Add(-idleTimeout)
+		p.idle.oldest().since = time.Now().Add(-idleTimeout)
 		p.mu.Unlock()
 		p.sweepIdle()
 		if f := p.Figures(); f.Distrusted != (sends != "") || f.Idle != 0 || f.InUse != 0 {

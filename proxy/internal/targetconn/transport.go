@@ -66,22 +66,23 @@ func (d *Dialer) dialTLS(ctx context.Context, network, address string, learned *
 		return nil, err
 	}
 	if learned != nil {
-		learned.set(c.ConnectionState().NegotiatedProtocol == "h2")
+		learned.setChosen(c.ConnectionState().NegotiatedProtocol == "h2")
 	}
 	return c, nil
 }
 
-// transportConn is a connection of a transport. It is counted, and hides that the target no longer reads. A target may answer a request,
-// with 413 for instance, and close the connection before it has read all of the body.
-// Writing then fails, and net/http would throw the answer away that has come already.
-// With this, reading says how the exchange ended: by an answer, or by the same error.
+// transportConn is a connection of a transport. It is counted, and hides that the target no
+// longer reads: a target may answer a request, with 413 for instance, and close the
+// connection before it has read all of the body. Writing then fails, and net/http would
+// throw the answer away that has come already. Since a transportConn reports no such
+// failure, reading tells how the exchange ended: by an answer, or by the same error.
 type transportConn struct {
 	halfCloser
 	closed func() // takes it off the count, once
 }
 
-// halfCloser is a connection of which one direction can be ended, as an upgraded
-// connection needs.
+// halfCloser is a connection one direction of which can be ended, as an upgraded connection
+// needs.
 type halfCloser interface {
 	net.Conn
 	CloseWrite() error
