@@ -85,13 +85,14 @@ func (x *exchange) observe() {
 	line.Msg("request")
 }
 
-var loggedMethods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch,
-	http.MethodDelete, http.MethodHead, http.MethodOptions}
-
-// loggedMethod keeps what a client makes up out of the log.
+// loggedMethod returns method, or "other" for one that a client may have made up.
 func loggedMethod(method string) string {
-	if slices.Contains(loggedMethods, method) {
+	if slices.Contains(usualMethods, method) {
 		return method
 	}
 	return "other"
 }
+
+// usualMethods are those that requests commonly have.
+var usualMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+	http.MethodDelete, http.MethodOptions}

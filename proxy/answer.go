@@ -40,7 +40,10 @@ func (x *exchange) filter(res *http.Response) error {
 	if _, ok := res.Header["Content-Type"]; !ok {
 		x.out.Header()["Content-Type"] = nil // else net/http guesses one
 	}
-	x.attempt.answer = answerBody{ReadCloser: res.Body, exchange: x, res: res}
+	x.attempt.answer = answerBody{ReadCloser: res.Body, exchange: x, trailer: &res.Trailer, limit: bodyIdle}
+	if res.ContentLength < 0 {
+		x.attempt.answer.limit = streamIdle
+	}
 	res.Body = &x.attempt.answer
 	return nil
 }
@@ -95,35 +98,26 @@ func (x *exchange) filterInformational(h http.Header) (bool, error) {
 var finalOnly = []string{"Content-Length", "Cache-Control", "Expires", "Age", "Pragma", "Vary"}
 
 // checkHead refuses an answer that net/http reads in one way and others may read in
-// another: of a version that nobody speaks, with a length that is not written as numbers
-// are (RFC 9112 section 6.3), or with a space in a name, which net/http takes for a part
-// of the name (section 5.1). A line that continues the one above (obs-fold) is no such
-// case: net/http has replaced its beginning by one space, as section 5.2 allows.
+// another: of a version that nobody speaks, since the first line of an answer over HTTP/1.1
+// can say anything; with several lengths, or one that is not written as numbers are (RFC
+// 9112 section 6.3), of which net/http over HTTP/2 makes sure of nothing; or with a space in
+// a name, which net/http takes for a part of the name (section 5.1). A line that continues
+// the one above (obs-fold) is no such case: net/http has replaced its beginning by one
+// space, as section 5.2 allows.
 func checkHead(res *http.Response) error {
-	if !versionSpoken(res) || !lengthPlain(res.Header["Content-Length"]) {
+	overHTTP2 := res.TLS != nil && res.TLS.NegotiatedProtocol == "h2"
+	spoken := res.ProtoMajor == 1 && res.ProtoMinor <= 1 || res.ProtoMajor == 2 && overHTTP2
+	length := res.Header["Content-Length"]
+	if !spoken || len(length) > 1 || len(length) == 1 && !plainNumber(length[0]) {
 		return errAnswer
 	}
 	return checkNames(res.Header)
 }
 
-// versionSpoken reports whether an answer is of HTTP/1.0 or HTTP/1.1, or came over
-// HTTP/2. The first line of an answer over HTTP/1.1 can say anything.
-func versionSpoken(res *http.Response) bool {
-	if res.ProtoMajor == 2 {
-		return res.TLS != nil && res.TLS.NegotiatedProtocol == "h2"
-	}
-	return res.ProtoMajor == 1 && res.ProtoMinor <= 1
-}
-
-// lengthPlain reports whether there is at most one length, without sign or leading zeros.
-// Over HTTP/1.1 net/http has made sure of some of that, and over HTTP/2 of nothing.
-func lengthPlain(values []string) bool {
-	if len(values) == 0 {
-		return true
-	}
-	v := values[0]
-	_, err := strconv.ParseUint(v, 10, 63)
-	return len(values) == 1 && err == nil && (v == "0" || v[0] != '0')
+// plainNumber reports whether s is a number without sign and leading zeros.
+func plainNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 63)
+	return err == nil && (s == "0" || s[0] != '0')
 }
 
 // checkNames refuses headers with a name that is none.
@@ -174,21 +168,14 @@ const (
 	streamIdle = 2 * time.Hour   // if not: it may be a stream of events that are far between
 )
 
-// idleTime returns how long the target may send nothing within the body of res.
-func idleTime(res *http.Response) time.Duration {
-	if res.ContentLength >= 0 {
-		return bodyIdle
-	}
-	return streamIdle
-}
-
 // answerBody is the body of an answer. It ends an answer that no longer moves, and scrubs
 // the trailers, which are known once the body was read.
 type answerBody struct {
 	io.ReadCloser
 	exchange *exchange
-	res      *http.Response
-	idle     *time.Timer // runs while a read waits, on the general way; nil before the first read
+	trailer  *http.Header
+	limit    time.Duration // how long a read may wait
+	idle     *time.Timer   // runs while a read waits, on the general way; nil before the first read
 }
 
 // Read implements [io.Reader].
@@ -199,10 +186,10 @@ func (b *answerBody) Read(p []byte) (int, error) {
 		}
 		return b.ReadCloser.Read(p)
 	}
-	if limit := idleTime(b.res); b.idle == nil {
-		b.idle = time.AfterFunc(limit, func() { b.exchange.attempt.cancel(nil) })
+	if b.idle == nil {
+		b.idle = time.AfterFunc(b.limit, func() { b.exchange.attempt.cancel(nil) })
 	} else {
-		b.idle.Reset(limit)
+		b.idle.Reset(b.limit)
 	}
 	defer b.idle.Stop()
 	return b.ReadCloser.Read(p)
@@ -218,13 +205,13 @@ func (b *answerBody) readyLean() error {
 	if flusher, ok := x.out.ResponseWriter.(http.Flusher); ok {
 		flusher.Flush()
 	}
-	_ = x.attempt.conn.SetReadDeadline(time.Now().Add(idleTime(b.res)))
+	_ = x.attempt.conn.SetReadDeadline(time.Now().Add(b.limit))
 	return x.in.Context().Err() // the deadline by which its end ends the connection was taken away
 }
 
 // Close implements [io.Closer].
 func (b *answerBody) Close() error {
 	err := b.ReadCloser.Close()
-	b.exchange.scrubTrailer(b.res.Trailer)
+	b.exchange.scrubTrailer(*b.trailer)
 	return err
 }

@@ -26,10 +26,15 @@ const (
 // readSmallBody reads a small body of known length before its request is sent, so that the
 // request can be sent twice. It blocks for bodyGrace at most: if the body has not come by
 // then, as when the app waits for the answer first, it is sent on as it comes, and kept
-// meanwhile.
+// meanwhile. A body for which there is no memory left is only sent on.
 func (x *exchange) readSmallBody() error {
 	n := x.in.ContentLength
-	if n <= 0 || n > x.proxy.config.ReplayLimit || !x.proxy.reserve(n) {
+	limit := x.proxy.config.ReplayLimit
+	if n <= 0 || n > limit {
+		return nil
+	}
+	if x.proxy.keptBodies.Add(n) > max(bodyBudget, limit) {
+		x.proxy.keptBodies.Add(-n)
 		return nil
 	}
 	x.upload.kept, x.upload.done = make([]byte, n), make(chan struct{})
@@ -42,15 +47,6 @@ func (x *exchange) readSmallBody() error {
 	case <-grace.C:
 		return nil
 	}
-}
-
-// reserve reports whether there are n bytes of memory left for a small body, and takes them.
-func (p *Proxy) reserve(n int64) bool {
-	if p.keptBodies.Add(n) > max(bodyBudget, p.config.ReplayLimit) {
-		p.keptBodies.Add(-n)
-		return false
-	}
-	return true
 }
 
 // isUpload reports whether the request has a body that is not kept, but only sent on as it

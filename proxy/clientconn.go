@@ -38,12 +38,6 @@ const (
 	passedDeadline                     // it was over when it was set, by which net/http interrupts a read
 )
 
-func newClientConn(c net.Conn) *clientConn {
-	cc := &clientConn{Conn: c}
-	cc.changed.L = &cc.mu
-	return cc
-}
-
 // Read implements [net.Conn].
 func (c *clientConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
@@ -123,5 +117,7 @@ func (l clientListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClientConn(c), nil
+	client := &clientConn{Conn: c}
+	client.changed.L = &client.mu
+	return client, nil
 }

@@ -36,7 +36,7 @@ func newConnections(c Config, r upstream.Route, upstreamName string, series *met
 	both, http1 := targetconn.NewDialer(c.Roots, "h2", "http/1.1"), targetconn.NewDialer(c.Roots, "http/1.1")
 	to := &connections{
 		upstream: upstreamName,
-		kept:     targetconn.NewPool[upstream.Key](targetconn.NewDialer(c.Roots, "http/1.1"), r.Target, protocol),
+		kept:     targetconn.NewPool[upstream.Key](http1, r.Target, protocol),
 		protocol: protocol,
 		dialers:  [2]*targetconn.Dialer{both, http1},
 		requests: targetconn.NewTransport(both, protocol, c.TargetTimeout),

@@ -83,23 +83,20 @@ func (p *Proxy) isTarget(at host) bool {
 	return false
 }
 
-// routesAt returns the routes with their target at a host and the longest base that path
-// is below. There are several if they share host and base. If name is not empty, only the
-// route of that name counts.
-func (p *Proxy) routesAt(at host, path, name string) (longest []*route) {
+// routeAt returns the route with its target at a host and the longest base that path is
+// below, or nil. It reports whether other routes have the same host and base. If name is
+// not empty, only the route of that name counts.
+func (p *Proxy) routeAt(at host, path, name string) (longest *route, ambiguous bool) {
 	for _, r := range p.routes {
-		if r.host != at || !under(path, r.base) || (name != "" && name != r.Name) {
-			continue
+		switch {
+		case r.host != at, !under(path, r.base), name != "" && name != r.Name:
+		case longest == nil, len(r.base) > len(longest.base):
+			longest, ambiguous = r, false
+		case len(r.base) == len(longest.base):
+			ambiguous = true
 		}
-		if len(longest) > 0 && len(r.base) != len(longest[0].base) {
-			if len(r.base) < len(longest[0].base) {
-				continue
-			}
-			longest = nil
-		}
-		longest = append(longest, r)
 	}
-	return longest
+	return longest, ambiguous
 }
 
 // under reports whether path is base or below it, by whole segments.

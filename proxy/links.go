@@ -79,19 +79,19 @@ func (x *exchange) rewriteLinks(lines []string) []string {
 		changed := false
 		// RFC 9110 section 5.6.1.2 allows empty elements.
 		for rest := strings.TrimLeft(line, " \t,"); rest != ""; rest = strings.TrimLeft(rest, " \t,") {
-			link := linkValue.FindStringSubmatch(rest)
+			link := linkValue.FindStringSubmatchIndex(rest)
 			if link == nil {
 				links = nil
 				break
 			}
-			rest = rest[len(link[0]):]
-			reference := strings.Trim(link[1], " \t")
+			reference, given := strings.Trim(rest[link[2]:link[3]], " \t"), rest[link[4]:link[5]]
+			rest = rest[link[1]:]
 			if work += len(x.path) + len(reference); work > maxLinkWork {
 				return nil
 			}
 			own, to := x.rewriteReference(reference)
-			parameters := angle.ReplaceAllStringFunc(link[2], escapeAngle)
-			changed = changed || own != reference || parameters != link[2]
+			parameters := escapeAngles(given)
+			changed = changed || own != reference || parameters != given
 			if to != toRefused {
 				links = append(links, "<"+own+">"+parameters)
 			}
@@ -118,12 +118,17 @@ const linkParameter = `(?:[^,;"<>\\=]+=[ \t]*` + quotedPattern + `[ \t]*|[^,;"<>
 // angle matches an angle bracket, or a backslash with the character that it escapes.
 var angle = regexp.MustCompile(`\\.|[<>]`)
 
-// escapeAngle puts a backslash before an angle bracket in a quoted parameter that has none,
-// which changes nothing of its meaning. Many clients look for ", <" or "; <" without regard
-// to quotes, and would find a link there that was not looked at.
-func escapeAngle(match string) string {
-	if len(match) == 1 {
-		return `\` + match
+// escapeAngles puts a backslash before the angle brackets in quoted parameters that have
+// none, which changes nothing of their meaning. Many clients look for ", <" or "; <" without
+// regard to quotes, and would find a link there that was not looked at.
+func escapeAngles(parameters string) string {
+	if !strings.ContainsAny(parameters, "<>") {
+		return parameters
 	}
-	return match
+	return angle.ReplaceAllStringFunc(parameters, func(match string) string {
+		if len(match) == 1 {
+			return `\` + match
+		}
+		return match
+	})
 }

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net/url"
-	"regexp"
 	"strings"
 )
 
@@ -21,7 +20,7 @@ func checkPath(path string) error {
 		return nil
 	}
 	for range 3 { // as it is, decoded once, decoded twice
-		if misleading.MatchString(path) {
+		if strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) || hasDotSegment(path) {
 			return errPath
 		}
 		decoded := unescape(path, nil)
@@ -33,10 +32,17 @@ func checkPath(path string) error {
 	return nil
 }
 
-// misleading matches what must be in no reading of a path: a control byte, a backslash, and
-// a segment "." or ".." (RFC 3986 section 3.3), also with a parameter behind it, which some
-// servers cut off first.
-var misleading = regexp.MustCompile(`[\x00-\x1f\x7f\\]|(?:^|/)\.\.?(?:[;/]|$)`)
+// hasDotSegment reports whether path has a segment "." or ".." (RFC 3986 section 3.3),
+// also with a parameter behind it, which some servers cut off first.
+func hasDotSegment(path string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		segment, _, _ = strings.Cut(segment, ";")
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
+}
 
 // checkQuery refuses a token in the query: RFC 6750 section 2 allows one way
 // to send it, and ours is the header. Servers differ on whether a semicolon

@@ -59,6 +59,13 @@ var keyProblems = map[error]*problem{
 	upstream.ErrScopeNotAllowed: {http.StatusForbidden, "scope_not_allowed", "http_request_denied", "X-Token-Scope names something that is not configured for this upstream, or is malformed.", 0},
 }
 
+// Refusals of a token endpoint.
+var tokenProblems = map[upstream.Class]*problem{
+	upstream.ClassCredential: {http.StatusBadGateway, "credential_refused", "proxy_configuration_error", "The token endpoint refuses the sidecar's credential. Its operator must mend it.", 0},
+	upstream.ClassSubject:    {http.StatusForbidden, "subject_refused", "http_request_denied", "The provider issues no token for this subject: it is unknown, not connected, or not allowed.", 0},
+	upstream.ClassScope:      {http.StatusForbidden, "scope_not_allowed", "http_request_denied", "The provider does not give this scope or grant to the sidecar's client.", 0},
+}
+
 // tokenError is a failure to get a token, as told from one to reach the target.
 type tokenError struct{ error }
 
@@ -93,26 +100,17 @@ func problemOf(err error) *problem {
 	return &problem{http.StatusBadGateway, "target_unreachable", cause, "The target cannot be reached, or what it sent is not HTTP.", 0}
 }
 
+// tokenProblem maps the failure to get a token to what the app is told.
 func tokenProblem(err error) *problem {
-	unavailable := &problem{http.StatusServiceUnavailable, "token_unavailable", "destination_unavailable",
-		"There is no token now: the token endpoint fails, is slow, or asked for quiet.", time.Second}
+	retry := time.Second
 	var failed *cache.Error
-	if !errors.As(err, &failed) {
-		return unavailable
+	if errors.As(err, &failed) {
+		if p := tokenProblems[failed.Cause.Class]; p != nil {
+			return p
+		}
+		retry = failed.RetryAfter
 	}
-	switch failed.Cause.Class {
-	case upstream.ClassCredential:
-		return &problem{http.StatusBadGateway, "credential_refused", "proxy_configuration_error",
-			"The token endpoint refuses the sidecar's credential. Its operator must mend it.", 0}
-	case upstream.ClassSubject:
-		return &problem{http.StatusForbidden, "subject_refused", "http_request_denied",
-			"The provider issues no token for this subject: it is unknown, not connected, or not allowed.", 0}
-	case upstream.ClassScope:
-		return &problem{http.StatusForbidden, "scope_not_allowed", "http_request_denied",
-			"The provider does not give this scope or grant to the sidecar's client.", 0}
-	}
-	unavailable.retry = failed.RetryAfter
-	return unavailable
+	return &problem{http.StatusServiceUnavailable, "token_unavailable", "destination_unavailable", "There is no token now: the token endpoint fails, is slow, or asked for quiet.", retry}
 }
 
 // fail answers with the problem that err is.
@@ -132,7 +130,11 @@ func (x *exchange) fail(err error) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Proxy-Status", fmt.Sprintf("token-sidecar; error=%s; details=%q", p.cause, p.code))
 	if p.status == http.StatusMethodNotAllowed { // RFC 9110 section 15.5.6
-		h.Set("Allow", x.allowedMethods())
+		allowed := "POST"
+		if !strings.HasPrefix(x.in.RequestURI, vendPrefix) {
+			allowed = strings.Join(usualMethods, ", ") // and any other, too
+		}
+		h.Set("Allow", allowed)
 	}
 	if p.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retry.Seconds()))))
@@ -148,13 +150,4 @@ func (x *exchange) fail(err error) {
 	h.Set("Content-Length", strconv.Itoa(len(document)))
 	x.out.WriteHeader(p.status)
 	_, _ = x.out.Write(document)
-}
-
-// allowedMethods returns the methods for an Allow header. Those of a request to forward are
-// not all there are, since any other is forwarded too.
-func (x *exchange) allowedMethods() string {
-	if strings.HasPrefix(x.in.RequestURI, vendPrefix) {
-		return http.MethodPost
-	}
-	return "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 }

@@ -84,7 +84,6 @@ type Config struct {
 type Proxy struct {
 	config  Config
 	routes  map[string]*route // by name
-	vends   map[string]bool   // names of the routes whose tokens may be handed on
 	noRoute *metrics.Upstream // series of requests that reached no route
 	targets []*connections    // in the order of the configuration
 
@@ -97,7 +96,6 @@ func New(config Config) (*Proxy, error) {
 	p := &Proxy{
 		config:  config,
 		routes:  map[string]*route{},
-		vends:   map[string]bool{},
 		noRoute: config.Metrics.Upstream("none"),
 	}
 	for _, u := range config.Upstreams {
@@ -115,7 +113,7 @@ func New(config Config) (*Proxy, error) {
 			p.routes[r.Name] = newRoute(r, u, targets[origin], series)
 		}
 	}
-	return p, p.checkVend()
+	return p, p.allowVend()
 }
 
 // Handler returns a handler that serves all routes, by path prefix or absolute-form target.

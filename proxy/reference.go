@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -72,14 +74,14 @@ func (x *exchange) rewriteURL(u *url.URL, ref string) (own, to string) {
 	mine := at == x.route.host && under(path, x.route.base)
 	claimed := false // by a route, but not as a path of this one
 	for _, reading := range [...]string{path, unescape(path, unreserved)} {
-		longest := x.proxy.routesAt(at, reading, "")
-		claimed = claimed || len(longest) > 0 && !(mine && longest[0].base == x.route.base)
+		longest, _ := x.proxy.routeAt(at, reading, "")
+		claimed = claimed || longest != nil && !(mine && longest.base == x.route.base)
 	}
 	switch {
 	// In absolute form the host and the longest base choose the route anew.
 	case mine && !(claimed && x.absolute):
 		return x.rewritePath(path[len(x.route.base):], tail)
-	case claimed, at != x.route.host && (x.isSidecar(at.name) || !unambiguousHost(at.name)), ambiguousUser(u, ref):
+	case claimed, at != x.route.host && (x.isSidecar(at.name) || !unambiguousHost(at.name)), ambiguousUser.MatchString(ref):
 		return "", toRefused
 	case u.Host == "":
 		return x.route.Target.Scheme + "://" + x.route.Target.Host + path + tail, toForeign
@@ -133,19 +135,26 @@ func (x *exchange) rewritePath(rest, tail string) (own, to string) {
 // control bytes, which some clients leave out and others end at, or backslashes, which
 // some take for slashes.
 func escapeReference(raw string) (string, bool) {
+	if strings.ContainsFunc(raw, func(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' }) {
+		return "", false
+	}
+	if !strings.ContainsFunc(raw, notInURI) {
+		return raw, true
+	}
 	var out strings.Builder
 	for i := range len(raw) {
-		switch c := raw[i]; {
-		case c < ' ', c == 0x7f, c == '\\':
-			return "", false
-		case c == ' ', c > 0x7f, strings.IndexByte("\"<>^`{|}", c) >= 0:
-			const hex = "0123456789ABCDEF"
-			out.Write([]byte{'%', hex[c>>4], hex[c&15]})
-		default:
+		if c := raw[i]; notInURI(rune(c)) {
+			fmt.Fprintf(&out, "%%%02X", c)
+		} else {
 			out.WriteByte(c)
 		}
 	}
 	return out.String(), true
+}
+
+// notInURI reports whether a character has to be escaped in a URI.
+func notInURI(c rune) bool {
+	return c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", byte(c)) >= 0
 }
 
 // unreserved reports whether a character means the same escaped and plain (RFC 3986 section
@@ -154,15 +163,6 @@ func unreserved(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || strings.IndexByte("-._~", c) >= 0
 }
 
-// ambiguousUser reports whether clients differ on where the user's name ends in ref, parsed
-// as u, and the host begins.
-func ambiguousUser(u *url.URL, ref string) bool {
-	if u.User == nil {
-		return false
-	}
-	_, authority, _ := strings.Cut(ref, "//")
-	if i := strings.IndexAny(authority, "/?#"); i >= 0 {
-		authority = authority[:i]
-	}
-	return strings.Count(authority, "@") > 1
-}
+// ambiguousUser matches a reference with several at signs in its authority: clients differ
+// on where the name of the user ends and the host begins.
+var ambiguousUser = regexp.MustCompile(`^(?i:https?:)?//[^/?#]*@[^/?#]*@`)

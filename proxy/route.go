@@ -17,10 +17,11 @@ type route struct {
 	metrics     *metrics.Upstream
 	base        string // of the target's path, escaped, without a trailing slash
 	host        host   // of the target
+	vended      bool   // the app may ask for its tokens
 }
 
 func newRoute(r upstream.Route, u upstream.Upstream, c *connections, m *metrics.Upstream) *route {
-	return &route{r, u, c, m, strings.TrimSuffix(r.Target.EscapedPath(), "/"), hostOf(r.Target)}
+	return &route{r, u, c, m, strings.TrimSuffix(r.Target.EscapedPath(), "/"), hostOf(r.Target), false}
 }
 
 // decision is what a request was found to be for. It is made once, from the request as it
@@ -78,37 +79,31 @@ func (p *Proxy) decide(r *http.Request, fixed *route) (d decision, err error) {
 }
 
 // routeByPath returns the route that the first segment of a path names, byte for byte, and
-// the rest of the path.
+// the rest of the path, which is empty or begins with a slash.
 func (p *Proxy) routeByPath(path string) (*route, string, error) {
-	name, rest := path[1:], "/"
-	if i := strings.IndexByte(name, '/'); i >= 0 {
-		name, rest = name[:i], name[i:]
-	}
+	name, _, _ := strings.Cut(path[1:], "/")
 	r := p.routes[name]
 	if r == nil {
 		return nil, "", errUnknownRoute
 	}
-	return r, rest, nil
+	return r, path[1+len(name):], nil
 }
 
-// routeByHost returns the route whose target an absolute-form request names, and the rest
-// of its path below the target's. If several routes share host and path, named says which.
+// routeByHost returns the route whose target an absolute-form request names, and the rest of
+// the path, which is empty or begins with a slash. If several routes share host and path,
+// named says which.
 func (p *Proxy) routeByHost(u *url.URL, path, named string) (*route, string, error) {
 	if u.Scheme != "http" || u.User != nil {
 		return nil, "", errUnknownHost
 	}
-	found := p.routesAt(hostOf(u), path, named)
-	if len(found) == 0 {
+	r, ambiguous := p.routeAt(hostOf(u), path, named)
+	switch {
+	case r == nil:
 		return nil, "", errUnknownHost
-	}
-	if len(found) > 1 {
+	case ambiguous:
 		return nil, "", errAmbiguous
 	}
-	rest := path[len(found[0].base):]
-	if rest == "" {
-		rest = "/"
-	}
-	return found[0], rest, nil
+	return r, path[len(r.base):], nil
 }
 
 // chooseKey reads subject and scope of a request whose path is rest below its route, and
@@ -119,15 +114,16 @@ func (d *decision) chooseKey(h http.Header, rest string) error {
 		return err
 	}
 	if !d.absolute && strings.HasPrefix(rest, "/~") {
-		escaped, after, more := strings.Cut(rest[2:], "/")
+		escaped, _, _ := strings.Cut(rest[2:], "/")
 		inPath, err := url.PathUnescape(escaped)
 		if err != nil || inPath == "" || subject != "" {
 			return upstream.ErrSubjectInvalid // malformed, or given twice
 		}
-		subject, rest, d.subjectInPath = inPath, "/", rest[:2+len(escaped)]
-		if more {
-			rest += after
-		}
+		end := len("/~" + escaped)
+		subject, d.subjectInPath, rest = inPath, rest[:end], rest[end:]
+	}
+	if rest == "" {
+		rest = "/"
 	}
 	if strings.HasPrefix(rest, "//") {
 		return errPath // a target could read it as a host

@@ -14,10 +14,10 @@ import (
 // have that name.
 const vendPrefix = "/token/"
 
-// checkVend makes the table of the routes whose tokens may be handed on. It fails unless
-// these are tokens of single subjects: one that stands for the client itself never leaves
-// the sidecar.
-func (p *Proxy) checkVend() error {
+// allowVend allows the tokens of the configured routes to be handed on. It fails unless these
+// are tokens of single subjects: one that stands for the client itself never leaves the
+// sidecar.
+func (p *Proxy) allowVend() error {
 	for _, name := range p.config.Vend {
 		r := p.routes[name]
 		if r == nil {
@@ -26,7 +26,7 @@ func (p *Proxy) checkVend() error {
 		if r.Subject != upstream.SubjectRequired {
 			return fmt.Errorf("tokens of the route %q are not those of a subject and cannot be handed on", name)
 		}
-		p.vends[name] = true
+		r.vended = true
 	}
 	return nil
 }
@@ -41,7 +41,7 @@ func (x *exchange) vend() error {
 		return err
 	}
 	r, rest, err := x.proxy.routeByPath(strings.TrimPrefix(path, "/token"))
-	if err != nil || !x.proxy.vends[r.Name] {
+	if err != nil || !r.vended {
 		return errUnknownRoute
 	}
 	x.route = r

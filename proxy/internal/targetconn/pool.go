@@ -22,6 +22,7 @@
 package targetconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -81,13 +82,12 @@ func NewPool[K comparable](dialer *Dialer, target *url.URL, protocol *Protocol) 
 
 // Address returns host and port of target, whose scheme is http or https.
 func Address(target *url.URL) string {
-	if target.Port() == "" {
-		return net.JoinHostPort(target.Hostname(), defaultPort[target.Scheme])
+	port := "443"
+	if target.Scheme == "http" {
+		port = "80"
 	}
-	return target.Host
+	return net.JoinHostPort(target.Hostname(), cmp.Or(target.Port(), port))
 }
-
-var defaultPort = map[string]string{"http": "80", "https": "443"}
 
 // Figures are the numbers of connections of a Pool at one moment.
 type Figures struct {
