@@ -8,29 +8,32 @@ import (
 	"time"
 )
 
-// responseWriter notes the status and the size of an answer. Unwrap gives
-// http.ResponseController the rest: flushing, hijacking.
+// responseWriter writes an answer to the app. It remembers what the access log says of it,
+// and has the connection end behind the answer where that must be the last one. It belongs
+// to the goroutine of the handler.
 type responseWriter struct {
 	http.ResponseWriter
-	status int
-	size   int64
+	status int   // of the final answer; 0 before that has begun
+	size   int64 // of its body, in bytes
 
-	// last closes the connection after the answer. RFC 9112 section 6.1 asks
-	// for it where a request has both Content-Length and Transfer-Encoding, or
-	// the latter in HTTP/1.0; net/http hides which requests do, so each that
-	// could is the last on its connection.
+	// last says that the answer is the last one on its connection. RFC 9112 section 6.1
+	// asks for that where a request has both Content-Length and Transfer-Encoding, or the
+	// latter in HTTP/1.0. net/http hides which requests do, so it is set for each that
+	// could.
 	last bool
 
-	// upload, if not nil, is the body of the request. If it has not ended when the
-	// answer begins, this is the last answer too: what is left of the body would
-	// break the connection (golang/go#68560), and the client would learn that from
-	// its next request, which it may not be able to send again. It also has net/http
-	// send the answer without reading the rest of the body first.
+	// upload is the body of the request, or nil. If it has not ended when the answer
+	// begins, the answer is the last one, too: what is left of the body would break the
+	// connection (golang/go#68560), and the client would learn that from its next request,
+	// which it may not be able to send again. Besides, net/http then sends the answer
+	// without reading the rest of the body first.
 	upload *upload
 }
 
+// Unwrap is for http.ResponseController, which flushes and hijacks the writer below.
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// WriteHeader implements [http.ResponseWriter].
 func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
@@ -41,6 +44,7 @@ func (w *responseWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// Write implements [io.Writer].
 func (w *responseWriter) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
@@ -60,9 +64,8 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-// observe counts the exchange and writes its line in the access log. The line
-// has no path, no query, no header and no subject: any of them may hold a
-// person's data.
+// observe counts the exchange and writes its line in the access log. The line has no path,
+// no query, no header and no subject: any of them may hold a person's data.
 func (x *exchange) observe() {
 	took := time.Since(x.began)
 	series, name := x.proxy.noRoute, "none"
@@ -93,6 +96,7 @@ func loggedMethod(method string) string {
 	return "other"
 }
 
-// usualMethods are those that requests commonly have.
+// usualMethods are those that are logged, and that the app is told of. Others are forwarded,
+// too.
 var usualMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
 	http.MethodDelete, http.MethodOptions}

@@ -15,8 +15,7 @@ import (
 var errAnswer = errors.New("the target's answer breaks HTTP")
 
 // filter judges and changes the head of an answer before anything of it is passed on, and
-// has the body and the trailers looked after as they are read. It fails if the app must not
-// have the answer.
+// puts an answerBody in place of its body. It fails if the app must not have the answer.
 func (x *exchange) filter(res *http.Response) error {
 	if err := checkHead(res); err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 func (x *exchange) rewrite(r *httputil.ProxyRequest) {
 	target := x.route.Target
 	query := strings.TrimPrefix(x.query, "?")
-	// Opaque is sent byte for byte; Path would be escaped anew.
+	// net/http sends Opaque byte for byte; it would escape Path anew.
 	r.Out.URL = &url.URL{Scheme: target.Scheme, Host: target.Host, Opaque: x.path,
 		RawQuery: query, ForceQuery: query == "" && x.query != ""}
 	r.Out.Host = ""

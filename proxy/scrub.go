@@ -5,9 +5,10 @@ import (
 	"strings"
 )
 
-// scrub removes what is of the target's connection only, headers that do harm
-// coming from the sidecar, and any that shows our token: the app must not have it.
-// What the sidecar adds to an answer is added afterwards.
+// scrub removes from the head of an answer what is about the target's connection only,
+// headers that do harm when they come from the sidecar, and any that shows the token that
+// was sent, which the app must not have. What the sidecar adds to an answer has to be added
+// afterwards.
 func (x *exchange) scrub(h http.Header) {
 	deleteNominated(h)
 	search := tokenSearch{token: x.attempt.token.AccessToken()}
@@ -18,8 +19,8 @@ func (x *exchange) scrub(h http.Header) {
 	}
 }
 
-// scrubTrailer does to trailers what scrub does to headers, and removes those that must
-// not be trailers.
+// scrubTrailer does to the trailers of an answer what scrub does to its headers, and removes
+// those that must not be trailers.
 func (x *exchange) scrubTrailer(h http.Header) {
 	x.scrub(h)
 	for name := range h {
@@ -39,7 +40,8 @@ func deleteNominated(h http.Header) {
 	}
 }
 
-// withheld reports whether a header of an answer is kept from the app.
+// withheld reports whether a header of an answer is kept from the app for what it does to
+// the app's other requests:
 //
 //   - Cookies: a cookie jar would send what one subject's session set with the
 //     next subject's request (RFC 6265 section 5.4 goes by host and path).
@@ -58,9 +60,9 @@ func withheld(name string) bool {
 	return false
 }
 
-// reservedInAnswers reports whether a header of an answer passes for one that is not for the
-// target to set: those by which app and sidecar talk, and those of framing in a spelling
-// that net/http does not know.
+// reservedInAnswers reports whether some reader may take a header of an answer for one that
+// the target has no right to set: one by which app and sidecar talk, or one of framing in a
+// spelling that net/http does not know.
 func reservedInAnswers(name string) bool {
 	if c := name[0]; 'A' <= c && c <= 'Z' && c != 'C' && c != 'T' && c != 'X' || name == "Content-Type" {
 		return false // as nearly all are
@@ -75,9 +77,10 @@ func reservedInAnswers(name string) bool {
 	return false
 }
 
-// allowedInTrailer reports whether a trailer of an answer does no harm if somebody takes it for a
-// header, as RFC 9110 section 6.5.1 demands: it must not frame, route, authenticate, set
-// a cookie, rule caches, or say how to read the body, however it is spelled.
+// allowedInTrailer reports whether a trailer of an answer does no harm if somebody takes it
+// for a header, as RFC 9110 section 6.5.1 demands: it must not frame, route, refer to
+// another place, authenticate, set a cookie, rule caches, or say how to read the body,
+// however it is spelled.
 func allowedInTrailer(name string) bool {
 	var room [24]byte
 	switch string(letters(room[:0], name)) {
@@ -94,9 +97,10 @@ func allowedInTrailer(name string) bool {
 	return isToken(name)
 }
 
-// letters appends to b the letters and digits of a name, in lower case. That is what a
-// server sees that takes X_Token.Subject for X-Token-Subject. It returns nothing if they
-// do not fit: then the name is none of those that matter here.
+// letters appends the letters and digits of a name to b, in lower case, so that spellings
+// compare equal between which some reader does not tell: X_Token.Subject is X-Token-Subject
+// to it. It returns nothing if they do not fit: then the name is longer than any that
+// matters here.
 func letters(b []byte, name string) []byte {
 	for i := range len(name) {
 		c := name[i]

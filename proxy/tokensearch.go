@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// tokenSearch looks for the token that was sent in the headers of an answer: as it is,
-// percent-encoded, and within base64. Other encodings are not looked for; a target that
-// wants to give its token away can do so in the body.
+// tokenSearch finds a token in the headers of an answer: as it is, percent-encoded, and
+// within base64. It knows no other encodings, since a target that wants to give the token
+// away can do so in the body. It is for one goroutine.
 type tokenSearch struct {
 	token   string
 	encoded []string // how the token looks within base64; made when it is first needed
@@ -17,8 +17,8 @@ type tokenSearch struct {
 // minSecret is the length from which a token in a header is no coincidence.
 const minSecret = 8
 
-// inHeader reports whether a header shows the token, in its name or in a value. The case
-// of a name is not that in which the target wrote it.
+// inHeader reports whether a header shows the token, in its name or in a value. Case does
+// not count in a name: net/http has changed that in which the target wrote it.
 func (s *tokenSearch) inHeader(name string, values []string) bool {
 	if len(s.token) < minSecret {
 		return false
@@ -34,8 +34,8 @@ func (s *tokenSearch) inHeader(name string, values []string) bool {
 	return false
 }
 
-// inText looks at a text as it is, and percent-decoded once and twice, as a URL within
-// another one is.
+// inText reports whether a text shows the token, as it is or percent-decoded once or twice,
+// as a URL within another one has to be.
 func (s *tokenSearch) inText(text string) bool {
 	for range 3 {
 		if len(text) < len(s.token) {
@@ -74,10 +74,10 @@ func notBase64(c rune) bool {
 	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '+' || c == '/' || c == '-' || c == '_')
 }
 
-// withinBase64 returns what every base64 text has in it whose content has the secret in
-// it. That depends on the alphabet, and on where in a group of three bytes the secret
-// begins. The characters at both ends that neighbours of the secret have a part in are
-// left out.
+// withinBase64 returns six texts, one of which is part of the base64 of every content that
+// the secret is part of. Which one depends on the alphabet, and on where in a group of three
+// bytes the secret begins. Characters at either end that depend on the neighbours of the
+// secret are left out.
 func withinBase64(secret string) []string {
 	var forms []string
 	for _, alphabet := range [...]*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
