@@ -15,7 +15,7 @@ import (
 )
 
 // Case B1.
-func TestPathsThatLeadElsewhere(t *testing.T) {
+func TestPathsThatLeadElsewhereAreRefused(t *testing.T) {
 	s := newSide(t, setup{base: "/base", upstreams: func(s *side) []upstream.Upstream {
 		return []upstream.Upstream{s.oauth2("p", s.up.url()+"/base"), s.oauth2("q", s.up.url()+"/other")}
 	}})

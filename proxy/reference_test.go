@@ -59,10 +59,10 @@ var ways = []struct{ name, target, fixed, line, base, front string }{
 	{"absolute form, dedicated listener", "http://api.example/v1/a/b?q", "alpha", "X-Token-Route: alpha", "/v1", "/v1"},
 }
 
-// P2: whatever the way in, what the target says of itself leads back by that way.
+// By whichever way a request came in, references to its own target lead back by that way.
 //
 // Case P2.
-func TestOwnTargetStaysInTheSidecar(t *testing.T) {
+func TestReferencesToTheOwnTargetStayInTheSidecar(t *testing.T) {
 	eitherWay(t)
 	p := redirects(t)
 	for _, way := range ways {
@@ -102,7 +102,7 @@ func TestOwnTargetStaysInTheSidecar(t *testing.T) {
 	}
 }
 
-// P2: what is elsewhere is the app's to follow, and is named in full.
+// References to elsewhere are for the app to follow, and are absolute.
 //
 // Case P2.
 func TestForeignReferencesPass(t *testing.T) {
@@ -155,7 +155,7 @@ var steering = []string{
 	"http://sidecar.internal/alpha/x", "http://Sidecar.Internal.:8081/x", "sidecar.internal:80/x", "https://localhost:443/", "http://127.0.0.1:4711/l/x",
 }
 
-// P2: and nothing that the target says has the app use another route or subject.
+// No reference of a target has the app use another route or subject.
 //
 // Case P2.
 func TestSteeringReferencesAreRefused(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// P2: each link of a Link header is looked at by itself.
+// Each link of a Link header is judged by itself.
 //
 // Case P2.
 func TestLinksLeadThroughTheSidecar(t *testing.T) {
@@ -45,7 +45,7 @@ func TestLinksLeadThroughTheSidecar(t *testing.T) {
 	}
 }
 
-// P2: links cannot be made to cost more than their number warrants.
+// Links cannot be made to cost more than their number warrants.
 //
 // Case P2.
 func TestLinksAreBounded(t *testing.T) {
