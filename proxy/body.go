@@ -38,6 +38,7 @@ func (x *exchange) readSmallBody() error {
 		return nil
 	}
 	x.upload.kept, x.upload.done = make([]byte, n), make(chan struct{})
+	x.upload.setDeadline(time.Now().Add(bodyTime))
 	go x.upload.readAll()
 	grace := time.NewTimer(bodyGrace)
 	defer grace.Stop()

@@ -15,8 +15,8 @@ func (p *Proxy) guard(r *http.Request) error {
 		return errProtocol
 	case !methodAllowed(r.Method):
 		return errMethod
-	case r.RequestURI == "*":
-		return errPath
+	case r.RequestURI[0] != '/' && r.URL.Host == "":
+		return errPath // neither origin-form nor absolute-form, such as "*", "http:/x" or "a:b"
 	case r.URL.Host == "" && !p.config.Hosts.AllowedIn(r):
 		return errHost
 	}

@@ -28,30 +28,30 @@ func (x *exchange) forwardLean() error {
 		return tokenError{err}
 	}
 	res, err := x.sendLean(token)
+	if err == nil && refusesToken(res) {
+		if next, ok := x.replaceToken(); ok {
+			pool.Drop(x.attempt.conn) // its answer stays unread, since it may never end
+			res, err = x.sendLean(next)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	if refusesToken(res) {
-		if next, ok := x.replaceToken(); ok {
-			pool.Drop(x.attempt.conn) // its answer stays unread, since it may never end
-			if res, err = x.sendLean(next); err != nil {
-				return err
-			}
+	reusable := false
+	defer func() {
+		if reusable {
+			pool.Put(x.attempt.conn)
+		} else {
+			pool.Drop(x.attempt.conn)
 		}
-	}
+	}()
 	if err := x.filter(res); err != nil {
-		pool.Drop(x.attempt.conn)
 		return err
 	}
 	if err := x.answerLean(res); err != nil {
-		pool.Drop(x.attempt.conn)
 		panic(http.ErrAbortHandler) // a part must not pass for the whole
 	}
-	if res.Close || !x.attempt.conn.Finish() {
-		pool.Drop(x.attempt.conn)
-		return nil
-	}
-	pool.Put(x.attempt.conn)
+	reusable = !res.Close && x.attempt.conn.Finish()
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 )
@@ -68,19 +69,11 @@ func checkQuery(query string) error {
 // splitTarget returns path and query of a request target (RFC 9112 section 3.2) in
 // origin-form or absolute-form. The query keeps its question mark.
 func splitTarget(target string) (path, query string) {
-	if _, rest, ok := strings.Cut(target, "://"); ok && !strings.HasPrefix(target, "/") {
-		end := strings.IndexAny(rest, "/?")
-		if end < 0 {
-			return "/", ""
-		}
-		target = rest[end:]
+	if _, rest, ok := strings.Cut(target, "://"); ok && target[0] != '/' {
+		authority, _, _ := strings.Cut(rest, "/")
+		authority, _, _ = strings.Cut(authority, "?")
+		target = rest[len(authority):]
 	}
-	path = target
-	if i := strings.IndexByte(target, '?'); i >= 0 {
-		path, query = target[:i], target[i:]
-	}
-	if path == "" {
-		path = "/"
-	}
-	return path, query
+	path, _, _ = strings.Cut(target, "?")
+	return cmp.Or(path, "/"), target[len(path):]
 }

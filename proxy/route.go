@@ -42,9 +42,6 @@ type decision struct {
 // decision has the route if that was found.
 func (p *Proxy) decide(r *http.Request, fixed *route) (d decision, err error) {
 	d = decision{absolute: r.URL.Host != "", dedicated: fixed != nil, webSocket: asksForWebSocket(r)}
-	if r.RequestURI[0] != '/' && !d.absolute {
-		return d, errPath // neither origin-form nor absolute-form, such as "http:/x" or "a:b"
-	}
 	path, query := splitTarget(r.RequestURI)
 	if err := checkPath(path); err != nil {
 		return d, err

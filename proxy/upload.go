@@ -46,9 +46,6 @@ func (u *upload) Read(b []byte) (int, error) {
 	deadline := u.deadline
 	if deadline.IsZero() {
 		deadline = time.Now().Add(bodyTime)
-		if u.kept != nil {
-			u.deadline = deadline
-		}
 	}
 	_ = u.control.SetReadDeadline(deadline)
 	u.mu.Unlock()

@@ -44,19 +44,16 @@ func (l *idleConns[K]) add(p *place[K], now time.Time) {
 	l.count++
 }
 
-// remove removes p, wherever it stands.
+// remove removes p, which is the oldest of all places or the newest of its key.
 func (l *idleConns[K]) remove(p *place[K]) {
 	p.older.newer, p.newer.older = p.newer, p.older
 	switch {
 	case p.above != nil:
-		p.above.below = p.below
+		p.above.below = nil
 	case p.below != nil:
-		l.newest[p.key] = p.below
+		l.newest[p.key], p.below.above = p.below, nil
 	default:
 		delete(l.newest, p.key)
-	}
-	if p.below != nil {
-		p.below.above = p.above
 	}
 	*p = place[K]{conn: p.conn, key: p.key}
 	l.count--
