@@ -201,9 +201,7 @@ func (b *answerBody) readyLean() error {
 	if x.attempt.conn.Buffered() > 0 {
 		return nil
 	}
-	if flusher, ok := x.out.ResponseWriter.(http.Flusher); ok {
-		flusher.Flush()
-	}
+	x.out.ResponseWriter.(http.Flusher).Flush() // that of net/http is one
 	_ = x.attempt.conn.SetReadDeadline(time.Now().Add(b.limit))
 	return x.in.Context().Err() // the deadline by which its end ends the connection was taken away
 }

@@ -50,7 +50,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	token := x.attempt.token // of the lean way, which could not send it
 	if token.IsZero() {
 		var err error
-		if token, err = x.getToken(time.Now()); err != nil {
+		if token, err = x.getToken(); err != nil {
 			return nil, tokenError{err}
 		}
 	}
@@ -102,11 +102,10 @@ const unwritable = "\x00"
 // have waited for its connection for longer than the token lived. If there is no other one
 // it ends the attempt, and nothing is sent.
 func (x *exchange) renewToken(req *http.Request) {
-	now := time.Now()
-	if now.Before(x.attempt.token.Expiry()) {
+	if time.Now().Before(x.attempt.token.Expiry()) {
 		return
 	}
-	token, err := x.getToken(now)
+	token, err := x.getToken()
 	if err != nil {
 		req.URL.Opaque = unwritable
 		x.attempt.cancel(tokenError{err})

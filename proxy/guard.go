@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -61,10 +62,8 @@ func (p *Proxy) checkHeaders(r *http.Request) error {
 				return errBrowser
 			}
 		case loopHeader:
-			for _, v := range values {
-				if strings.Contains(v, loopID) {
-					return errLoop
-				}
+			if slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, loopID) }) {
+				return errLoop
 			}
 		}
 		if strings.IndexByte(name, '_') >= 0 && reserved(strings.ReplaceAll(name, "_", "-")) {

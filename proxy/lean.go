@@ -19,11 +19,7 @@ import (
 // targetconn.ErrNotHTTP1 if the request has to go the general way.
 func (x *exchange) forwardLean() error {
 	pool := x.route.connections.kept
-	now := x.began
-	if x.upload != nil {
-		now = time.Now() // the body may have taken any time to come
-	}
-	token, err := x.getToken(now)
+	token, err := x.getToken()
 	if err != nil {
 		return tokenError{err}
 	}
@@ -69,7 +65,7 @@ func (x *exchange) sendLean(token upstream.Token) (*http.Response, error) {
 		}
 		now := time.Now()
 		if !now.Before(x.attempt.token.Expiry()) { // the connection took its time
-			if x.attempt.token, err = x.getToken(now); err != nil {
+			if x.attempt.token, err = x.getToken(); err != nil {
 				pool.Put(c)
 				return nil, tokenError{err}
 			}
@@ -83,7 +79,7 @@ func (x *exchange) sendLean(token upstream.Token) (*http.Response, error) {
 			return res, nil
 		}
 		again := c.Reused() && !c.Answered() && ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded) &&
-			slices.Contains(idempotent, x.in.Method)
+			slices.Contains(safeMethods, x.in.Method)
 		pool.Drop(c)
 		if !again {
 			return nil, err
@@ -91,9 +87,9 @@ func (x *exchange) sendLean(token upstream.Token) (*http.Response, error) {
 	}
 }
 
-// idempotent are the methods of which net/http's Transport too sends a request again when a
-// kept connection breaks.
-var idempotent = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
+// safeMethods are those of which a request asks for no change (RFC 9110 section 9.2.1), so
+// that net/http's Transport, too, sends it again when a kept connection breaks.
+var safeMethods = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
 
 // roundTripLean writes the request to the connection and reads the head of its answer, passing
 // informational answers on.

@@ -36,11 +36,7 @@ func (x *exchange) checkRedirect(res *http.Response) error {
 func (x *exchange) rewriteReferences(h http.Header) (location string) {
 	delete(h, "Refresh")
 	if lines, ok := h["Link"]; ok {
-		if lines = x.rewriteLinks(lines); len(lines) > 0 {
-			h["Link"] = lines
-		} else {
-			delete(h, "Link")
-		}
+		h["Link"] = x.rewriteLinks(lines)
 	}
 	x.rewriteField(h, "Content-Location")
 	return x.rewriteField(h, "Location")

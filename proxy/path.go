@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"cmp"
-	"net/url"
 	"strings"
 )
 
@@ -54,12 +53,7 @@ func checkQuery(query string) error {
 	}
 	for part := range strings.FieldsFuncSeq(query[1:], func(r rune) bool { return r == '&' || r == ';' }) {
 		name, _, _ := strings.Cut(part, "=")
-		if strings.IndexByte(name, '%') >= 0 {
-			if decoded, err := url.QueryUnescape(name); err == nil {
-				name = decoded
-			}
-		}
-		if strings.EqualFold(strings.Trim(name, "+ []"), "access_token") {
+		if strings.EqualFold(strings.Trim(unescape(name, nil), "+ []"), "access_token") {
 			return errQueryToken
 		}
 	}

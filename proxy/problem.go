@@ -79,8 +79,7 @@ const statusClientClosed = 499
 
 // problemOf returns what the app is told of any error of an exchange.
 func problemOf(err error) *problem {
-	var p *problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*problem](err); ok {
 		return p
 	}
 	for known, p := range keyProblems {
@@ -91,8 +90,7 @@ func problemOf(err error) *problem {
 	if errors.Is(err, context.Canceled) {
 		return &problem{statusClientClosed, "client_closed", "connection_terminated", "The client closed the connection.", 0}
 	}
-	var noToken tokenError
-	if errors.As(err, &noToken) {
+	if _, ok := errors.AsType[tokenError](err); ok {
 		return tokenProblem(err)
 	}
 	cause := upstream.ConnError(err)
@@ -106,8 +104,7 @@ func problemOf(err error) *problem {
 // tokenProblem returns what the app is told when there is no token for its request.
 func tokenProblem(err error) *problem {
 	retry := time.Second
-	var failed *cache.Error
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*cache.Error](err); ok {
 		if p := tokenProblems[failed.Cause.Class]; p != nil {
 			return p
 		}

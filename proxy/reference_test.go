@@ -102,6 +102,21 @@ func TestReferencesToTheOwnTargetStayInTheSidecar(t *testing.T) {
 	}
 }
 
+// TestAbsoluteFormTakesAHostInAnySpelling: a request in absolute-form finds its route by the
+// same rule by which references to the route's target are found.
+func TestAbsoluteFormTakesAHostInAnySpelling(t *testing.T) {
+	eitherWay(t)
+	p := redirects(t)
+	for _, host := range []string{"api.example", "API.example", "api.example:80", "api.example:443", "api.example."} {
+		if x := asked(t, p, "http://"+host+"/beta/x", ""); x.route.Name != "beta" || x.path != "/beta/x" {
+			t.Errorf("%s: route %s, path %s", host, x.route.Name, x.path)
+		}
+	}
+	if r, _, err := p.routeByHost(mustURL("http://api.example:8443/"), "/beta/x", ""); err != errUnknownHost {
+		t.Errorf("another port leads to %v (%v)", r, err)
+	}
+}
+
 // References to elsewhere are for the app to follow, and are absolute.
 //
 // Case P2.

@@ -13,10 +13,9 @@ import (
 // ReverseProxy has removed the hop-by-hop and Forwarded headers by now.
 func (x *exchange) rewrite(r *httputil.ProxyRequest) {
 	target := x.route.Target
-	query := strings.TrimPrefix(x.query, "?")
 	// net/http sends Opaque byte for byte; it would escape Path anew.
 	r.Out.URL = &url.URL{Scheme: target.Scheme, Host: target.Host, Opaque: x.path,
-		RawQuery: query, ForceQuery: query == "" && x.query != ""}
+		RawQuery: strings.TrimPrefix(x.query, "?"), ForceQuery: x.query == "?"}
 	r.Out.Host = ""
 	r.Out.Trailer = nil // a trailer could pass for a header behind the target (RFC 9110 section 6.5.1)
 	h := r.Out.Header

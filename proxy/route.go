@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,10 +44,7 @@ type decision struct {
 func (p *Proxy) decide(r *http.Request, fixed *route) (d decision, err error) {
 	d = decision{absolute: r.URL.Host != "", dedicated: fixed != nil, webSocket: asksForWebSocket(r)}
 	path, query := splitTarget(r.RequestURI)
-	if err := checkPath(path); err != nil {
-		return d, err
-	}
-	if err := checkQuery(query); err != nil {
+	if err := cmp.Or(checkPath(path), checkQuery(query)); err != nil {
 		return d, err
 	}
 	named, err := single(r.Header, routeHeader, errRouteHeader)

@@ -59,7 +59,7 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 		c.(*clientConn).setActive(state == http.StateActive)
 	case http.StateHijacked:
 		c.(*clientConn).reportEnd() // each direction of an upgraded connection ends by itself
-		s.open.Add(-1)
+		fallthrough
 	case http.StateClosed:
 		s.open.Add(-1)
 	}

@@ -87,21 +87,17 @@ func unescape(s string, which func(byte) bool) string {
 		return s
 	}
 	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(s, "%")
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		s = after
-		if len(after) >= 2 {
-			c, err := strconv.ParseUint(after[:2], 16, 8)
+	b.Grow(len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			c, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
 			if err == nil && (which == nil || which(byte(c))) {
 				b.WriteByte(byte(c))
-				s = after[2:]
+				i += 2
 				continue
 			}
 		}
-		b.WriteByte('%')
+		b.WriteByte(s[i])
 	}
+	return b.String()
 }

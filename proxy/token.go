@@ -8,9 +8,10 @@ import (
 	"token-sidecar/upstream"
 )
 
-// getToken returns the token to send, and counts the time it takes as waiting. now has just
-// been read from the clock. It blocks while the cache loads a token, until the app leaves.
-func (x *exchange) getToken(now time.Time) (upstream.Token, error) {
+// getToken returns the token to send, and counts the time it takes as waiting. It blocks
+// while the cache loads a token, until the app leaves.
+func (x *exchange) getToken() (upstream.Token, error) {
+	now := time.Now()
 	if token, ok := x.proxy.config.Cache.Held(x.key, now); ok {
 		return token, nil
 	}
@@ -32,7 +33,7 @@ func (x *exchange) replaceToken() (upstream.Token, bool) {
 		return upstream.Token{}, false
 	}
 	tokens.Reject(x.in.Context(), x.key, rejected)
-	token, err := x.getToken(time.Now())
+	token, err := x.getToken()
 	return token, err == nil && !token.Same(rejected)
 }
 

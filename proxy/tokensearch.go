@@ -26,12 +26,7 @@ func (s *tokenSearch) inHeader(name string, values []string) bool {
 	if len(name) >= len(s.token) && strings.Contains(strings.ToLower(name), strings.ToLower(s.token)) {
 		return true
 	}
-	for _, v := range values {
-		if s.inText(v) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(values, s.inText)
 }
 
 // inText reports whether a text shows the token, as it is or percent-decoded once or twice,

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -60,10 +61,6 @@ func (x *exchange) vend() error {
 	if err != nil {
 		return tokenError{err}
 	}
-	scope := token.Scope()
-	if scope == "" {
-		scope = x.key.Scope
-	}
 	h := x.out.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store") // RFC 6749 section 5.1
@@ -74,5 +71,5 @@ func (x *exchange) vend() error {
 		TokenType   string `json:"token_type"`
 		ExpiresIn   int    `json:"expires_in"`
 		Scope       string `json:"scope,omitempty"`
-	}{token.AccessToken(), "Bearer", int(time.Until(token.Expiry()).Seconds()), scope})
+	}{token.AccessToken(), "Bearer", int(time.Until(token.Expiry()).Seconds()), cmp.Or(token.Scope(), x.key.Scope)})
 }

@@ -34,7 +34,7 @@ type Conn struct {
 
 	interrupt    func()      // makes reading and writing fail at once; made once, so that Begin allocates less
 	stopWatching func() bool // ends what Begin began; it reports whether interrupt has not run
-	spare        [1]byte     // takes a byte that must not come
+	spare        [1]byte     // receives a byte that should not have come
 	unasked      bool        // the target was seen to send bytes that belong to no answer
 	place        any         // where it stands among the idle connections of its Pool, which owns this
 }
