@@ -109,7 +109,7 @@ var linkValue = regexp.MustCompile(`^<([^<>]*)>([ \t]*(?:;` + linkParameter + `)
 
 // linkParameter matches a parameter: a name, and perhaps a quoted or a plain value. A plain
 // one holds nothing that some client takes for the end of it, or of the link.
-const linkParameter = `(?:[^,;"<>\\=]+=[ \t]*` + quotedPattern + `[ \t]*|[^,;"<>\\]*)`
+const linkParameter = `(?:[ \t]*[^,;"<>\\= \t][^,;"<>\\=]*=[ \t]*` + quotedPattern + `[ \t]*|[^,;"<>\\]*)`
 
 // angle matches an angle bracket, or a backslash with the character that it escapes.
 var angle = regexp.MustCompile(`\\.|[<>]`)
