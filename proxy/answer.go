@@ -1,24 +1,26 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
-	"strings"
+	"strconv"
 	"time"
 
 	"token-sidecar/upstream"
 )
 
-// errAnswer is an answer that no client could read in one way only.
+// errAnswer is the error of an answer that no client could read in one way only.
 var errAnswer = errors.New("the target's answer breaks HTTP")
 
-// filter looks at the head of an answer before anything of it is passed on.
+// filter judges and changes the head of an answer before anything of it is passed on, and
+// puts an answerBody in place of its body. It fails if the app must not have the answer.
 func (x *exchange) filter(res *http.Response) error {
 	if err := checkHead(res); err != nil {
 		return err
 	}
-	if err := x.ownAnswer(res); err != nil {
+	if err := x.checkRedirect(res); err != nil {
 		return err
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
@@ -30,125 +32,104 @@ func (x *exchange) filter(res *http.Response) error {
 	}
 	x.scrub(res.Header)
 	x.scrubTrailer(res.Trailer) // the names that are known beforehand
-	x.keepApart(res.Header)
-	x.tellScope(res.Header)
+	x.restrictCaching(res.Header)
+	if granted := x.attempt.token.Scope(); upstream.Narrower(granted, x.key.Scope) {
+		res.Header[scopeHeader] = []string{granted} // else it would pass for all that was asked for
+	}
 	if _, ok := res.Header["Content-Type"]; !ok {
 		x.out.Header()["Content-Type"] = nil // else net/http guesses one
 	}
-	x.answer = answerBody{ReadCloser: res.Body, exchange: x, res: res}
-	res.Body = &x.answer
+	x.attempt.answer = answerBody{ReadCloser: res.Body, exchange: x, trailer: &res.Trailer, limit: bodyIdle}
+	if res.ContentLength < 0 {
+		x.attempt.answer.limit = streamIdle
+	}
+	res.Body = &x.attempt.answer
 	return nil
 }
 
-// filterSwitch looks at the head of an answer that switches to another protocol.
+// filterSwitch changes the head of an answer that switches to another protocol.
 // ReverseProxy compares that with what was asked for.
 func (x *exchange) filterSwitch(res *http.Response) {
-	x.tunnel = res.Body
-	res.Status = "" // what is behind the number is the target's words, and net/http has its own
-	upgrade, switches := res.Header["Upgrade"], named(res.Header["Connection"], "Upgrade")
+	// ReverseProxy leaves the connection to the target open if the upgrade fails on its way
+	// to the app.
+	tunnel := res.Body
+	context.AfterFunc(res.Request.Context(), func() { _ = tunnel.Close() })
+	res.Status = "" // the text behind the number is the target's, and net/http has its own
+	upgrade, switches := res.Header["Upgrade"], nominates(res.Header["Connection"], "Upgrade")
 	x.scrub(res.Header)
 	if switches && len(upgrade) > 0 {
 		res.Header["Connection"], res.Header["Upgrade"] = []string{"Upgrade"}, upgrade[:1]
 	}
 }
 
-// How long a target may send nothing within a body. One of known length is ready when
-// its answer begins; any other may be a stream of events that are far between.
 const (
-	bodyIdle   = 5 * time.Minute
-	streamIdle = 2 * time.Hour
+	// maxInformational is how many informational answers (1xx) to a request are passed on.
+	maxInformational = 16
+	// tooManyInformational is how many a target may send before the final one. A long job
+	// that tells ten times a second that it goes on can do so for a quarter of an hour.
+	tooManyInformational = 10_000
 )
 
-// idleTime returns how long the target may send nothing within the body of res.
-func idleTime(res *http.Response) time.Duration {
-	if res.ContentLength >= 0 {
-		return bodyIdle
+// filterInformational changes the head of an informational answer (RFC 9110 section 15.2):
+// what is kept from the app in final answers is kept from it here. It reports false if the
+// answer is not to be passed on, and an error if the target floods or breaks HTTP.
+func (x *exchange) filterInformational(h http.Header) (bool, error) {
+	x.informational++
+	if x.informational > tooManyInformational {
+		return false, errAnswer
 	}
-	return streamIdle
-}
-
-// answerBody ends an answer that no longer moves, and scrubs the trailers, which are
-// known once the body was read.
-type answerBody struct {
-	io.ReadCloser
-	exchange *exchange
-	res      *http.Response
-	idle     *time.Timer // on the general way; runs while a read waits
-}
-
-func (b *answerBody) Read(p []byte) (int, error) {
-	if cut := b.exchange.cut; cut != nil { // on the lean way the connection has a deadline
-		if b.idle == nil {
-			b.idle = time.AfterFunc(idleTime(b.res), cut)
-		} else {
-			b.idle.Reset(idleTime(b.res))
-		}
-		defer b.idle.Stop()
+	if err := checkNames(h); err != nil {
+		return false, err
 	}
-	return b.ReadCloser.Read(p)
-}
-
-func (b *answerBody) Close() error {
-	err := b.ReadCloser.Close()
-	b.exchange.scrubTrailer(b.res.Trailer)
-	dropLinks(b.res.Trailer)
-	return err
-}
-
-// scrub removes what is of the target's connection only, headers that do harm
-// coming from the sidecar, and any that shows our token: the app must not have it.
-// What the sidecar adds to an answer is added afterwards.
-func (x *exchange) scrub(h http.Header) {
-	endNominated(h)
-	search := tokenSearch{token: x.sent.AccessToken()}
-	for name, values := range h {
-		if hopByHop(name) || withheld(name) || notTheTargets(name) || search.inHeader(name, values) {
-			delete(h, name)
-		}
+	if x.informational > maxInformational || !x.in.ProtoAtLeast(1, 1) { // HTTP/1.0 has none
+		return false, nil
 	}
-}
-
-// scrubTrailer does to trailers what scrub does to headers, and removes those that must
-// not be trailers.
-func (x *exchange) scrubTrailer(h http.Header) {
 	x.scrub(h)
+	for _, name := range finalOnly {
+		delete(h, name)
+	}
+	x.rewriteReferences(h)
+	return true, nil
+}
+
+// finalOnly are headers that frame an answer or rule caches. In an informational one they
+// mean nothing, or say something else than restrictCaching makes the final one say.
+var finalOnly = []string{"Content-Length", "Cache-Control", "Expires", "Age", "Pragma", "Vary"}
+
+// checkHead refuses an answer that net/http reads in one way and others may read in
+// another: of a version that nobody speaks, since the first line of an answer over HTTP/1.1
+// can say anything; with several lengths, or one that is not written as numbers are (RFC
+// 9112 section 6.3), of which net/http over HTTP/2 makes sure of nothing; or with a space in
+// a name, which net/http takes for a part of the name (section 5.1). A line that continues
+// the one above (obs-fold) is no such case: net/http has replaced its beginning by one
+// space, as section 5.2 allows.
+func checkHead(res *http.Response) error {
+	overHTTP2 := res.TLS != nil && res.TLS.NegotiatedProtocol == "h2"
+	spoken := res.ProtoMajor == 1 && res.ProtoMinor <= 1 || res.ProtoMajor == 2 && overHTTP2
+	length := res.Header["Content-Length"]
+	if !spoken || len(length) > 1 || len(length) == 1 && !plainNumber(length[0]) {
+		return errAnswer
+	}
+	return checkNames(res.Header)
+}
+
+// plainNumber reports whether s is a number without sign and leading zeros.
+func plainNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 63)
+	return err == nil && (s == "0" || s[0] != '0')
+}
+
+// checkNames refuses headers with a name that is none.
+func checkNames(h http.Header) error {
 	for name := range h {
-		if !mayTrail(name) {
-			delete(h, name)
+		if !isToken(name) {
+			return errAnswer
 		}
 	}
+	return nil
 }
 
-// endNominated removes the headers that the Connection header nominates as those of one
-// connection only (RFC 9110 section 7.6.1).
-func endNominated(h http.Header) {
-	for _, line := range h["Connection"] {
-		for option := range strings.SplitSeq(line, ",") {
-			delete(h, http.CanonicalHeaderKey(strings.Trim(option, " \t")))
-		}
-	}
-}
-
-// withheld reports whether a header of an answer is kept from the app.
-//
-//   - Cookies: a cookie jar would send what one subject's session set with the
-//     next subject's request (RFC 6265 section 5.4 goes by host and path).
-//   - Properties of the target's origin, which bind the client to it, make no
-//     sense for loopback and would hit every other service there: RFC 7838
-//     (Alt-Svc), RFC 6797 (HSTS), RFC 7469, RFC 9163, Clear-Site-Data, reporting.
-//   - Cache controls that outrank Cache-Control (RFC 9213 section 2.2).
-func withheld(name string) bool {
-	switch name {
-	case "Set-Cookie", "Set-Cookie2",
-		"Alt-Svc", "Strict-Transport-Security", "Public-Key-Pins", "Public-Key-Pins-Report-Only", "Expect-Ct",
-		"Clear-Site-Data", "Nel", "Report-To", "Reporting-Endpoints", "Service-Worker-Allowed",
-		"Cdn-Cache-Control", "Surrogate-Control", "Proxy-Authentication-Info":
-		return true
-	}
-	return false
-}
-
-// keepApart tells caches on the app's side whose answer this is. They see no
+// restrictCaching tells caches on the app's side whose answer this is. They see no
 // Authorization header, so the rule of RFC 9111 section 3.5, which keeps
 // answers to authorized requests out of shared caches, does not work for them:
 // private states it. And they must not give one subject's answer to another:
@@ -156,7 +137,7 @@ func withheld(name string) bool {
 // URL does not tell whose it is must not be stored at all, since not all
 // caches heed Vary. Where directives differ the strictest counts (section
 // 4.2.1), so the target's own may stay beside private.
-func (x *exchange) keepApart(h http.Header) {
+func (x *exchange) restrictCaching(h http.Header) {
 	h["Vary"] = with(h["Vary"], varies)
 	if x.route.Subject != upstream.SubjectRefused && x.subjectInPath == "" {
 		h["Cache-Control"] = noStore
@@ -180,18 +161,54 @@ func with(values, one []string) []string {
 	return append(values, one...)
 }
 
-// tellScope names the scope of a token that was granted less than was asked for,
-// so that it does not pass for all of it.
-func (x *exchange) tellScope(h http.Header) {
-	if granted := x.sent.Scope(); upstream.Narrower(granted, x.key.Scope) {
-		h[scopeHeader] = []string{granted}
-	}
+// How long a target may send nothing within the body of an answer.
+const (
+	bodyIdle   = 5 * time.Minute // if its length is known: then it is ready when the answer begins
+	streamIdle = 2 * time.Hour   // if not: it may be a stream of events that are far between
+)
+
+// answerBody is the body of an answer. It ends an answer that no longer moves, and scrubs
+// the trailers, which are known once the body was read.
+type answerBody struct {
+	io.ReadCloser
+	exchange *exchange
+	trailer  *http.Header
+	limit    time.Duration // how long a read may wait
+	idle     *time.Timer   // runs while a read waits, on the general way; nil before the first read
 }
 
-// closeTunnel ends an upgraded connection to the target: ReverseProxy leaves it
-// open if the upgrade fails on its way to the client.
-func (x *exchange) closeTunnel() {
-	if x.tunnel != nil {
-		_ = x.tunnel.Close()
+// Read implements [io.Reader].
+func (b *answerBody) Read(p []byte) (int, error) {
+	if b.exchange.attempt.conn != nil {
+		if err := b.readyLean(); err != nil {
+			return 0, err
+		}
+		return b.ReadCloser.Read(p)
 	}
+	if b.idle == nil {
+		b.idle = time.AfterFunc(b.limit, func() { b.exchange.attempt.cancel(nil) })
+	} else {
+		b.idle.Reset(b.limit)
+	}
+	defer b.idle.Stop()
+	return b.ReadCloser.Read(p)
+}
+
+// readyLean prepares a read on the lean way. If that has to wait for the target, it flushes
+// what has come to the app, so that a stream arrives as it is sent, and bounds the wait.
+func (b *answerBody) readyLean() error {
+	x := b.exchange
+	if x.attempt.conn.Buffered() > 0 {
+		return nil
+	}
+	x.out.ResponseWriter.(http.Flusher).Flush() // that of net/http is one
+	_ = x.attempt.conn.SetReadDeadline(time.Now().Add(b.limit))
+	return x.in.Context().Err() // the deadline by which its end ends the connection was taken away
+}
+
+// Close implements [io.Closer].
+func (b *answerBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.exchange.scrubTrailer(*b.trailer)
+	return err
 }

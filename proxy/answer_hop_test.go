@@ -9,11 +9,11 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestNominationCannotTakeOffOurs: what a target's Connection header names goes before
-// the sidecar adds what tells caches whose answer it is.
+// TestConnectionHeaderOfATargetCannotStripCacheRules: the sidecar removes what a target's
+// Connection header names before it adds what tells caches whose answer it is.
 //
 // Case P5.
-func TestNominationCannotTakeOffOurs(t *testing.T) {
+func TestConnectionHeaderOfATargetCannotStripCacheRules(t *testing.T) {
 	s, _, _ := withSubjects(t)
 	for path, cache := range map[string]string{"/mydatahelps.participant/x": "no-store", "/mydatahelps.participant/~alice/x": "private"} {
 		for _, lines := range [][]string{
@@ -41,10 +41,11 @@ func subjectLine(path string) string {
 	return "X-Token-Subject: alice"
 }
 
-// TestNominationCannotTakeOffTheScope that was granted.
+// TestConnectionHeaderOfATargetCannotStripTheScope: the app learns which scope was granted,
+// whatever the target's Connection header names.
 //
 // Case P5.
-func TestNominationCannotTakeOffTheScope(t *testing.T) {
+func TestConnectionHeaderOfATargetCannotStripTheScope(t *testing.T) {
 	s := newSide(t, setup{})
 	s.idp.answer = func(n int64) (upstream.Token, error) { return newToken(n, "read", time.Hour) }
 	s.up.say("HTTP/1.1 200 OK\r\nConnection: X-Token-Scope\r\nX-Token-Scope: forged\r\nContent-Length: 0\r\n\r\n")
@@ -53,11 +54,11 @@ func TestNominationCannotTakeOffTheScope(t *testing.T) {
 	}
 }
 
-// TestUpgradeKeepsNoOtherHopHeaders: an answer to a handshake says Upgrade, and nothing
+// TestAnswersToUpgradesKeepNoOtherHopByHopHeader: an answer to a handshake says Upgrade, and nothing
 // else of its hop.
 //
 // Case P5.
-func TestUpgradeKeepsNoOtherHopHeaders(t *testing.T) {
+func TestAnswersToUpgradesKeepNoOtherHopByHopHeader(t *testing.T) {
 	s := newSide(t, setup{})
 	s.up.play(func(r *upRequest) bool {
 		r.say("HTTP/1.1 101 Switching Protocols\r\nConnection: keep-alive, upgrade, X-Hop\r\nUpgrade: WebSocket\r\nUpgrade: h2c\r\nX-Hop: 1\r\n" +

@@ -70,7 +70,8 @@ func TestTokenShownInAnAnswerIsWithheld(t *testing.T) {
 	}
 }
 
-// The rules of keepApart, as a cache on the app's side would read them.
+// TestCachesAreToldWhoseAnswerItIs holds the rules of restrictCaching, as a cache on the app's
+// side would read them.
 func TestCachesAreToldWhoseAnswerItIs(t *testing.T) {
 	s, _, _ := withSubjects(t)
 	s.up.say("HTTP/1.1 200 OK\r\nCache-Control: public, max-age=60\r\nVary: Accept\r\nETag: \"1\"\r\nContent-Length: 0\r\n\r\n")
@@ -99,8 +100,8 @@ func TestCachesAreToldWhoseAnswerItIs(t *testing.T) {
 	}
 }
 
-// TestShortTokensAreNoSecret: a token of seven bytes may be in a header by chance.
-func TestShortTokensAreNoSecret(t *testing.T) {
+// TestShortTokensMayOccurInHeaders: a token of seven bytes may be in a header by chance.
+func TestShortTokensMayOccurInHeaders(t *testing.T) {
 	for token, shown := range map[string]bool{"1234567": true, "12345678": false} {
 		s := newSide(t, setup{})
 		s.idp.answer = func(int64) (upstream.Token, error) {
@@ -128,7 +129,7 @@ func TestHugeAnswerHeadersAreRefused(t *testing.T) {
 	}
 }
 
-func TestControlBytesInAnswerHeaders(t *testing.T) {
+func TestControlBytesInAnswerHeadersAreRefused(t *testing.T) {
 	for _, c := range []string{"\x00", "\r", "\x01", "\x1b", "\x7f"} {
 		s := newSide(t, setup{})
 		s.up.say("HTTP/1.1 200 OK\r\nX-A: a" + c + "b\r\nContent-Length: 0\r\n\r\n")
@@ -138,7 +139,7 @@ func TestControlBytesInAnswerHeaders(t *testing.T) {
 	}
 }
 
-// B3, B7: only configured targets are dialled, and no proxy of the environment.
+// Only configured targets are dialled, and no proxy of the environment.
 //
 // Case B3.
 func TestOnlyTargetsAreDialled(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 
 const stalledHead = " HTTP/1.1\r\nHost: localhost\r\n"
 
-// P3: a refused request is answered at once, and its connection ended, although its body
+// A refused request is answered at once, and its connection ended, although its body
 // never comes.
 //
 // Case P3.
@@ -52,11 +52,11 @@ func TestRefusalsDoNotWaitForTheBody(t *testing.T) {
 	}
 }
 
-// P3: a body that stands still ends its request, with an answer, and gives the target's
-// connection up. One that moves slowly does not.
+// A body that stands still ends its request, with an answer, and frees the connection to the
+// target. A body that moves slowly does not.
 //
 // Case P3.
-func TestStalledBodiesAreGivenUp(t *testing.T) {
+func TestStalledBodiesEndTheirRequest(t *testing.T) {
 	for name, c := range map[string]struct {
 		head, part string
 		moves      bool
@@ -101,11 +101,11 @@ func TestStalledBodiesAreGivenUp(t *testing.T) {
 	}
 }
 
-// P3: small bodies of all requests together have a budget. What is beyond it is sent on
-// as it comes, which has bounds of its own.
+// The memory for small bodies of all requests together is bounded. A body beyond the bound is
+// sent on as it comes.
 //
 // Case P3.
-func TestKeptBodiesHaveABudget(t *testing.T) {
+func TestMemoryForKeptBodiesIsBounded(t *testing.T) {
 	eitherWay(t)
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}})
@@ -135,11 +135,11 @@ func TestKeptBodiesHaveABudget(t *testing.T) {
 	})
 }
 
-// P10: a request that finds no place among those to its target waits for a moment, and is
-// answered then.
+// A request that finds no slot among those of its target waits for one for a moment, and is
+// refused then.
 //
 // Case P10.
-func TestWaitForAPlaceIsBounded(t *testing.T) {
+func TestWaitForASlotIsBounded(t *testing.T) {
 	for name, c := range map[string]struct {
 		bounded func(*connections) *slots
 		request string
@@ -176,11 +176,11 @@ func TestWaitForAPlaceIsBounded(t *testing.T) {
 	}
 }
 
-// P13: Expect is the sidecar's to answer once the body is here: a target that never says
-// 100 is not waited for.
+// Once the sidecar has the body, it does not wait for a target that never answers 100 to
+// Expect.
 //
 // Case P13.
-func TestNoWaitForContinue(t *testing.T) {
+func TestBodyIsSentWithoutWaitingForContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}})
 		for _, method := range []string{"PUT", "POST"} {
@@ -203,10 +203,10 @@ func TestNoWaitForContinue(t *testing.T) {
 	})
 }
 
-// P13: an answer that a target gives before it closes on the rest of the body arrives.
+// An answer that a target gives before it closes on the rest of the body arrives.
 //
 // Case P13.
-func TestEarlyAnswerSurvivesTheClose(t *testing.T) {
+func TestAnswerBeforeTheTargetClosesArrives(t *testing.T) {
 	s := newSide(t, setup{})
 	s.up.play(func(r *upRequest) bool {
 		r.say("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
@@ -223,7 +223,7 @@ func TestEarlyAnswerSurvivesTheClose(t *testing.T) {
 	}
 }
 
-// P14: a target that begins an answer and then sends nothing for very long ends it.
+// An answer of which the target sends nothing more for very long is broken off.
 //
 // Case P14.
 func TestIdleAnswersEnd(t *testing.T) {
@@ -263,7 +263,7 @@ func (c halfDuplex) Close() error {
 // next one on its connection.
 func TestIdleTimeEndsWithItsAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = 0 }})
+		s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = 3 * streamIdle }})
 		s.up.play(func(r *upRequest) bool {
 			if r.n > 1 {
 				time.Sleep(2 * streamIdle)
@@ -282,9 +282,9 @@ func TestIdleTimeEndsWithItsAnswer(t *testing.T) {
 	})
 }
 
-// TestTheTimeForAHeadBoundsNothingElse: the time within which the head of an answer must come
+// TestTimeForTheHeadBoundsNothingElse: the time within which the head of an answer must come
 // bounds neither the rest of its body nor the next request on its connection.
-func TestTheTimeForAHeadBoundsNothingElse(t *testing.T) {
+func TestTimeForTheHeadBoundsNothingElse(t *testing.T) {
 	const timeout = time.Second
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = timeout }})
@@ -312,7 +312,7 @@ func TestTheTimeForAHeadBoundsNothingElse(t *testing.T) {
 	})
 }
 
-// P14: a client that ends its direction with its request gets its answer; one whose end
+// A client that ends its direction with its request gets its answer; one whose end
 // comes later, or within its body, has left.
 //
 // Case P14.
@@ -327,7 +327,7 @@ func TestHalfClosedClientsGetTheirAnswer(t *testing.T) {
 		"with two requests":    {request + request, 0, 2},
 		"with a body":          {"PUT /alpha/x" + stalledHead + "Content-Length: 4\r\n\r\nbody", 0, 1},
 		"with an upload":       {"POST /alpha/x" + stalledHead + "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n", 0, 1},
-		"later":                {request, 2 * endsWithRequest, 0},
+		"later":                {request, 2 * halfCloseTime, 0},
 		"within a body":        {"PUT /alpha/x" + stalledHead + "Content-Length: 4\r\n\r\nbo", 0, 0},
 		"within a large body":  {"PUT /alpha/x" + stalledHead + "Content-Length: 400000\r\n\r\nbo", 0, 0},
 		"within a head (none)": {"GET /alpha", 0, 0},

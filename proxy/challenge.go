@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -17,79 +18,39 @@ func refusesToken(res *http.Response) bool {
 	return !ok || len(reasons) == 0 || slices.ContainsFunc(reasons, func(r string) bool { return r != "insufficient_scope" })
 }
 
+// challengePart matches, at the beginning of a text, a part of a WWW-Authenticate header
+// (RFC 9110 section 11.6.1): a parameter of a challenge, or its scheme. A scheme may be
+// followed by some base64 in place of parameters (token68 in section 11.2). The groups are
+// the name of either, the equals sign of a parameter, and its value, plain or quoted.
+var challengePart = regexp.MustCompile(`^([` + tokenChars + `]+)(?:[ \t]*(=)[ \t]*(?:([` + tokenChars + `]+)|(` + quotedPattern + `))` +
+	`|[ \t]+[/` + tokenChars + `]+=*[ \t]*(?:,|$))?`)
+
+// quotedPair matches an escaped character of a quoted string.
+var quotedPair = regexp.MustCompile(`\\(.)`)
+
 // bearerErrors returns the error parameters of all Bearer challenges in the lines of a
-// WWW-Authenticate header (RFC 9110 section 11.6.1). Commas part the challenges, and the
-// parameters of one too; what has an equals sign behind its name is a parameter. It
-// reports false if the lines are none of challenges.
+// WWW-Authenticate header. Commas part the challenges, and the parameters of one too. It
+// reports false if the lines do not consist of challenges.
 func bearerErrors(lines []string) (reasons []string, ok bool) {
 	rest := strings.Join(lines, ", ") // RFC 9110 section 5.3
-	bearer := false                   // the scheme of the challenge that rest is in
-	for {
+	for bearer := false; ; {          // whether the last scheme was Bearer
 		if rest = strings.TrimLeft(rest, ", \t"); rest == "" {
 			return reasons, true
 		}
-		name, after := cutToken(rest)
-		if name == "" {
+		part := challengePart.FindStringSubmatch(rest)
+		if part == nil {
 			return reasons, false
 		}
-		value, isParameter := strings.CutPrefix(strings.TrimLeft(after, " \t"), "=")
-		if !isParameter {
+		rest = rest[len(part[0]):]
+		name, isParameter, value, quoted := part[1], part[2] != "", part[3], part[4]
+		switch {
+		case !isParameter:
 			bearer = strings.EqualFold(name, "Bearer")
-			rest = skipToken68(after)
-			continue
-		}
-		if value, rest, ok = cutValue(strings.TrimLeft(value, " \t")); !ok {
-			return reasons, false
-		}
-		if bearer && strings.EqualFold(name, "error") {
+		case bearer && strings.EqualFold(name, "error"):
+			if quoted != "" {
+				value = quotedPair.ReplaceAllString(quoted[1:len(quoted)-1], "$1")
+			}
 			reasons = append(reasons, value)
 		}
 	}
-}
-
-// cutToken takes a token (RFC 9110 section 5.6.2) from the beginning of s.
-func cutToken(s string) (token, rest string) {
-	end := strings.IndexFunc(s, func(r rune) bool { return !tokenRune(r) })
-	if end < 0 {
-		end = len(s)
-	}
-	return s[:end], s[end:]
-}
-
-// tokenRune reports whether r may be in a token.
-func tokenRune(r rune) bool {
-	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
-}
-
-// skipToken68 skips what a scheme may have in place of parameters: some characters of
-// base64 and the like, padded with equals signs (RFC 9110 section 11.2).
-func skipToken68(s string) string {
-	rest := strings.TrimLeft(s, " \t")
-	rest = strings.TrimLeft(strings.TrimLeftFunc(rest, func(r rune) bool { return tokenRune(r) || r == '/' }), "=")
-	if end := strings.TrimLeft(rest, " \t"); end == "" || end[0] == ',' {
-		return end
-	}
-	return s // parameters
-}
-
-// cutValue takes the value of a parameter, a token or a quoted string (RFC 9110 section
-// 5.6.4), from the beginning of s.
-func cutValue(s string) (value, rest string, ok bool) {
-	if !strings.HasPrefix(s, `"`) {
-		value, rest = cutToken(s)
-		return value, rest, value != ""
-	}
-	var b strings.Builder
-	for i := 1; i < len(s); i++ {
-		switch s[i] {
-		case '"':
-			return b.String(), s[i+1:], true
-		case '\\':
-			if i++; i == len(s) {
-				return "", "", false
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return "", "", false
 }

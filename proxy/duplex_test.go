@@ -29,7 +29,8 @@ func TestUnreadBodyEndsTheConnection(t *testing.T) {
 	}
 }
 
-// TestReadBodyKeepsTheConnection is the ordinary case.
+// TestReadBodyKeepsTheConnection: a body that was read to its end leaves the connection
+// good for the next request.
 func TestReadBodyKeepsTheConnection(t *testing.T) {
 	s := newSide(t, setup{})
 	conn := dialRaw(t, s.addr)
@@ -41,9 +42,9 @@ func TestReadBodyKeepsTheConnection(t *testing.T) {
 	}
 }
 
-// TestAnswerBeforeTheBody: a client that waits for the whole answer before it
+// TestAnswerArrivesBeforeTheBodyIsSent: a client that waits for the whole answer before it
 // sends its body gets it, however the answer is framed.
-func TestAnswerBeforeTheBody(t *testing.T) {
+func TestAnswerArrivesBeforeTheBodyIsSent(t *testing.T) {
 	s := newSide(t, setup{})
 	for name, says := range map[string]string{
 		"length":  "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",

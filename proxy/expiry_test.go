@@ -50,7 +50,7 @@ func (l lapse) want(s *side) string {
 	return ""
 }
 
-// F10: what waits for its connection for longer than its token lives gets another token
+// What waits for its connection for longer than its token lives gets another token
 // before it is sent, or is not sent.
 //
 // Case F10.

@@ -11,7 +11,7 @@ import (
 	"token-sidecar/upstream"
 )
 
-func TestRouteByPath(t *testing.T) {
+func TestFirstSegmentChoosesTheRoute(t *testing.T) {
 	for _, c := range []struct{ base, path, want string }{
 		{"", "/alpha", "/"},
 		{"", "/alpha/", "/"},
@@ -38,7 +38,7 @@ func TestRouteByPath(t *testing.T) {
 	}
 }
 
-func TestUnknownRoute(t *testing.T) {
+func TestUnknownRouteIsRefused(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, path := range []string{"/", "/x", "/alph", "/alphab", "/alpha2/x", "/ALPHA/x", "/Alpha", "/%61lpha/x", "/alpha;v=1/x",
 		"/alpha%2fx", "//alpha/x", "/x/alpha", "/token/alpha", "/metrics", "/healthz", "/debug/pprof/"} {
@@ -48,7 +48,7 @@ func TestUnknownRoute(t *testing.T) {
 	s.untouched()
 }
 
-func TestDedicatedListener(t *testing.T) {
+func TestDedicatedListenerServesItsRouteOnly(t *testing.T) {
 	s := newSide(t, setup{fixed: "alpha", base: "/v1", upstreams: func(s *side) []upstream.Upstream {
 		return []upstream.Upstream{s.oauth2("alpha", s.up.url()+"/v1"), s.oauth2("beta", s.up.url()+"/beta")}
 	}})
@@ -69,7 +69,7 @@ func TestDedicatedListener(t *testing.T) {
 	}
 }
 
-func TestAbsoluteForm(t *testing.T) {
+func TestAbsoluteFormChoosesTheRouteByItsHost(t *testing.T) {
 	s := newSide(t, setup{upstreams: func(s *side) []upstream.Upstream {
 		return []upstream.Upstream{s.oauth2("alpha", s.up.url()+"/v1"), s.oauth2("beta", s.up.url()+"/v1"),
 			s.oauth2("deep", s.up.url()+"/v1/deep")}
@@ -125,7 +125,7 @@ func TestUnknownHostIsToldFromUnknownPath(t *testing.T) {
 	s.untouched()
 }
 
-func TestHTTPProxyVariable(t *testing.T) {
+func TestClientsWithAProxyVariableAreServed(t *testing.T) {
 	s := newSide(t, setup{})
 	curl, err := exec.LookPath("curl")
 	if err != nil {
@@ -176,7 +176,7 @@ func TestRoutesMatchWholeSegments(t *testing.T) {
 	}
 }
 
-func TestControlHeadersEndHere(t *testing.T) {
+func TestControlHeadersAreNotForwarded(t *testing.T) {
 	s := newSide(t, setup{config: func(c *Config) { c.CallerToken = upstream.NewSecret("caller-secret") }})
 	a := s.get("/alpha/x", "X-Token-Scope: write", "X-Token-Route: alpha", "X-Sidecar-Token: caller-secret", "X-Other: kept",
 		"Connection: X-Sidecar-Token, X-Token-Scope")
@@ -189,7 +189,7 @@ func TestControlHeadersEndHere(t *testing.T) {
 	}
 }
 
-func TestScope(t *testing.T) {
+func TestScopeHeaderChoosesTheToken(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, scope := range []string{"X-Token-Scope: read", "X-Token-Scope: write", "X-Token-Scope: write read", "X-Token-Scope: read write"} {
 		if a := s.get("/alpha/x", scope); a.status != 200 {

@@ -4,33 +4,20 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 )
 
-// The headers by which the app chooses a token. They are read from the request
-// as it came in, and never forwarded.
-const (
-	subjectHeader = "X-Token-Subject"
-	scopeHeader   = "X-Token-Scope"
-	routeHeader   = "X-Token-Route"
-	callerHeader  = "X-Sidecar-Token"
-)
-
-// loopHeader marks requests that passed a sidecar (RFC 8586).
-const (
-	loopHeader = "Cdn-Loop"
-	loopID     = "token-sidecar"
-)
-
-// guard refuses what must not reach a route, before any token is looked up.
+// guard returns why a request must not reach any route, or nil if it may.
 func (p *Proxy) guard(r *http.Request) error {
 	switch {
 	case r.ProtoMajor != 1:
 		return errProtocol
 	case !methodAllowed(r.Method):
 		return errMethod
-	case r.RequestURI == "*":
-		return errPath
+	case r.RequestURI[0] != '/' && r.URL.Host == "":
+		return errPath // neither origin-form nor absolute-form, such as "*", "http:/x" or "a:b"
 	case r.URL.Host == "" && !p.config.Hosts.AllowedIn(r):
 		return errHost
 	}
@@ -43,22 +30,11 @@ func (p *Proxy) guard(r *http.Request) error {
 	return nil
 }
 
-// allowed lists the methods for an Allow header: not all there are, since any
-// other method is forwarded too.
-func (x *exchange) allowed() string {
-	if strings.HasPrefix(x.in.RequestURI, vendPrefix) {
-		return http.MethodPost
-	}
-	return "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-}
-
-// methodAllowed accepts any method token but those with a meaning of their own
-// for a proxy (CONNECT, TRACE: RFC 9110 section 9.3) or for HTTP/2 (PRI). Methods
-// are case-sensitive, but not to every server, so these are refused in any case.
+// methodAllowed reports whether requests of a method are forwarded: all are but those with
+// a meaning of their own for a proxy (CONNECT, TRACE: RFC 9110 section 9.3) or for HTTP/2
+// (PRI). Methods are case-sensitive, but not to every server, so these are refused in any
+// case.
 func methodAllowed(method string) bool {
-	if method == http.MethodGet || method == http.MethodPost {
-		return true
-	}
 	if len(method) > 32 { // net/http has checked that it is a token
 		return false
 	}
@@ -69,8 +45,8 @@ func methodAllowed(method string) bool {
 	return true
 }
 
-// checkHeaders refuses requests of browsers and headers that could be read in
-// two ways.
+// checkHeaders refuses requests of browsers, requests that have passed a sidecar before,
+// and headers that could be read in two ways.
 func (p *Proxy) checkHeaders(r *http.Request) error {
 	lines := 0
 	for name, values := range r.Header {
@@ -86,10 +62,8 @@ func (p *Proxy) checkHeaders(r *http.Request) error {
 				return errBrowser
 			}
 		case loopHeader:
-			for _, v := range values {
-				if strings.Contains(v, loopID) {
-					return errLoop
-				}
+			if slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, loopID) }) {
+				return errLoop
 			}
 		}
 		if strings.IndexByte(name, '_') >= 0 && reserved(strings.ReplaceAll(name, "_", "-")) {
@@ -106,6 +80,7 @@ func (p *Proxy) checkHeaders(r *http.Request) error {
 // maxHeaderLines bounds what one request costs the target; no client comes near it.
 const maxHeaderLines = 500
 
+// reserved reports whether a header is one that the sidecar reads or sets itself.
 func reserved(name string) bool {
 	switch http.CanonicalHeaderKey(strings.Trim(name, "-")) {
 	case subjectHeader, scopeHeader, routeHeader, callerHeader, "Authorization", "Proxy-Authorization":
@@ -114,8 +89,9 @@ func reserved(name string) bool {
 	return false
 }
 
-// callerAllowed compares hashes, so that neither the time nor the length of
-// the comparison tells anything of the secret.
+// callerAllowed reports whether a request has the caller token, if there is one. It
+// compares hashes, so that the time of the comparison tells neither the content nor the
+// length of the secret.
 func (p *Proxy) callerAllowed(h http.Header) bool {
 	if !p.config.CallerToken.IsSet() {
 		return true
@@ -126,4 +102,19 @@ func (p *Proxy) callerAllowed(h http.Header) bool {
 	}
 	a, b := sha256.Sum256([]byte(given[0])), sha256.Sum256([]byte(p.config.CallerToken.Reveal()))
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+// ownReferer reports whether a request's Referer is one of a program that has followed a
+// redirect: then the URL that redirected it is the sidecar's or a target's. That it is not
+// one of a browser on the sidecar's own pages is for the other headers to tell.
+func (p *Proxy) ownReferer(r *http.Request, values []string) bool {
+	if len(values) != 1 {
+		return false
+	}
+	u, err := url.Parse(values[0])
+	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
+		return false
+	}
+	withoutPort := func(host string) string { return strings.TrimSuffix(strings.ToLower(host), ":80") }
+	return p.isTarget(hostOf(u)) || u.Scheme == "http" && withoutPort(u.Host) == withoutPort(r.Host)
 }

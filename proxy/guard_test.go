@@ -130,11 +130,11 @@ func TestListenerSpeaksNoHTTP2(t *testing.T) {
 	}
 }
 
-// TestCaseDoesNotMakeAnotherMethod: servers that take trace for TRACE exist, so what is
+// TestMethodsAreRefusedInAnyCase: servers that take trace for TRACE exist, so what is
 // refused is refused in any spelling, before a token is looked up.
 //
 // Case P4.
-func TestCaseDoesNotMakeAnotherMethod(t *testing.T) {
+func TestMethodsAreRefusedInAnyCase(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, method := range []string{"trace", "Trace", "tRACE", "track", "Track", "connect", "Connect", "cONNECT", "pri", "Pri"} {
 		for _, path := range []string{"/alpha/x", s.up.url() + "/x"} {

@@ -11,7 +11,7 @@ import (
 	"token-sidecar/upstream"
 )
 
-func TestInformationalAnswers(t *testing.T) {
+func TestInformationalAnswersPass(t *testing.T) {
 	s := newSide(t, setup{})
 	s.warm()
 	s.up.say("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nSet-Cookie: a=b\r\nX-Echo: " + tokenOf(1) + "\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + ok("end"))
@@ -36,11 +36,11 @@ func TestInformationalAnswers(t *testing.T) {
 	s.get("/alpha/x").problem(t, 502, "target_unreachable")
 }
 
-// TestInformationalAnswersAreCounted: sixteen are passed on, and further ones dropped: a
-// long job that says again and again that it goes on must not fail for that.
+// TestInformationalAnswersAreBounded: the app gets sixteen of them, and the sidecar drops
+// further ones. A long job that says again and again that it goes on must not fail for that.
 //
 // Case P7.
-func TestInformationalAnswersAreCounted(t *testing.T) {
+func TestInformationalAnswersAreBounded(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, n := range []int{1, 15, 16, 17, 100} {
 		s.up.say(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", n) + ok("end"))
@@ -60,7 +60,8 @@ var hostileHints = []string{"Connection: X-Hop, X-Token-Subject", "X-Hop: 1", "K
 	"Pragma: x", "Age: 1", "Set-Cookie: a=b", "Strict-Transport-Security: max-age=1", "Content-Length: 5", "Content_length: 5",
 	"X-Echo: " + tokenOf(1), "X-Canary-1-Abcdef: 1"}
 
-// TestInformationalAnswersAreScrubbed as final ones are.
+// TestInformationalAnswersAreScrubbed: what is withheld in final answers is withheld in
+// informational ones, too.
 //
 // Case P7.
 func TestInformationalAnswersAreScrubbed(t *testing.T) {
@@ -80,10 +81,11 @@ func TestInformationalAnswersAreScrubbed(t *testing.T) {
 	s.get("/alpha/x").problem(t, 502, "target_unreachable")
 }
 
-// TestInformationalAnswersOverTLS: also those that come over HTTP/2.
+// TestInformationalAnswersOverHTTP2AreScrubbed: the same holds for those that come over
+// HTTP/2.
 //
 // Case P7.
-func TestInformationalAnswersOverTLS(t *testing.T) {
+func TestInformationalAnswersOverHTTP2AreScrubbed(t *testing.T) {
 	target := newTLSTarget(t, 0)
 	target.serve = func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -17,9 +17,9 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestTargetWithoutHTTP1 has a target that speaks HTTP/2 only: the general way
-// serves it, and asks for no second token.
-func TestTargetWithoutHTTP1(t *testing.T) {
+// TestTargetWithoutHTTP1IsServed: the general way serves a target that speaks HTTP/2 only,
+// and asks for no second token.
+func TestTargetWithoutHTTP1IsServed(t *testing.T) {
 	target := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Proto)
 	}))
@@ -63,10 +63,10 @@ func TestTargetWithoutHTTP1(t *testing.T) {
 	}
 }
 
-// TestLeanKeptConnectionsAreLookedAt: what the target did to a kept connection while no
-// request was under way costs the next request nothing, not even one that may be sent only
-// once, and no bytes of then are taken for its answer.
-func TestLeanKeptConnectionsAreLookedAt(t *testing.T) {
+// TestKeptConnectionsThatHaveEndedCostNoRequest: whatever the target did to a kept connection
+// while no request was under way, the next request succeeds, even one that may be sent only
+// once, and no earlier bytes are taken for its answer.
+func TestKeptConnectionsThatHaveEndedCostNoRequest(t *testing.T) {
 	for name, does := range map[string]func(net.Conn){
 		"closes": func(c net.Conn) { _ = c.(*net.TCPConn).CloseWrite() },
 		"sends":  func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nUNASKED") },

@@ -117,7 +117,7 @@ func misanswer(c net.Conn, r *http.Request) error {
 	return nil
 }
 
-// P1: nobody gets an answer that is meant for another subject, whatever a target sends
+// Nobody gets an answer that is meant for another subject, whatever a target sends
 // behind its answers. Every new sidecar trusts the target again, until it has seen the
 // first surplus.
 //
@@ -178,11 +178,11 @@ func (s *side) askForOwn(t *testing.T, web *http.Client, subject string) {
 	}
 }
 
-// P1: a target that was seen to send bytes unasked has no HTTP/1.1 connection kept for an
+// A target that was seen to send bytes unasked has no HTTP/1.1 connection kept for an
 // hour, on routes without a subject too. Log and series tell.
 //
 // Case P1.
-func TestUnaskedBytesEndTrust(t *testing.T) {
+func TestUnaskedBytesEndTheKeepingOfConnections(t *testing.T) {
 	eitherWay(t) // the general way keeps none at all
 	s := newSide(t, setup{})
 	s.up.play(func(r *upRequest) bool {

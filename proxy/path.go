@@ -1,30 +1,29 @@
 package proxy
 
 import (
-	"net/url"
-	"strconv"
+	"cmp"
 	"strings"
 )
 
 // checkPath refuses an escaped path that some server might read as leading
 // elsewhere: with a dot segment, a backslash or a control byte in it, plain or
-// once or twice escaped. A reading may hold a percent sign that escapes nothing,
-// as the second one of /100%25 does; all else in it is looked at nevertheless.
-// What checkPath accepts is forwarded byte for byte.
+// once or twice escaped. A decoded path may hold a percent sign that escapes nothing, as
+// that of /100%25 does; all else in it is looked at nevertheless. What checkPath accepts is
+// forwarded byte for byte.
 func checkPath(path string) error {
 	for i := range len(path) {
 		if c := path[i]; c <= ' ' || c >= 0x7f || c == '#' || c == '\\' {
 			return errPath
 		}
 	}
-	if plainPath(path) {
+	if strings.IndexByte(path, '%') < 0 && !strings.Contains(path, "/.") {
 		return nil
 	}
 	for range 3 { // as it is, decoded once, decoded twice
 		if strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) || hasDotSegment(path) {
 			return errPath
 		}
-		decoded := unescape(path)
+		decoded := unescape(path, nil)
 		if decoded == path {
 			return nil
 		}
@@ -33,36 +32,8 @@ func checkPath(path string) error {
 	return nil
 }
 
-// unescape decodes the percent-escapes of s (RFC 3986 section 2.1), and leaves as
-// it is what looks like one and is none. There are servers that do so, and what a
-// strict one makes of s is the same, if it takes s at all.
-func unescape(s string) string {
-	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(s, "%")
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		s = after
-		if len(after) >= 2 {
-			if c, err := strconv.ParseUint(after[:2], 16, 8); err == nil {
-				b.WriteByte(byte(c))
-				s = after[2:]
-				continue
-			}
-		}
-		b.WriteByte('%')
-	}
-}
-
-// plainPath reports whether path cannot hold a dot segment in any reading.
-func plainPath(path string) bool {
-	return strings.IndexByte(path, '%') < 0 && !strings.Contains(path, "/.")
-}
-
-// hasDotSegment finds "." and ".." segments (RFC 3986 section 3.3), also with
-// a parameter behind them, which some servers cut off first.
+// hasDotSegment reports whether path has a segment "." or ".." (RFC 3986 section 3.3),
+// also with a parameter behind it, which some servers cut off first.
 func hasDotSegment(path string) bool {
 	for segment := range strings.SplitSeq(path, "/") {
 		segment, _, _ = strings.Cut(segment, ";")
@@ -82,34 +53,21 @@ func checkQuery(query string) error {
 	}
 	for part := range strings.FieldsFuncSeq(query[1:], func(r rune) bool { return r == '&' || r == ';' }) {
 		name, _, _ := strings.Cut(part, "=")
-		if strings.IndexByte(name, '%') >= 0 {
-			if decoded, err := url.QueryUnescape(name); err == nil {
-				name = decoded
-			}
-		}
-		if strings.EqualFold(strings.Trim(name, "+ []"), "access_token") {
+		if strings.EqualFold(strings.Trim(unescape(name, nil), "+ []"), "access_token") {
 			return errQueryToken
 		}
 	}
 	return nil
 }
 
-// splitTarget takes a request target (RFC 9112 section 3.2), in origin-form or
-// absolute-form, apart into path and query. The query keeps its question mark.
+// splitTarget returns path and query of a request target (RFC 9112 section 3.2) in
+// origin-form or absolute-form. The query keeps its question mark.
 func splitTarget(target string) (path, query string) {
-	if _, rest, ok := strings.Cut(target, "://"); ok && !strings.HasPrefix(target, "/") {
-		end := strings.IndexAny(rest, "/?")
-		if end < 0 {
-			return "/", ""
-		}
-		target = rest[end:]
+	if _, rest, ok := strings.Cut(target, "://"); ok && target[0] != '/' {
+		authority, _, _ := strings.Cut(rest, "/")
+		authority, _, _ = strings.Cut(authority, "?")
+		target = rest[len(authority):]
 	}
-	path = target
-	if i := strings.IndexByte(target, '?'); i >= 0 {
-		path, query = target[:i], target[i:]
-	}
-	if path == "" {
-		path = "/"
-	}
-	return path, query
+	path, _, _ = strings.Cut(target, "?")
+	return cmp.Or(path, "/"), target[len(path):]
 }

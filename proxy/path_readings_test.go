@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// TestEveryReadingIsLookedAt: an escape that is none does not keep servers that leave
+// TestEveryReadingOfAPathIsChecked: an escape that is none does not keep servers that leave
 // it as it is from decoding the others.
 //
 // Case P11.
-func TestEveryReadingIsLookedAt(t *testing.T) {
+func TestEveryReadingOfAPathIsChecked(t *testing.T) {
 	s := newSide(t, setup{base: "/base"})
 	for _, p := range []string{"/%252e%252e/x%25zz", "/x%25zz/%252e%252e/", "/100%25/%252e%252e/", "/%25/..%252f", "/%25zz%255cx",
 		"/%25z%250a", "/%25zz%2500", "/%252/%252e/x", "/%2525zz/%252e", "/%25/%25%32%65;a/x"} {

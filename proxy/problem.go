@@ -8,25 +8,28 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"token-sidecar/cache"
 	"token-sidecar/upstream"
 )
 
-// problem is what the app is told when its request cannot be served: a problem
-// document of RFC 9457. It holds no text of others.
+// problem is what the app is told when its request cannot be served, as a problem document
+// of RFC 9457. It is an error, too. It holds no text of an app, a target or a token
+// endpoint.
 type problem struct {
 	status int
-	code   string // stable: apps may act on it
-	cause  string // proxy error type of RFC 9209 section 2.3
-	detail string // for people: what is wrong and how to mend it
-	retry  time.Duration
+	code   string        // stable, so that apps can act on it
+	cause  string        // proxy error type of RFC 9209 section 2.3
+	detail string        // for people: what is wrong and how to mend it
+	retry  time.Duration // when the app may send the request again; zero says nothing
 }
 
+// Error implements [error].
 func (p *problem) Error() string { return p.code }
 
-// Refusals of the guard and the router.
+// Problems that the proxy finds itself.
 var (
 	errProtocol     = &problem{http.StatusHTTPVersionNotSupported, "protocol_not_supported", "http_request_error", "Speak HTTP/1.1 to the sidecar.", 0}
 	errMethod       = &problem{http.StatusMethodNotAllowed, "method_not_allowed", "http_request_denied", "The sidecar does not forward this method.", 0}
@@ -50,7 +53,7 @@ var (
 	errInternal     = &problem{http.StatusInternalServerError, "internal_error", "proxy_internal_error", "The sidecar failed; its log says where.", 0}
 )
 
-// Refusals of a key, in the words of the app's developer.
+// keyProblems are what the app is told when there is no key for its request.
 var keyProblems = map[error]*problem{
 	upstream.ErrSubjectRequired: {http.StatusBadRequest, "subject_required", "http_request_error", "This route acts on behalf of a subject. Name it in X-Token-Subject or as /{route}/~{subject}/…", 0},
 	upstream.ErrSubjectInvalid:  {http.StatusBadRequest, "subject_invalid", "http_request_error", "The subject is malformed, empty, or given twice.", 0},
@@ -58,18 +61,25 @@ var keyProblems = map[error]*problem{
 	upstream.ErrScopeNotAllowed: {http.StatusForbidden, "scope_not_allowed", "http_request_denied", "X-Token-Scope names something that is not configured for this upstream, or is malformed.", 0},
 }
 
-// tokenError is a failure to get a token, as told from one to reach the target.
+// tokenProblems are what the app is told when a token endpoint refuses the token for good.
+var tokenProblems = map[upstream.Class]*problem{
+	upstream.ClassCredential: {http.StatusBadGateway, "credential_refused", "proxy_configuration_error", "The token endpoint refuses the sidecar's credential. Its operator must mend it.", 0},
+	upstream.ClassSubject:    {http.StatusForbidden, "subject_refused", "http_request_denied", "The provider issues no token for this subject: it is unknown, not connected, or not allowed.", 0},
+	upstream.ClassScope:      {http.StatusForbidden, "scope_not_allowed", "http_request_denied", "The provider does not give this scope or grant to the sidecar's client.", 0},
+}
+
+// tokenError marks the error of getting a token, to tell it from one of reaching the target.
 type tokenError struct{ error }
 
+// Unwrap returns the error of getting the token.
 func (e tokenError) Unwrap() error { return e.error }
 
-// statusClientClosed is logged when the app left first; it is never sent.
+// statusClientClosed is the status in the log when the app left first. It is never sent.
 const statusClientClosed = 499
 
-// problemOf maps every error of an exchange to what the app is told.
+// problemOf returns what the app is told of any error of an exchange.
 func problemOf(err error) *problem {
-	var p *problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*problem](err); ok {
 		return p
 	}
 	for known, p := range keyProblems {
@@ -80,8 +90,7 @@ func problemOf(err error) *problem {
 	if errors.Is(err, context.Canceled) {
 		return &problem{statusClientClosed, "client_closed", "connection_terminated", "The client closed the connection.", 0}
 	}
-	var noToken tokenError
-	if errors.As(err, &noToken) {
+	if _, ok := errors.AsType[tokenError](err); ok {
 		return tokenProblem(err)
 	}
 	cause := upstream.ConnError(err)
@@ -92,29 +101,20 @@ func problemOf(err error) *problem {
 	return &problem{http.StatusBadGateway, "target_unreachable", cause, "The target cannot be reached, or what it sent is not HTTP.", 0}
 }
 
+// tokenProblem returns what the app is told when there is no token for its request.
 func tokenProblem(err error) *problem {
-	unavailable := &problem{http.StatusServiceUnavailable, "token_unavailable", "destination_unavailable",
-		"There is no token now: the token endpoint fails, is slow, or asked for quiet.", time.Second}
-	var failed *cache.Error
-	if !errors.As(err, &failed) {
-		return unavailable
+	retry := time.Second
+	if failed, ok := errors.AsType[*cache.Error](err); ok {
+		if p := tokenProblems[failed.Cause.Class]; p != nil {
+			return p
+		}
+		retry = failed.RetryAfter
 	}
-	switch failed.Cause.Class {
-	case upstream.ClassCredential:
-		return &problem{http.StatusBadGateway, "credential_refused", "proxy_configuration_error",
-			"The token endpoint refuses the sidecar's credential. Its operator must mend it.", 0}
-	case upstream.ClassSubject:
-		return &problem{http.StatusForbidden, "subject_refused", "http_request_denied",
-			"The provider issues no token for this subject: it is unknown, not connected, or not allowed.", 0}
-	case upstream.ClassScope:
-		return &problem{http.StatusForbidden, "scope_not_allowed", "http_request_denied",
-			"The provider does not give this scope or grant to the sidecar's client.", 0}
-	}
-	unavailable.retry = failed.RetryAfter
-	return unavailable
+	return &problem{http.StatusServiceUnavailable, "token_unavailable", "destination_unavailable", "There is no token now: the token endpoint fails, is slow, or asked for quiet.", retry}
 }
 
-// fail answers with the problem that err is.
+// fail answers with the problem that err is, unless an answer is under way already. If the
+// app has left, it panics with http.ErrAbortHandler, so that net/http ends the connection.
 func (x *exchange) fail(err error) {
 	p := problemOf(err)
 	x.problem = p.code
@@ -131,7 +131,11 @@ func (x *exchange) fail(err error) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Proxy-Status", fmt.Sprintf("token-sidecar; error=%s; details=%q", p.cause, p.code))
 	if p.status == http.StatusMethodNotAllowed { // RFC 9110 section 15.5.6
-		h.Set("Allow", x.allowed())
+		allowed := "POST"
+		if !strings.HasPrefix(x.in.RequestURI, vendPrefix) {
+			allowed = strings.Join(usualMethods, ", ") // and any other, too
+		}
+		h.Set("Allow", allowed)
 	}
 	if p.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retry.Seconds()))))

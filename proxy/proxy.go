@@ -1,22 +1,40 @@
-// Package proxy answers the app's requests: guard, route, key, body, token, forward,
-// judge, observe. A connection of an app is made by server.go with halfclose.go. Each
-// step has a file of its own: guard.go with hosts.go; route.go with path.go; body.go for
-// what the app sends; slots.go for how many requests go on at a time; lean.go with
-// lean_head.go for requests over HTTP/1.1 connections that are kept; forward.go with
-// rewrite.go, watch.go and stall.go for all others; replay.go with challenge.go; answer.go
-// with answer_framing.go, answer_token.go, informational.go and redirect.go, below which
-// are reference.go and link.go; observe.go. problem.go is the one place where errors
-// become statuses. connections.go has the connections to a target, of which
-// internal/targetconn knows the rest.
+// Package proxy is the way of a request through the sidecar: it finds out what an app's
+// request is for, gets the token for that, forwards the request with it, and hands the
+// target's answer back. It decides everything from the request as it came in, and what it
+// refuses reaches neither a token endpoint nor a target.
+//
+// The files, in the order in which a request meets them:
+//
+//   - server.go accepts the connections of apps; clientconn.go watches over one of them.
+//   - proxy.go takes a request through all of the following.
+//   - guard.go refuses what must not come any further.
+//   - vend.go answers the requests that ask for a token itself.
+//   - route.go decides what a request is for: route, key, path. path.go refuses paths that
+//     can be read in two ways.
+//   - forward.go chooses one of two ways to the target, and waits for a place among the
+//     requests to it; connections.go has the connections and places of each target.
+//   - lean.go is the way of plain requests: one goroutine, over an HTTP/1.1 connection that
+//     is kept. general.go is the way of all others: ReverseProxy over net/http's Transport.
+//   - rewrite.go says what of a request's head the target gets, on both ways.
+//   - token.go gets the token, and another one after a 401; challenge.go reads what a 401
+//     says of the token.
+//   - body.go reads a small body beforehand, so that its request can be sent again, and
+//     finds out whose fault it is if that fails; upload.go reads from the app.
+//   - answer.go judges and changes an answer, on both ways. scrub.go removes headers;
+//     tokensearch.go finds the token in them. links.go has what an answer points to lead
+//     through the sidecar; reference.go judges one such reference, and hosts.go its host.
+//   - problem.go is the one place where errors become statuses; accesslog.go counts the
+//     request and writes its log line.
+//   - syntax.go has the names of headers, and the parts of the syntax of HTTP and URIs that
+//     several of these files read.
+//
+// Package targetconn, below this one, opens, keeps and judges the connections to targets.
 package proxy
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -30,11 +48,11 @@ import (
 
 // Config configures a Proxy.
 type Config struct {
-	// Upstreams are the remote APIs; the names of their routes are distinct.
+	// Upstreams are the remote APIs. The names of all their routes are distinct.
 	Upstreams []upstream.Upstream
 	// Cache gives the tokens. The proxy does not close it.
 	Cache *cache.Cache
-	// Metrics receives the request series. Required.
+	// Metrics receives the series of requests. Required.
 	Metrics *metrics.Metrics
 	// Log receives one line per request, at level info.
 	Log zerolog.Logger
@@ -44,69 +62,68 @@ type Config struct {
 	CallerToken upstream.Secret
 	// ReplayMethods are those whose requests may be sent again after a 401.
 	ReplayMethods []string
-	// ReplayLimit bounds, in bytes, the bodies that are kept while their requests
-	// are under way, so that these can be sent again: after a 401, or, whatever the
-	// method, if an HTTP/2 target says that it has not processed them. Zero means
-	// that only requests without a body are.
+	// ReplayLimit is the largest body, in bytes, that is kept while its request is under
+	// way, so that it can be sent again: after a 401, or, whatever the method, if an
+	// HTTP/2 target says that it has not processed the request. Zero means that no body
+	// is kept.
 	ReplayLimit int64
-	// TargetTimeout bounds the time until a target's response header, after
-	// the request was sent. Zero means none.
+	// TargetTimeout bounds the time from sending a request to the head of its answer. It
+	// must be positive.
 	TargetTimeout time.Duration
-	// Vend names the routes whose tokens may be handed to the app itself. Each
-	// must require a subject.
-	Vend    []string
-	general bool // leave the lean way out: tests run both ways
-
+	// Vend names the routes whose tokens may be handed to the app itself. Each must
+	// require a subject.
+	Vend []string
 	// Roots are the certificate authorities for targets; nil means the system's.
 	Roots *x509.CertPool
+
+	general bool // leave the lean way out: tests run both ways
 }
 
-// Proxy holds the routes. Its handlers are safe for concurrent use.
+// Proxy forwards requests by its routes. Its methods and handlers are safe for concurrent
+// use.
 type Proxy struct {
 	config  Config
-	routes  map[string]*route   // by name
-	byHost  map[string][]*route // by the target's host, as absolute-form requests name it
-	vends   map[string]bool     // names of routes whose tokens may be handed on
-	nowhere *metrics.Upstream   // series of requests that reached no route
-	targets []target            // in the order of the configuration
+	routes  map[string]*route // by name
+	noRoute *metrics.Upstream // series of requests that reached no route
+	targets []*connections    // in the order of the configuration
 
-	keptBodies atomic.Int64 // bytes of the small bodies of all requests under way
+	keptBodies atomic.Int64 // bytes reserved for the small bodies of all requests under way
 }
 
-// New returns a Proxy with the routes of config.Upstreams.
+// New returns a Proxy with the routes of config.Upstreams. It opens no connection. It
+// fails if two routes have one name, or if config.Vend names a route that cannot be vended.
 func New(config Config) (*Proxy, error) {
 	p := &Proxy{
 		config:  config,
 		routes:  map[string]*route{},
-		byHost:  map[string][]*route{},
-		vends:   map[string]bool{},
-		nowhere: config.Metrics.Upstream("none"),
+		noRoute: config.Metrics.Upstream("none"),
 	}
 	for _, u := range config.Upstreams {
 		series := config.Metrics.Upstream(u.Name())
-		targets := map[string]*connections{} // one per target: own connections, own limits
+		targets := map[string]*connections{} // the routes of one upstream share those to a target
 		for _, r := range u.Routes() {
 			if p.routes[r.Name] != nil {
 				return nil, fmt.Errorf("two routes are named %q", r.Name)
 			}
-			at := r.Target.Scheme + "://" + r.Target.Host
-			if targets[at] == nil {
-				targets[at] = newConnections(config, r, u.Name(), series)
-				p.targets = append(p.targets, target{u.Name(), targets[at]})
+			origin := r.Target.Scheme + "://" + r.Target.Host
+			if targets[origin] == nil {
+				targets[origin] = newConnections(config, r, u.Name(), series)
+				p.targets = append(p.targets, targets[origin])
 			}
-			p.addRoute(newRoute(r, u, targets[at], series))
+			p.routes[r.Name] = newRoute(r, u, targets[origin], series)
 		}
 	}
-	return p, p.checkVend()
+	return p, p.allowVend()
 }
 
-// Handler serves all routes, by path prefix or absolute-form target.
+// Handler returns a handler that serves all routes, by path prefix or absolute-form target.
 func (p *Proxy) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, nil) })
 }
 
-// RouteHandler serves one route whatever the path: a listener of its own for
-// clients that can set no more than a host. It fails if no route has the name.
+// RouteHandler returns a handler that serves one route whatever the path: a listener of
+// its own is for clients that can set no more than a host. It fails if no route has the
+// name.
 func (p *Proxy) RouteHandler(name string) (http.Handler, error) {
 	route := p.routes[name]
 	if route == nil {
@@ -115,47 +132,46 @@ func (p *Proxy) RouteHandler(name string) (http.Handler, error) {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, route) }), nil
 }
 
-// CloseIdleConnections closes connections to targets that nobody uses now.
+// CloseIdleConnections closes the connections to targets that no request uses now. It does
+// not block.
 func (p *Proxy) CloseIdleConnections() {
-	for _, t := range p.targets {
-		t.connections.closeIdle()
+	for _, c := range p.targets {
+		c.closeIdle()
 	}
 }
 
-// exchange is one request on its way. It belongs to the goroutine of its
-// handler.
+// Connections returns how many connections to the targets of each upstream there are, in
+// the order of the configuration. It does not block on I/O.
+func (p *Proxy) Connections() []metrics.Connections {
+	var all []metrics.Connections
+	for _, c := range p.targets {
+		if len(all) == 0 || all[len(all)-1].Upstream != c.upstream {
+			all = append(all, metrics.Connections{Upstream: c.upstream})
+		}
+		c.addTo(&all[len(all)-1])
+	}
+	return all
+}
+
+// exchange is one request of an app and the answer to it. It belongs to the goroutine of
+// its handler.
 type exchange struct {
 	proxy *Proxy
 	in    *http.Request
 	out   responseWriter
 	began time.Time
 
-	route *route
-	key   upstream.Key
-	path  string // of the request to the target, escaped
-	query string // with its question mark, if it has one
+	decision         // what the request is for
+	attempt  attempt // the latest
+	upload   *upload // the body as the app sends it; nil if there is none
 
-	subjectInPath string // its segment, "/~…", as it came; "" if the subject is not there
-	dedicated     bool   // the listener has one route, so that paths do not name it
-
-	upload  *upload        // the body as the app sends it; nil if there is none
-	small   *smallBody     // the same, if it is small; it may be on its way still
-	body    []byte         // the same, once all of it is here
-	upgrade bool           // the request asks for a WebSocket
-	sent    upstream.Token // last
-	lapsed  error          // why there was no other when the token had expired before it was sent
-	answer  answerBody
-	stall   *stall    // bounds the sending on the general way; nil on the lean way
-	cut     func()    // ends the request on the general way; nil on the lean way
-	tunnel  io.Closer // upgraded connection to the target
-
-	informational int           // answers so far; owned by the transport until the real one is there
-	waited        time.Duration // for a token
-	problem       string        // code of the problem the app was sent, if any
+	informational int           // how many informational answers have come; the transport owns it until RoundTrip has returned
+	waited        time.Duration // for tokens
+	problem       string        // code of the problem that the app was told, if any
 }
 
-// serve takes one request all the way. fixed is the route of a listener that
-// has only one.
+// serve answers one request. fixed is the route of a listener that has only one, and else
+// nil.
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, fixed *route) {
 	x := &exchange{proxy: p, in: r, began: time.Now()}
 	x.out = responseWriter{ResponseWriter: w, last: r.ProtoMinor == 0 || len(r.TransferEncoding) > 0}
@@ -164,53 +180,48 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, fixed *route) {
 		x.out.upload = x.upload
 	}
 	defer x.end()
-	if err := p.guard(r); err != nil {
+	if err := x.answer(fixed); err != nil {
 		x.fail(err)
-		return
 	}
-	if fixed == nil && strings.HasPrefix(r.RequestURI, vendPrefix) {
-		if err := x.vend(); err != nil {
-			x.fail(err)
-		}
-		return
-	}
-	if err := x.resolve(fixed); err != nil {
-		x.fail(err)
-		return
-	}
-	if err := x.keepBody(); err != nil {
-		x.fail(err)
-		return
-	}
-	x.forward()
 }
 
-// end observes the exchange and keeps a panic from printing what it holds.
+// answer takes the request through all steps. Its error says why it was refused or failed.
+func (x *exchange) answer(fixed *route) (err error) {
+	if err := x.proxy.guard(x.in); err != nil {
+		return err
+	}
+	if fixed == nil && strings.HasPrefix(x.in.RequestURI, vendPrefix) {
+		return x.vend()
+	}
+	if x.decision, err = x.proxy.decide(x.in, fixed); err != nil {
+		return err
+	}
+	if err := x.readSmallBody(); err != nil {
+		return err
+	}
+	return x.forward()
+}
+
+// end counts and logs the exchange and discards what is left of the body. It keeps a panic
+// from printing what it holds.
 func (x *exchange) end() {
 	r := recover()
-	defer func() { x.leaveBody(r == nil) }()
-	if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		if x.out.status != 0 && x.out.status != statusClientClosed {
-			// A client that got nothing at all may send its request again.
-			_ = http.NewResponseController(x.out.ResponseWriter).Flush()
-		}
-		x.observe()
-		panic(http.ErrAbortHandler) // the answer broke off: so must the connection
-	}
-	if r != nil {
+	defer func() { x.discardBody(r == nil) }()
+	broken := r != nil // the answer must not look whole, and the connection must end
+	switch {
+	case r == nil:
+	case r != http.ErrAbortHandler:
 		x.proxy.config.Log.Error().Str("panic", fmt.Sprintf("%T", r)).Msg("request handler panicked")
-		if x.out.status != 0 {
-			x.observe()
-			panic(http.ErrAbortHandler) // half an answer must not look whole
+		if x.out.status == 0 {
+			x.fail(errInternal)
+			broken = false
 		}
-		x.fail(errInternal)
+	case x.out.status != 0 && x.out.status != statusClientClosed:
+		// A client that got nothing at all may send its request again.
+		_ = http.NewResponseController(x.out.ResponseWriter).Flush()
 	}
 	x.observe()
+	if broken {
+		panic(http.ErrAbortHandler)
+	}
 }
-
-func (p *Proxy) addRoute(r *route) {
-	p.routes[r.Name] = r
-	p.byHost[r.askedHost()] = append(p.byHost[r.askedHost()], r)
-}
-
-func (p *Proxy) mayReplay(method string) bool { return slices.Contains(p.config.ReplayMethods, method) }

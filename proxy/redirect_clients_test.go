@@ -27,7 +27,7 @@ var followers = []struct {
 	{"net/http", goGet, true, "referer x-sidecar-token x-token-subject"},
 }
 
-// B6, P2, P6: clients that follow redirects by themselves arrive at the target, by
+// Clients that follow redirects by themselves arrive at the target, by
 // each way in, with the right token and through the sidecar. What they send to a
 // foreign host is what README.md says, and nothing of the sidecar's.
 //

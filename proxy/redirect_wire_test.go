@@ -55,7 +55,8 @@ func redirectsCounted(t *testing.T, m *metrics.Metrics) [3]float64 {
 	return n
 }
 
-// B6, P2: redirects reach the app with another Location or none, and are never followed.
+// Redirects reach the app with another Location or with none, and the sidecar never follows
+// them.
 //
 // Cases B6, P2.
 func TestRedirectsLeadThroughTheSidecar(t *testing.T) {
@@ -116,10 +117,11 @@ func (s *side) redirects(path string, status int, to, want string) {
 	}
 }
 
-// P2: upgrades and informational answers are looked at too, and trailers point nowhere.
+// References in answers to upgrades and in informational answers are rewritten, too, and
+// trailers hold none.
 //
 // Case P2.
-func TestNoHeadIsLeftOut(t *testing.T) {
+func TestReferencesInEveryKindOfHeadAreRewritten(t *testing.T) {
 	s, _, _ := redirecting(t)
 	s.up.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Location, X-T\r\n\r\n2\r\nok\r\n0\r\n" +
 		"Location: /beta/x\r\nContent-Location: /beta/x\r\nLink: </beta/x>\r\nRefresh: 0; url=/beta/x\r\nX-T: 1\r\n\r\n")
@@ -136,13 +138,13 @@ func TestNoHeadIsLeftOut(t *testing.T) {
 		t.Errorf("upgrade: %v", a)
 	}
 	h := http.Header{"Link": {"</v1/x>; rel=preload"}, "Location": {"/beta/x"}, "X-A": {"1"}} // 103 Early Hints
-	asked(t, s.proxy, "/alpha/a", "", "X-B: 1").ownLinks(h)
+	asked(t, s.proxy, "/alpha/a", "", "X-B: 1").rewriteReferences(h)
 	if got := fmt.Sprint(h); got != "map[Link:[</alpha/x>; rel=preload] X-A:[1]]" {
 		t.Errorf("early hints: %s", got)
 	}
 }
 
-// P2: what shows the token is withheld, wherever it leads.
+// A reference that shows the token is withheld, wherever it leads.
 //
 // Case P2.
 func TestTokenInALocationIsWithheld(t *testing.T) {

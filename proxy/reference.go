@@ -1,177 +1,168 @@
 package proxy
 
 import (
-	"net/http"
-	"net/netip"
+	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
-// escapeReference returns a reference with the bytes percent-encoded that a URI
-// cannot hold (RFC 3986 section 2), as clients do themselves. It refuses control
-// bytes, which some clients leave out and others end at, and backslashes, which
-// some take for slashes.
-func escapeReference(raw string) (string, bool) {
-	const hex = "0123456789ABCDEF"
-	odd := strings.IndexFunc(raw, func(r rune) bool { return r >= 0x7f || !inURI(byte(r)) })
-	if odd < 0 {
-		return raw, true
+// Where a reference leads to, in the words of the metrics.
+const (
+	toOwn     = "own"     // to the route's own target
+	toForeign = "foreign" // elsewhere
+	toRefused = "refused" // to where the app must not go
+)
+
+// rewriteReference returns what the app gets in place of a URI reference (RFC 3986 section
+// 4.1) that the target gave, and where it leads to. It returns "" in place of one that is
+// refused.
+func (x *exchange) rewriteReference(raw string) (own, to string) {
+	ref, ok := escapeReference(raw)
+	if !ok {
+		return "", toRefused
 	}
-	out := append(make([]byte, 0, len(raw)+16), raw[:odd]...)
-	for i := odd; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case c < ' ', c == 0x7f, c == '\\':
-			return "", false
-		case inURI(c):
-			out = append(out, c)
-		default:
-			out = append(out, '%', hex[c>>4], hex[c&15])
+	if ref == "" || ref[0] == '#' {
+		return ref, toOwn // the URL that was asked, whatever it was
+	}
+	u, err := url.Parse(ref)
+	if err != nil {
+		return "", toRefused
+	}
+	web := u.Scheme == "http" || u.Scheme == "https"
+	switch {
+	case u.Scheme != "" && !web:
+		if x.disguised(u, ref) {
+			return "", toRefused
 		}
+		return ref, toForeign
+	case u.Host == "" && (web || strings.HasPrefix(ref, "//")):
+		return "", toRefused // clients differ on the host of "http:x", "https:/x" and "///x"
 	}
-	return string(out), true
+	return x.rewriteURL(u, ref)
 }
 
-func inURI(c byte) bool {
-	return c > ' ' && c < 0x7f && strings.IndexByte("\"<>\\^`{|}", c) < 0
+// disguised reports whether ref, parsed as u, which has a scheme other than http and https,
+// may still lead to the sidecar or to a target.
+func (x *exchange) disguised(u *url.URL, ref string) bool {
+	// "localhost:8080/x" has the scheme localhost; not all clients read it so.
+	at := host{name: u.Scheme}
+	if seen, err := url.Parse("//" + ref); err == nil && seen.User == nil {
+		at = hostOf(seen)
+	}
+	if x.isSidecar(u.Scheme) || x.proxy.isTarget(at) {
+		return true
+	}
+	name := hostOf(u).name // which clients ask by "ftp://" and others, too
+	return u.Host != "" && (x.isSidecar(name) || !unambiguousHost(name))
 }
 
-// plainUnreserved decodes the escapes of a path that change nothing when they are
-// decoded (RFC 3986 section 6.2.2.2), which clients may do at any time.
-func plainUnreserved(path string) string {
-	if strings.IndexByte(path, '%') < 0 {
+// rewriteURL does the work of rewriteReference for ref, parsed as u, which is relative or
+// has the scheme http or https.
+func (x *exchange) rewriteURL(u *url.URL, ref string) (own, to string) {
+	at := x.route.host
+	if u.Host != "" {
+		at = hostOf(u)
+	}
+	path, tail := x.resolve(u), ""
+	if i := strings.IndexAny(ref, "?#"); i >= 0 {
+		tail = ref[i:]
+	}
+	if x.proxy.isTarget(at) && (u.User != nil || checkPath(path) != nil) {
+		return "", toRefused
+	}
+	mine := at == x.route.host && under(path, x.route.base)
+	claimed := false // by a route, but not as a path of this one
+	for _, reading := range [...]string{path, unescape(path, unreserved)} {
+		longest, _ := x.proxy.routeAt(at, reading, "")
+		claimed = claimed || longest != nil && !(mine && longest.base == x.route.base)
+	}
+	switch {
+	// In absolute form the host and the longest base choose the route anew.
+	case mine && !(claimed && x.absolute):
+		return x.rewritePath(path[len(x.route.base):], tail)
+	case claimed, at != x.route.host && (x.isSidecar(at.name) || !unambiguousHost(at.name)), ambiguousUser.MatchString(ref):
+		return "", toRefused
+	case u.Host == "":
+		return x.route.Target.Scheme + "://" + x.route.Target.Host + path + tail, toForeign
+	case u.Scheme == "":
+		return x.route.Target.Scheme + ":" + ref, toForeign // not by the scheme of the sidecar
+	}
+	return ref, toForeign
+}
+
+// resolve returns the escaped path that u has when it is resolved against the URL of the
+// request to the target (RFC 3986 section 5.2).
+func (x *exchange) resolve(u *url.URL) string {
+	asked, _ := escapeReference(x.path)
+	base, err := url.Parse(x.route.Target.Scheme + "://" + x.route.Target.Host + asked)
+	if err != nil {
+		base = x.route.Target
+	}
+	if path := base.ResolveReference(u).EscapedPath(); path != "" {
 		return path
 	}
-	out := make([]byte, 0, len(path))
-	for i := 0; i < len(path); i++ {
-		c := path[i]
-		if c == '%' && i+2 < len(path) {
-			decoded, err := url.PathUnescape(path[i : i+3])
-			if err == nil && (isAlnum(decoded[0]) || strings.IndexByte("-._~", decoded[0]) >= 0) {
-				c, i = decoded[0], i+2
-			}
+	return "/"
+}
+
+// rewritePath returns the reference by which the app asks for rest, which is the part of a
+// target's path below the route's base, with tail behind it. It begins with a slash and
+// names no host, so that clients stay with the one they have.
+func (x *exchange) rewritePath(rest, tail string) (own, to string) {
+	if rest == "" {
+		rest = "/"
+	}
+	if strings.HasPrefix(rest, "//") {
+		return "", toRefused // the sidecar would refuse to forward it
+	}
+	front := x.route.base
+	if !x.absolute {
+		// The sidecar would take the first segment for a subject, perhaps after a
+		// client has decoded what need not be encoded.
+		if x.subjectInPath == "" && strings.HasPrefix(unescape(rest, unreserved), "/~") {
+			return "", toRefused
 		}
-		out = append(out, c)
-	}
-	return string(out)
-}
-
-func isAlnum(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
-}
-
-// hostOf returns the host of a URL without its port, and with it, as targets are
-// compared: in lower case, without the dot that ends a full name, without the
-// default port of http or https, since the sidecar turns the one into the other.
-func hostOf(u *url.URL) (name, at string) {
-	name = strings.TrimRight(strings.ToLower(u.Hostname()), ".")
-	at = name
-	if strings.Contains(name, ":") {
-		at = "[" + name + "]"
-	}
-	switch port := strings.TrimLeft(u.Port(), "0"); port {
-	case "", "80", "443":
-		return name, at
-	default:
-		return name, at + ":" + port
-	}
-}
-
-// isTarget reports whether some route has its target at a host, as hostOf returns it.
-func (p *Proxy) isTarget(at string) bool {
-	for _, r := range p.routes {
-		if r.at == at {
-			return true
+		front, _ = escapeReference(x.subjectInPath)
+		if !x.dedicated {
+			front = "/" + x.route.Name + front
 		}
 	}
-	return false
+	return front + rest + tail, toOwn
 }
 
-// baseAt finds the longest base that path is below, of the routes with their
-// target at a host.
-func (p *Proxy) baseAt(at, path string) (base string, found bool) {
-	for _, r := range p.routes {
-		if r.at == at && under(path, r.base) && (!found || len(r.base) > len(base)) {
-			base, found = r.base, true
+// escapeReference returns a reference with the bytes percent-encoded that a URI
+// cannot hold (RFC 3986 section 2), as clients do themselves. It reports false if there are
+// control bytes, which some clients leave out and others end at, or backslashes, which
+// some take for slashes.
+func escapeReference(raw string) (string, bool) {
+	if strings.ContainsFunc(raw, func(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' }) {
+		return "", false
+	}
+	if !strings.ContainsFunc(raw, notInURI) {
+		return raw, true
+	}
+	var out strings.Builder
+	for i := range len(raw) {
+		if c := raw[i]; notInURI(rune(c)) {
+			fmt.Fprintf(&out, "%%%02X", c)
+		} else {
+			out.WriteByte(c)
 		}
 	}
-	return base, found
+	return out.String(), true
 }
 
-// itself reports whether a host, without port, is or may be this machine or a
-// name of the sidecar's. A port says nothing: several listeners may be the
-// sidecar's.
-func (x *exchange) itself(name string) bool {
-	switch name { // as hosts files have them
-	case "localhost", "loopback", "ip6-localhost", "ip6-loopback", "localhost6", "localhost.localdomain", "localhost6.localdomain6":
-		return true
-	}
-	if strings.HasSuffix(name, ".localhost") || x.proxy.config.Hosts.Allowed(name) {
-		return true
-	}
-	if asked, _ := hostOf(&url.URL{Host: x.in.Host}); asked == name && !x.absolute() {
-		return true
-	}
-	ip, err := netip.ParseAddr(name)
-	return err == nil && thisMachine(ip)
+// notInURI reports whether a character has to be escaped in a URI.
+func notInURI(c rune) bool {
+	return c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", byte(c)) >= 0
 }
 
-// thisMachine finds loopback and unspecified addresses, those of IPv4 in IPv6 too
-// (RFC 4291 section 2.5.5).
-func thisMachine(ip netip.Addr) bool {
-	if b := ip.As16(); ip.Is6() && [12]byte(b[:12]) == [12]byte{} && !ip.IsLoopback() {
-		ip = netip.AddrFrom4([4]byte(b[12:]))
-	}
-	ip = ip.Unmap()
-	return ip.IsLoopback() || ip.IsUnspecified()
+// unreserved reports whether a character means the same escaped and plain (RFC 3986 section
+// 6.2.2.2), so that clients may decode it at any time.
+func unreserved(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || strings.IndexByte("-._~", c) >= 0
 }
 
-// plainHost reports whether all clients read a host as the same IP address or
-// name. They do not if the last label of a name is a number: C libraries and
-// browsers take "0x7f.1" and "2130706433" for 127.0.0.1. Nor if it holds other
-// bytes than names in DNS do: browsers turn wide digits and letters into plain ones.
-func plainHost(name string) bool {
-	if _, err := netip.ParseAddr(name); err == nil {
-		return true
-	}
-	for i := range len(name) {
-		if c := name[i]; !isAlnum(c) && c != '-' && c != '.' && c != '_' {
-			return false
-		}
-	}
-	last := name[strings.LastIndexByte(name, '.')+1:]
-	digits, hex := strings.CutPrefix(last, "0x")
-	number := strings.IndexFunc(digits, func(r rune) bool {
-		return (r < '0' || '9' < r) && !(hex && 'a' <= r && r <= 'f')
-	}) < 0
-	return last != "" && !number
-}
-
-// ambiguousUser reports whether clients differ on where a user's name ends and
-// the host begins.
-func ambiguousUser(u *url.URL, ref string) bool {
-	if u.User == nil {
-		return false
-	}
-	_, authority, _ := strings.Cut(ref, "//")
-	if i := strings.IndexAny(authority, "/?#"); i >= 0 {
-		authority = authority[:i]
-	}
-	return strings.Count(authority, "@") > 1
-}
-
-// ownReferer reports whether a request's Referer is one of a program that has
-// followed a redirect: the URL that redirected it was the sidecar's or a
-// target's. A browser on the sidecar's own pages is told by other headers.
-func (p *Proxy) ownReferer(r *http.Request, values []string) bool {
-	if len(values) != 1 {
-		return false
-	}
-	u, err := url.Parse(values[0])
-	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
-		return false
-	}
-	if _, at := hostOf(u); p.isTarget(at) {
-		return true
-	}
-	return u.Scheme == "http" && trimPort(strings.ToLower(u.Host), ":80") == trimPort(strings.ToLower(r.Host), ":80")
-}
+// ambiguousUser matches a reference with several at signs in its authority: clients differ
+// on where the name of the user ends and the host begins.
+var ambiguousUser = regexp.MustCompile(`^(?i:https?:)?//[^/?#]*@[^/?#]*@`)

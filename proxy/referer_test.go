@@ -2,7 +2,7 @@ package proxy
 
 import "testing"
 
-// P6: a program that follows a redirect may name the URL that it comes from. The
+// A program that follows a redirect may name the URL that it comes from. The
 // target does not see it: the URL may hold a subject.
 //
 // Case P6.
@@ -31,7 +31,7 @@ func TestRefererOfThoseWhoFollowPointsToTheTarget(t *testing.T) {
 	}
 }
 
-// P6: any other Referer is a page's.
+// A Referer that is neither the sidecar's nor a target's is that of a page, and refused.
 //
 // Case P6.
 func TestRefererOfPagesIsWithheld(t *testing.T) {

@@ -40,7 +40,7 @@ func (s *side) warm() {
 	s.up.mu.Unlock()
 }
 
-func Test401Replayed(t *testing.T) {
+func Test401IsReplayedWithAnotherToken(t *testing.T) {
 	for _, c := range []struct{ method, body, line string }{
 		{"GET", "", ""}, {"HEAD", "", ""}, {"OPTIONS", "", ""}, {"DELETE", "", ""}, {"PUT", "", ""},
 		{"PUT", "a\x00b\r\nc", ""}, {"PUT", strings.Repeat("x", 64<<10), "Content-Type: a/b"}, {"DELETE", "body", ""},
@@ -104,7 +104,7 @@ func TestBodiesThatAreNotKeptAreNotReplayed(t *testing.T) {
 	}
 }
 
-func Test401Again(t *testing.T) {
+func TestSecond401ReachesTheApp(t *testing.T) {
 	s := newSide(t, setup{})
 	s.warm()
 	s.up.refuseFirst(100)
@@ -116,7 +116,7 @@ func Test401Again(t *testing.T) {
 	}
 }
 
-func Test401NoOtherToken(t *testing.T) {
+func Test401WithoutAnotherTokenReachesTheApp(t *testing.T) {
 	for _, answer := range []func(int64) (upstream.Token, error){
 		func(int64) (upstream.Token, error) { return newToken(1, "", time.Hour) }, // the same again
 		func(n int64) (upstream.Token, error) {
@@ -139,8 +139,9 @@ func Test401NoOtherToken(t *testing.T) {
 	}
 }
 
-// A body of a 401 that never ends must not hold up the replay.
-func Test401EndlessBody(t *testing.T) {
+// TestEndlessBodyOfA401DoesNotDelayItsReplay: the body of a 401 is not read before the request
+// is sent again.
+func TestEndlessBodyOfA401DoesNotDelayItsReplay(t *testing.T) {
 	s := newSide(t, setup{})
 	s.warm()
 	s.up.play(func(r *upRequest) bool {
@@ -156,9 +157,9 @@ func Test401EndlessBody(t *testing.T) {
 	}
 }
 
-// Test401ToAll has a target refuse whatever it is sent, 200 times a second. That costs a
+// TestConstant401sCostFewTokenRequests has a target refuse whatever it is sent, 200 times a second. That costs a
 // token request at the first 401, and then one when half a minute has passed.
-func Test401ToAll(t *testing.T) {
+func TestConstant401sCostFewTokenRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}})
 		s.warm()
@@ -222,7 +223,7 @@ func TestOtherStatusesMakeNoTokenRequest(t *testing.T) {
 	}
 }
 
-func TestTimeoutNotReplayed(t *testing.T) {
+func TestTimeoutIsNotReplayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 7 * time.Second
 		s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = limit }})
@@ -248,7 +249,8 @@ func TestTimeoutNotReplayed(t *testing.T) {
 	})
 }
 
-// G7: an idle connection that dies just as a request goes out.
+// If a kept connection ends just as a request is sent on it, the request is sent again only
+// if that does no harm.
 //
 // Case G7.
 func TestNoRequestWithABodyIsSentTwice(t *testing.T) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strings"
@@ -9,158 +10,124 @@ import (
 	"token-sidecar/upstream"
 )
 
-// route is one way in, with what each of its requests needs ready made.
+// route is one way to a target, with all that its requests have in common.
 type route struct {
 	upstream.Route
 	upstream    upstream.Upstream
 	connections *connections
 	metrics     *metrics.Upstream
 	base        string // of the target's path, escaped, without a trailing slash
-	at          string // the target's host and port, as hostOf returns them
+	host        host   // of the target
+	vended      bool   // the app may ask for its tokens
 }
 
 func newRoute(r upstream.Route, u upstream.Upstream, c *connections, m *metrics.Upstream) *route {
-	_, at := hostOf(r.Target)
-	return &route{r, u, c, m, strings.TrimSuffix(r.Target.EscapedPath(), "/"), at}
+	return &route{r, u, c, m, strings.TrimSuffix(r.Target.EscapedPath(), "/"), hostOf(r.Target), false}
 }
 
-// askedHost is how an absolute-form request names the target: the sidecar
-// turns http into https, so either's default port is left out.
-func (r *route) askedHost() string {
-	return trimPort(trimPort(strings.ToLower(r.Target.Host), ":443"), ":80")
+// decision is what a request was found to be for. It is made once, from the request as it
+// came in, and not changed afterwards.
+type decision struct {
+	route *route
+	key   upstream.Key // of the token
+	path  string       // of the request to the target, escaped
+	query string       // with its question mark, if there is one
+
+	absolute      bool   // the request is in absolute-form (RFC 9112 section 3.2.2), as clients send it to a proxy
+	dedicated     bool   // the listener has one route, so that paths do not name it
+	subjectInPath string // the segment that names the subject, "/~…", as it came; "" if there is none
+	webSocket     bool   // the request asks for a WebSocket
 }
 
-func trimPort(host, port string) string { return strings.TrimSuffix(host, port) }
-
-// resolve finds the route, the key and the forwarded path of a request: once,
-// from the request as it came in.
-func (x *exchange) resolve(fixed *route) error {
-	if x.in.RequestURI[0] != '/' && x.in.URL.Host == "" {
-		return errPath // neither origin-form nor absolute-form, such as "http:/x" or "a:b"
+// decide finds route, key and path of a request, and why it is refused if it is: then the
+// decision has the route if that was found.
+func (p *Proxy) decide(r *http.Request, fixed *route) (d decision, err error) {
+	d = decision{absolute: r.URL.Host != "", dedicated: fixed != nil, webSocket: asksForWebSocket(r)}
+	path, query := splitTarget(r.RequestURI)
+	if err := cmp.Or(checkPath(path), checkQuery(query)); err != nil {
+		return d, err
 	}
-	path, query := splitTarget(x.in.RequestURI)
-	if err := checkPath(path); err != nil {
-		return err
-	}
-	if err := checkQuery(query); err != nil {
-		return err
-	}
-	named, err := single(x.in.Header, routeHeader, errRouteHeader)
+	named, err := single(r.Header, routeHeader, errRouteHeader)
 	if err != nil {
-		return err
+		return d, err
 	}
 	rest := path
-	x.dedicated = fixed != nil
 	switch {
-	case fixed != nil && x.in.URL.Host == "":
-		x.route = fixed
-	case x.in.URL.Host != "":
-		x.route, rest, err = x.proxy.routeByHost(x.in.URL, path, named)
-		if fixed != nil && err == nil && x.route != fixed {
-			err = errUnknownHost
+	case d.absolute:
+		d.route, rest, err = p.routeByHost(r.URL, path, named)
+		if fixed != nil && err == nil && d.route != fixed {
+			d.route, err = nil, errUnknownHost
 		}
+	case fixed != nil:
+		d.route = fixed
 	default:
-		x.route, rest, err = x.proxy.routeByPath(path)
+		d.route, rest, err = p.routeByPath(path)
 	}
 	if err != nil {
-		x.route = nil
-		return err
+		return d, err
 	}
-	if named != "" && named != x.route.Name {
-		return errRouteHeader
+	if named != "" && named != d.route.Name {
+		return d, errRouteHeader
 	}
-	return x.chooseKey(rest, query, x.in.URL.Host != "")
+	d.query = query
+	return d, d.chooseKey(r.Header, rest)
 }
 
-// routeByPath takes /{route}/… apart. The name is compared byte for byte.
+// routeByPath returns the route that the first segment of a path names, byte for byte, and
+// the rest of the path, which is empty or begins with a slash.
 func (p *Proxy) routeByPath(path string) (*route, string, error) {
-	name, rest := path[1:], "/"
-	if i := strings.IndexByte(name, '/'); i >= 0 {
-		name, rest = name[:i], name[i:]
-	}
+	name, _, _ := strings.Cut(path[1:], "/")
 	r := p.routes[name]
 	if r == nil {
 		return nil, "", errUnknownRoute
 	}
-	return r, rest, nil
+	return r, path[1+len(name):], nil
 }
 
-// routeByHost finds the route whose target an absolute-form request names. If
-// several share the host and path, named says which.
+// routeByHost returns the route whose target an absolute-form request names, and the rest of
+// the path, which is empty or begins with a slash. If several routes share host and path,
+// named says which.
 func (p *Proxy) routeByHost(u *url.URL, path, named string) (*route, string, error) {
 	if u.Scheme != "http" || u.User != nil {
 		return nil, "", errUnknownHost
 	}
-	var found *route
-	ambiguous := false
-	for _, r := range p.byHost[trimPort(strings.ToLower(u.Host), ":80")] {
-		if !under(path, r.base) || (named != "" && named != r.Name) {
-			continue
-		}
-		switch {
-		case found == nil || len(r.base) > len(found.base):
-			found, ambiguous = r, false
-		case len(r.base) == len(found.base):
-			ambiguous = true
-		}
-	}
-	if found == nil {
+	r, ambiguous := p.routeAt(hostOf(u), path, named)
+	switch {
+	case r == nil:
 		return nil, "", errUnknownHost
-	}
-	if ambiguous {
+	case ambiguous:
 		return nil, "", errAmbiguous
 	}
-	rest := path[len(found.base):]
-	if rest == "" {
-		rest = "/"
-	}
-	return found, rest, nil
+	return r, path[len(r.base):], nil
 }
 
-// under reports whether path is base or below it, by whole segments.
-func under(path, base string) bool {
-	return strings.HasPrefix(path, base) && (len(path) == len(base) || path[len(base)] == '/')
-}
-
-// chooseKey reads subject and scope and sets key, path and query.
-func (x *exchange) chooseKey(rest, query string, absolute bool) error {
-	subject, err := single(x.in.Header, subjectHeader, upstream.ErrSubjectInvalid)
+// chooseKey reads subject and scope of a request whose path is rest below its route, and
+// sets key and path of the decision.
+func (d *decision) chooseKey(h http.Header, rest string) error {
+	subject, err := single(h, subjectHeader, upstream.ErrSubjectInvalid)
 	if err != nil {
 		return err
 	}
-	if !absolute && strings.HasPrefix(rest, "/~") {
-		escaped, after, more := strings.Cut(rest[2:], "/")
+	if !d.absolute && strings.HasPrefix(rest, "/~") {
+		escaped, _, _ := strings.Cut(rest[2:], "/")
 		inPath, err := url.PathUnescape(escaped)
 		if err != nil || inPath == "" || subject != "" {
 			return upstream.ErrSubjectInvalid // malformed, or given twice
 		}
-		subject, rest, x.subjectInPath = inPath, "/", rest[:2+len(escaped)]
-		if more {
-			rest += after
-		}
+		end := len("/~" + escaped)
+		subject, d.subjectInPath, rest = inPath, rest[:end], rest[end:]
+	}
+	if rest == "" {
+		rest = "/"
 	}
 	if strings.HasPrefix(rest, "//") {
 		return errPath // a target could read it as a host
 	}
-	scope, err := single(x.in.Header, scopeHeader, upstream.ErrScopeNotAllowed)
+	scope, err := single(h, scopeHeader, upstream.ErrScopeNotAllowed)
 	if err != nil {
 		return err
 	}
-	x.key, err = x.route.upstream.Key(x.route.Kind, subject, scope)
-	x.path, x.query = x.route.base+rest, query
+	d.key, err = d.route.upstream.Key(d.route.Kind, subject, scope)
+	d.path = d.route.base + rest
 	return err
-}
-
-// single returns the one value of a header, "" if it is absent. Given twice,
-// or given empty, it is invalid: a variable that was left unset must not pass
-// for a choice.
-func single(h http.Header, name string, invalid error) (string, error) {
-	values, given := h[name]
-	if !given {
-		return "", nil
-	}
-	if len(values) != 1 || values[0] == "" {
-		return "", invalid
-	}
-	return values[0], nil
 }

@@ -7,8 +7,9 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestNarrowScopeIsTold has the token endpoint grant less than was asked for.
-func TestNarrowScopeIsTold(t *testing.T) {
+// TestNarrowerScopeIsNamedInTheAnswer: if the token endpoint has granted less than was asked
+// for, the app learns what.
+func TestNarrowerScopeIsNamedInTheAnswer(t *testing.T) {
 	for granted, told := range map[string]string{
 		"":                "",
 		"read write":      "",

@@ -21,7 +21,7 @@ func withSubjects(t *testing.T) (*side, func() int, func(subject string) int) {
 	return s, count, of
 }
 
-func TestSubject(t *testing.T) {
+func TestSubjectChoosesTheToken(t *testing.T) {
 	s, _, of := withSubjects(t)
 	for _, c := range []struct{ path, line, subject, want string }{
 		{"/mydatahelps.participant/a/b", "X-Token-Subject: alice", "alice", "/a/b"},

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// Server serves one handler on any number of listeners and ends in an orderly
+// Server serves one handler to apps, on any number of listeners, and ends in an orderly
 // way. Its methods are safe for concurrent use.
 type Server struct {
 	http   http.Server
-	cut    context.CancelFunc // ends the context of every request
-	active atomic.Int64       // handlers, those of hijacked connections included
-	open   atomic.Int64       // connections, those of hijacked ones excluded
+	cancel context.CancelFunc // ends the context of every request
+	active atomic.Int64       // handlers that run, those of hijacked connections included
+	open   atomic.Int64       // open connections without those that were hijacked
 }
 
 // maxConnections bounds the connections of clients to one Server, so that slow
@@ -25,8 +25,8 @@ const maxConnections = 4096
 // NewServer returns a Server for h, with limits on slow and idle clients. It
 // speaks HTTP/1 only: clear-text HTTP/2 has no use on loopback.
 func NewServer(h http.Handler) *Server {
-	base, cut := context.WithCancel(context.Background())
-	s := &Server{cut: cut}
+	base, cancel := context.WithCancel(context.Background())
+	s := &Server{cancel: cancel}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	s.http = http.Server{
@@ -42,13 +42,14 @@ func NewServer(h http.Handler) *Server {
 		DisableGeneralOptionsHandler: true, // the guard sees OPTIONS * too
 		ErrorLog:                     quiet,
 		Protocols:                    protocols,
-		ConnState:                    s.count,
+		ConnState:                    s.connState,
 	}
 	return s
 }
 
-// count keeps the number of open connections, and closes the one too many.
-func (s *Server) count(c net.Conn, state http.ConnState) {
+// connState follows a connection of an app through its states: it counts the open ones,
+// closes one that is too many, and tells each when a request is under way on it.
+func (s *Server) connState(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		if s.open.Add(1) > maxConnections {
@@ -57,28 +58,28 @@ func (s *Server) count(c net.Conn, state http.ConnState) {
 	case http.StateActive, http.StateIdle:
 		c.(*clientConn).setActive(state == http.StateActive)
 	case http.StateHijacked:
-		c.(*clientConn).showEnd() // each direction of an upgraded connection ends by itself
-		s.open.Add(-1)
+		c.(*clientConn).reportEnd() // each direction of an upgraded connection ends by itself
+		fallthrough
 	case http.StateClosed:
 		s.open.Add(-1)
 	}
 }
 
-// Serve accepts connections until Shutdown. It returns http.ErrServerClosed
-// then, and otherwise what broke the listener.
+// Serve accepts connections and blocks until Shutdown is called. It returns
+// http.ErrServerClosed then, and otherwise the error of the listener.
 func (s *Server) Serve(l net.Listener) error { return s.http.Serve(clientListener{l}) }
 
-// Shutdown stops accepting and waits for the requests under way, upgraded
-// connections included. When ctx ends it cuts what is left, and returns the
-// error of ctx.
+// Shutdown stops accepting and blocks until the requests under way have ended, those of
+// upgraded connections included. When ctx ends first, it ends what is left, waits for one
+// more second at most, and returns the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
-	defer s.cut()
+	defer s.cancel()
 	err := s.http.Shutdown(ctx)
 	s.wait(ctx)
 	if ctx.Err() == nil {
 		return err
 	}
-	s.cut()
+	s.cancel()
 	_ = s.http.Close()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -86,7 +87,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// wait waits for the handlers until ctx ends.
+// wait blocks until no handler runs any more, or until ctx ends.
 func (s *Server) wait(ctx context.Context) {
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()

@@ -83,10 +83,11 @@ func TestConnectionsAreCapped(t *testing.T) {
 	server.open.Add(2 - maxConnections)
 }
 
-// Requests under way end as they should; no new one is taken.
+// TestShutdownWaitsForRequestsUnderWay: requests under way end as they should, and no new
+// one is taken.
 //
 // Case H1.
-func TestShutdownDrains(t *testing.T) {
+func TestShutdownWaitsForRequestsUnderWay(t *testing.T) {
 	s := newSide(t, setup{})
 	addr, server := serve(t, s.proxy.Handler())
 	var came sync.WaitGroup
@@ -129,8 +130,9 @@ func TestShutdownDrains(t *testing.T) {
 	}
 }
 
-// TestShutdownAmongRequests ends servers at whose deadline requests begin.
-func TestShutdownAmongRequests(t *testing.T) {
+// TestShutdownEndsRequestsThatBeginAtItsDeadline: no handler is left behind if requests begin
+// at the very deadline of Shutdown.
+func TestShutdownEndsRequestsThatBeginAtItsDeadline(t *testing.T) {
 	eitherWay(t)
 	for i := range 50 {
 		var running atomic.Int64
@@ -153,10 +155,10 @@ func TestShutdownAmongRequests(t *testing.T) {
 	}
 }
 
-// TestShutdownCutsAtItsDeadline waits for the handlers it cuts, though no longer than a
+// TestShutdownEndsRequestsAtItsDeadline waits for the handlers it cuts, though no longer than a
 // second for one that does not heed it, and closes the connections on which no request
 // came.
-func TestShutdownCutsAtItsDeadline(t *testing.T) {
+func TestShutdownEndsRequestsAtItsDeadline(t *testing.T) {
 	eitherWay(t)
 	const deadline = 3 * time.Second
 	for lingers, ends := range map[time.Duration]time.Duration{0: 0, 500 * time.Millisecond: 500 * time.Millisecond, 10 * time.Second: time.Second} {

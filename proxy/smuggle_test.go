@@ -34,8 +34,8 @@ func TestOnlyOrdinaryMethodsAndTargetsAreServed(t *testing.T) {
 	}
 }
 
-// A8: what has framing that can be read in two ways is refused, or is the last
-// on its connection; never two requests to the target from one.
+// A request whose framing can be read in two ways is refused, or is the last one on its
+// connection. The target never gets two requests from one.
 //
 // Case A8.
 func TestAmbiguousFramingIsRefused(t *testing.T) {
@@ -91,8 +91,7 @@ func TestAmbiguousFramingIsRefused(t *testing.T) {
 	}
 }
 
-// A8, in the body: what breaks off or is not chunked as it says never arrives
-// whole.
+// A body that breaks off, or that is not chunked as it should be, never arrives whole.
 //
 // Case A8.
 func TestBrokenBodiesEndTheirConnection(t *testing.T) {
@@ -196,7 +195,7 @@ func TestContinueIsAnsweredBeforeTheBody(t *testing.T) {
 	}
 }
 
-func TestPipelining(t *testing.T) {
+func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	s := newSide(t, setup{})
 	s.up.play(func(r *upRequest) bool {
 		r.say(ok(r.target))

@@ -55,7 +55,7 @@ func TestServerSentEventsPassAtOnce(t *testing.T) {
 	})
 }
 
-func TestClientLeavesBeforeTheAnswer(t *testing.T) {
+func TestRequestEndsWhenItsClientLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}})
 		came, left := make(chan bool), make(chan bool)
@@ -79,8 +79,9 @@ func TestClientLeavesBeforeTheAnswer(t *testing.T) {
 	})
 }
 
-// Answer and body may flow at the same time.
-func TestBothWaysAtOnce(t *testing.T) {
+// TestBodyAndAnswerFlowAtTheSameTime: an answer may begin and go on while its request's body
+// is still being sent.
+func TestBodyAndAnswerFlowAtTheSameTime(t *testing.T) {
 	s := newSide(t, setup{})
 	s.up.play(func(r *upRequest) bool {
 		r.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -114,8 +115,9 @@ func TestBothWaysAtOnce(t *testing.T) {
 	}
 }
 
-// An answer that comes while the body is still on its way is passed on at once.
-func TestEarlyAnswer(t *testing.T) {
+// TestAnswerDuringTheBodyPassesAtOnce: an answer that comes while the body is still on its way
+// is passed on at once.
+func TestAnswerDuringTheBodyPassesAtOnce(t *testing.T) {
 	s := newSide(t, setup{})
 	s.up.play(func(r *upRequest) bool {
 		r.say("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
@@ -128,8 +130,8 @@ func TestEarlyAnswer(t *testing.T) {
 	}
 }
 
-// G1: what breaks off before the head is 502 or 504; what breaks off later
-// never looks whole.
+// An answer that breaks off before its head has ended becomes 502 or 504. One that breaks off
+// later never looks whole.
 //
 // Case G1.
 func TestFaultsOfTargetsAreTold(t *testing.T) {
@@ -185,7 +187,7 @@ func TestFaultsOfTargetsAreTold(t *testing.T) {
 }
 
 // Case G1.
-func TestTargetThatHangsInTheHeadIsGivenUp(t *testing.T) {
+func TestTargetThatHangsInTheHeadTimesOut(t *testing.T) {
 	for _, says := range []string{"", "HTTP/1.1 200 OK\r\nX-A: "} {
 		synctest.Test(t, func(t *testing.T) {
 			const limit = 7 * time.Second
@@ -204,7 +206,7 @@ func TestTargetThatHangsInTheHeadIsGivenUp(t *testing.T) {
 	}
 }
 
-// A14: an answer with more bytes than it says it has must not answer the next
+// An answer with more bytes than it says it has must not answer the next
 // request on its connection.
 //
 // Case A14.

@@ -47,9 +47,9 @@ func TestUntrustedCertificateIsRefused(t *testing.T) {
 	}
 }
 
-// TestKeptConnectionsOverTLS: what the sidecar looks at before it uses a kept
+// TestOnlyGoodKeptConnectionsOverTLSAreUsed: what the sidecar looks at before it uses a kept
 // connection lies below TLS. One that is good is used, one that is not is not.
-func TestKeptConnectionsOverTLS(t *testing.T) {
+func TestOnlyGoodKeptConnectionsOverTLSAreUsed(t *testing.T) {
 	eitherWay(t) // the general way keeps none that speak HTTP/1.1
 	target := newTLSTarget(t, 0)
 	target.serve = func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) }
@@ -82,7 +82,7 @@ func TestKeptConnectionsOverTLS(t *testing.T) {
 	}
 }
 
-// P1: a new connection resumes the TLS session of an earlier one, on either way, so that
+// A new connection resumes the TLS session of an earlier one, on either way, so that
 // connections of one key, or for one request, stay cheap.
 //
 // Case P1.

@@ -125,7 +125,7 @@ func (u *unwillingTarget) first() bool {
 	return u.requests == 1
 }
 
-// P9: a request that an HTTP/2 target has not processed is sent again, whatever its method,
+// A request that an HTTP/2 target has not processed is sent again, whatever its method,
 // with the whole of its body, and once.
 //
 // Case P9.
@@ -147,7 +147,7 @@ func TestUnprocessedRequestsAreSentAgain(t *testing.T) {
 	}
 }
 
-// P9: a small body of which a part is still on its way is sent again from its start, too.
+// A small body of which a part is still on its way is sent again from its start, too.
 //
 // Case P9.
 func TestBodiesOnTheirWayAreSentAgain(t *testing.T) {

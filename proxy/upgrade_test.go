@@ -116,7 +116,7 @@ func mustCut(t *testing.T, server *Server) {
 }
 
 // Case H2.
-func TestShutdownCutsUpgradedConnections(t *testing.T) {
+func TestShutdownEndsUpgradedConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, ended := echoing(t)
 		addr, server := s.serve(s.proxy.Handler())
@@ -160,7 +160,7 @@ func TestShutdownWaitsForUpgradedConnections(t *testing.T) {
 }
 
 // Case H2.
-func TestShutdownCutsStreams(t *testing.T) {
+func TestShutdownEndsStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSide(t, setup{pipes: &pipes{}})
 		addr, server := s.serve(s.proxy.Handler())
@@ -184,8 +184,9 @@ func TestShutdownCutsStreams(t *testing.T) {
 	})
 }
 
-// A WebSocket needs HTTP/1, also to a target that speaks HTTP/2.
-func TestWebSocketOverTLS(t *testing.T) {
+// TestWebSocketOverTLSUsesHTTP1: a WebSocket goes over HTTP/1.1 also to a target that speaks
+// HTTP/2.
+func TestWebSocketOverTLSUsesHTTP1(t *testing.T) {
 	target := newTLSTarget(t, 0)
 	target.serve = func(w http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(w, r, nil)
@@ -208,7 +209,7 @@ func TestWebSocketOverTLS(t *testing.T) {
 	}
 }
 
-func TestUpgradesOtherThanWebSocket(t *testing.T) {
+func TestOtherUpgradesAreNotForwarded(t *testing.T) {
 	s := newSide(t, setup{})
 	for _, lines := range [][]string{
 		{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"}, {"Connection: Upgrade", "Upgrade: TLS/1.0"},
@@ -241,9 +242,9 @@ func TestUpgradesOtherThanWebSocket(t *testing.T) {
 	}
 }
 
-// TestHalfClosedTunnel: each side of an upgraded connection ends what it sends
+// TestDirectionsOfATunnelEndSeparately: each side of an upgraded connection ends what it sends
 // by itself, and still hears the other to its end.
-func TestHalfClosedTunnel(t *testing.T) {
+func TestDirectionsOfATunnelEndSeparately(t *testing.T) {
 	for _, first := range []string{"app", "target"} {
 		s := newSide(t, setup{})
 		heard, ended := make(chan string, 1), make(chan bool)

@@ -12,10 +12,10 @@ import (
 	"token-sidecar/upstream"
 )
 
-// P3: a target that takes nothing of a body has as long as for an answer.
+// A target that takes nothing of a body is given up after the time it has for an answer.
 //
 // Case P3.
-func TestTargetThatDoesNotReadIsGivenUp(t *testing.T) {
+func TestTargetThatDoesNotReadTimesOut(t *testing.T) {
 	for _, framing := range []string{"Content-Length: 1000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nF4240\r\n"} {
 		synctest.Test(t, func(t *testing.T) {
 			const limit = 7 * time.Second
@@ -39,7 +39,7 @@ func TestTargetThatDoesNotReadIsGivenUp(t *testing.T) {
 	}
 }
 
-// P3: an answer that goes on for longer than the target has for its head is no stall, whether
+// An answer that goes on for longer than the target has for its head is no stall, whether
 // the upload ends before it or within it.
 //
 // Case P3.
@@ -65,7 +65,7 @@ func TestAnswersMayOutlastTheirUpload(t *testing.T) {
 	})
 }
 
-// P3: over HTTP/2 an upload that its target does not read stops nobody else's body.
+// Over HTTP/2 an upload that its target does not read stops nobody else's body.
 //
 // Case P3.
 func TestStalledUploadStopsNoOther(t *testing.T) {
@@ -99,7 +99,7 @@ func TestStalledUploadStopsNoOther(t *testing.T) {
 	_ = first.Close()
 }
 
-// G1: an answer that breaks off right behind its head is a broken answer, and not none: a
+// An answer that breaks off right behind its head is a broken answer, and not none: a
 // client that got nothing may send its request again.
 //
 // Case G1.
@@ -117,8 +117,8 @@ func TestBrokenAnswersEndTheirConnection(t *testing.T) {
 	}
 }
 
-// TestUpgradesAreCounted among the connections.
-func TestUpgradesAreCounted(t *testing.T) {
+// TestUpgradedConnectionsAreCounted: the numbers of connections include those of WebSockets.
+func TestUpgradedConnectionsAreCounted(t *testing.T) {
 	s := newSide(t, setup{})
 	s.up.play(func(r *upRequest) bool {
 		r.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
@@ -137,7 +137,7 @@ func TestUpgradesAreCounted(t *testing.T) {
 	eventually(t, "the end of the connection", func() bool { return s.proxy.Connections()[0].Shared == 0 })
 }
 
-// A8: framing in disguise does not reach the target.
+// A header that a lax server could take for framing does not reach the target.
 //
 // Case A8.
 func TestFramingInDisguiseIsRefused(t *testing.T) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -10,13 +11,14 @@ import (
 	"token-sidecar/upstream"
 )
 
-// vendPrefix is where tokens are handed on: POST /token/{route}. No route can
+// vendPrefix is where the app asks for a token itself: POST /token/{route}. No route can
 // have that name.
 const vendPrefix = "/token/"
 
-// checkVend makes sure that only tokens of single subjects are handed on: a
-// token that stands for the client itself never leaves the sidecar.
-func (p *Proxy) checkVend() error {
+// allowVend allows the tokens of the configured routes to be handed on. It fails unless these
+// are tokens of single subjects: one that stands for the client itself never leaves the
+// sidecar.
+func (p *Proxy) allowVend() error {
 	for _, name := range p.config.Vend {
 		r := p.routes[name]
 		if r == nil {
@@ -25,43 +27,39 @@ func (p *Proxy) checkVend() error {
 		if r.Subject != upstream.SubjectRequired {
 			return fmt.Errorf("tokens of the route %q are not those of a subject and cannot be handed on", name)
 		}
-		p.vends[name] = true
+		r.vended = true
 	}
 	return nil
 }
 
-// vend hands the subject's token to the app, in the form of RFC 6749 section
-// 5.1, for clients that must hold one themselves: MyDataHelps calls the one who
-// does so the authenticator (Participant Access Tokens). The app has to have
-// authenticated its user; the sidecar trusts it to name the right subject.
+// vend answers with the subject's token, in the form of RFC 6749 section 5.1, for clients
+// that must hold one themselves: MyDataHelps calls an app that does this for them the
+// authenticator (Participant Access Tokens). The app has to have authenticated its user;
+// the sidecar trusts it to name the right subject.
 func (x *exchange) vend() error {
 	path, query := splitTarget(x.in.RequestURI)
 	if err := checkPath(path); err != nil {
 		return err
 	}
 	r, rest, err := x.proxy.routeByPath(strings.TrimPrefix(path, "/token"))
-	if err != nil || !x.proxy.vends[r.Name] {
+	if err != nil || !r.vended {
 		return errUnknownRoute
 	}
 	x.route = r
 	if x.in.Method != http.MethodPost {
 		return errMethod
 	}
-	if err := x.chooseKey(rest, query, false); err != nil {
+	if err := x.chooseKey(x.in.Header, rest); err != nil {
 		return err
 	}
 	if x.path != r.base+"/" || query != "" {
-		return errPath // nothing more is read
+		return errPath // nothing more may follow
 	}
 	before := time.Now()
 	token, err := x.proxy.config.Cache.LongToken(x.in.Context(), x.key)
 	x.waited = time.Since(before)
 	if err != nil {
 		return tokenError{err}
-	}
-	scope := token.Scope()
-	if scope == "" {
-		scope = x.key.Scope
 	}
 	h := x.out.Header()
 	h.Set("Content-Type", "application/json")
@@ -73,5 +71,5 @@ func (x *exchange) vend() error {
 		TokenType   string `json:"token_type"`
 		ExpiresIn   int    `json:"expires_in"`
 		Scope       string `json:"scope,omitempty"`
-	}{token.AccessToken(), "Bearer", int(time.Until(token.Expiry()).Seconds()), scope})
+	}{token.AccessToken(), "Bearer", int(time.Until(token.Expiry()).Seconds()), cmp.Or(token.Scope(), x.key.Scope)})
 }

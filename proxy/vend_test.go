@@ -60,7 +60,7 @@ func (s *side) post(method, path string, headers ...string) (*http.Response, []b
 
 const vendPath = "/token/mydatahelps.participant"
 
-func TestVend(t *testing.T) {
+func TestVendHandsOutTheTokenOfTheSubject(t *testing.T) {
 	s, provider := vending(t, "mydatahelps.participant")
 	for _, ask := range []struct {
 		path    string
@@ -94,7 +94,7 @@ func TestVend(t *testing.T) {
 	}
 }
 
-func TestVendRefusals(t *testing.T) {
+func TestVendRefusesAllOtherRequests(t *testing.T) {
 	s, provider := vending(t, "mydatahelps.participant")
 	off, _ := vending(t)
 	for _, c := range []struct {
@@ -149,7 +149,7 @@ func TestVendToManyCostsOneTokenRequest(t *testing.T) {
 	}
 }
 
-func TestVendNeverAServiceToken(t *testing.T) {
+func TestServiceTokensAreNeverVended(t *testing.T) {
 	s, _ := vending(t)
 	for _, name := range []string{"mydatahelps", "oclc", "nowhere"} { // without a subject, with or without, none
 		config := s.proxy.config

@@ -30,13 +30,13 @@ type Conn struct {
 	request  http.Request // has only the method, which the framing of an answer depends on
 	reused   bool         // it was idle before this exchange
 	answered bool         // some byte came since Begin
-	budget   int          // bytes that may still be read of the head of an answer; below zero: any number
+	headLeft int          // bytes that may still be read of the head of an answer; below zero: any number
 
-	interrupt func()      // makes reading and writing fail at once; made once, so that Begin allocates less
-	unwatch   func() bool // ends what Begin began; it reports whether interrupt has not run
-	spare     [1]byte     // takes a byte that must not come
-	unasked   bool        // the target was seen to send bytes that belong to no answer
-	place     any         // where it stands among the idle connections of its Pool, which owns this
+	interrupt    func()      // makes reading and writing fail at once; made once, so that Begin allocates less
+	stopWatching func() bool // ends what Begin began; it reports whether interrupt has not run
+	spare        [1]byte     // receives a byte that should not have come
+	unasked      bool        // the target was seen to send bytes that belong to no answer
+	place        any         // where it stands among the idle connections of its Pool, which owns this
 }
 
 // newConn returns a Conn that reads and writes conn. raw is the TCP connection, which
@@ -53,7 +53,7 @@ func newConn(raw, conn net.Conn, r *records) *Conn {
 // connection, reading and writing fail at once and for good. It does not block.
 func (c *Conn) Begin(ctx context.Context) {
 	c.answered = false
-	c.unwatch = context.AfterFunc(ctx, c.interrupt)
+	c.stopWatching = context.AfterFunc(ctx, c.interrupt)
 }
 
 // SetDeadline bounds reading and writing by an absolute time; the zero time means no
@@ -77,10 +77,10 @@ const maxAnswerHead = 256 << 10
 // of the given method. net/http judges its framing. The answer's Body reads from the
 // connection. A head of more than 256 KiB is an error.
 func (c *Conn) ReadHead(method string) (*http.Response, error) {
-	c.budget = maxAnswerHead
+	c.headLeft = maxAnswerHead
 	c.request.Method = method
 	res, err := http.ReadResponse(c.in, &c.request)
-	c.budget = -1
+	c.headLeft = -1
 	return res, err
 }
 
@@ -103,7 +103,7 @@ func (c *Conn) Finish() bool {
 	if c.in.Buffered() > 0 {
 		c.unasked = true
 	}
-	return c.unwatch() && !c.unasked && (c.records == nil || c.drained())
+	return c.stopWatching() && !c.unasked && (c.records == nil || c.drained())
 }
 
 // drained reports whether TLS holds nothing that came behind the answer, be it a whole
@@ -117,12 +117,12 @@ func (c *Conn) drained() bool {
 	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.records.whole()
 }
 
-// lookAtUnasked finds out what the target did to an idle connection that is no longer
+// checkUnasked finds out what the target did to an idle connection that is no longer
 // as it was left, and sets unasked. A target that closes it, or that sends records of
 // TLS itself such as a close_notify or a session ticket, does nothing wrong. What is to
 // be read is there already, so that this takes a millisecond at most. Afterwards the
 // connection is good for nothing.
-func (c *Conn) lookAtUnasked() {
+func (c *Conn) checkUnasked() {
 	_ = c.conn.SetReadDeadline(time.Now().Add(time.Millisecond))
 	n, _ := c.conn.Read(c.spare[:])
 	c.unasked = n > 0
@@ -131,26 +131,26 @@ func (c *Conn) lookAtUnasked() {
 // close ends the exchange, if there is one, and the connection. It leaves out the
 // farewell of TLS (close_notify, RFC 8446 section 6.1), since sending that may block.
 func (c *Conn) close() {
-	if c.unwatch != nil {
-		c.unwatch()
+	if c.stopWatching != nil {
+		c.stopWatching()
 	}
 	_ = c.raw.Close()
 }
 
 // answerReader reads from the target for the buffer of a Conn. It keeps account of
-// what comes, and reads no more of a head than its budget.
+// what comes, and reads no more of a head than headLeft.
 type answerReader struct{ *Conn }
 
 func (r answerReader) Read(b []byte) (int, error) {
-	if r.budget == 0 {
+	if r.headLeft == 0 {
 		return 0, errHeadTooLarge
 	}
-	if r.budget > 0 && len(b) > r.budget {
-		b = b[:r.budget]
+	if r.headLeft > 0 && len(b) > r.headLeft {
+		b = b[:r.headLeft]
 	}
 	n, err := r.conn.Read(b)
-	if r.budget > 0 {
-		r.budget -= n
+	if r.headLeft > 0 {
+		r.headLeft -= n
 	}
 	r.answered = r.answered || n > 0
 	return n, err

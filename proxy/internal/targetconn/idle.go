@@ -2,12 +2,12 @@ package targetconn
 
 import "time"
 
-// idleConns are the idle connections of a Pool, which guards them: in the order of
-// their age, and for each key in the same order.
+// idleConns are the idle connections of a Pool, which guards them. They are linked in the
+// order of their age, and those of each key in the same order.
 type idleConns[K comparable] struct {
-	byKey          map[K]*place[K] // the newest of each key
-	oldest, newest *place[K]
-	count          int
+	newest map[K]*place[K] // of each key
+	ends   place[K]        // its newer is the oldest connection of all, its older the newest
+	count  int
 }
 
 // place is where a connection stands among the idle ones. It is made once for each
@@ -16,54 +16,45 @@ type place[K comparable] struct {
 	conn         *Conn
 	key          K
 	since        time.Time // when the connection became idle
-	older, newer *place[K] // of all keys
-	below, above *place[K] // of the same key: the next older and the next newer one
+	older, newer *place[K] // its neighbours among all connections
+	below, above *place[K] // those of the same key that are the next older and the next newer; or nil
 }
 
-// add makes at the newest one.
-func (l *idleConns[K]) add(at *place[K], now time.Time) {
-	at.since = now
-	at.older, at.newer = l.newest, nil
-	if l.newest != nil {
-		l.newest.newer = at
-	} else {
-		l.oldest = at
+// oldest returns the place of the connection that has been idle for longest, or nil.
+func (l *idleConns[K]) oldest() *place[K] {
+	if l.count == 0 {
+		return nil
 	}
-	l.newest = at
-	at.below, at.above = l.byKey[at.key], nil
-	if at.below != nil {
-		at.below.above = at
+	return l.ends.newer
+}
+
+// add makes p the newest place.
+func (l *idleConns[K]) add(p *place[K], now time.Time) {
+	if l.newest == nil {
+		l.newest = map[K]*place[K]{}
+		l.ends.older, l.ends.newer = &l.ends, &l.ends
 	}
-	if l.byKey == nil {
-		l.byKey = map[K]*place[K]{}
+	p.since = now
+	p.older, p.newer = l.ends.older, &l.ends
+	p.older.newer, p.newer.older = p, p
+	if p.below = l.newest[p.key]; p.below != nil {
+		p.below.above = p
 	}
-	l.byKey[at.key] = at
+	l.newest[p.key] = p
 	l.count++
 }
 
-// remove takes at out, wherever it stands.
-func (l *idleConns[K]) remove(at *place[K]) {
-	if at.older != nil {
-		at.older.newer = at.newer
-	} else {
-		l.oldest = at.newer
-	}
-	if at.newer != nil {
-		at.newer.older = at.older
-	} else {
-		l.newest = at.older
-	}
+// remove removes p, which is the oldest of all places or the newest of its key.
+func (l *idleConns[K]) remove(p *place[K]) {
+	p.older.newer, p.newer.older = p.newer, p.older
 	switch {
-	case at.above != nil:
-		at.above.below = at.below
-	case at.below != nil:
-		l.byKey[at.key] = at.below
+	case p.above != nil:
+		p.above.below = nil
+	case p.below != nil:
+		l.newest[p.key], p.below.above = p.below, nil
 	default:
-		delete(l.byKey, at.key)
+		delete(l.newest, p.key)
 	}
-	if at.below != nil {
-		at.below.above = at.above
-	}
-	at.older, at.newer, at.below, at.above = nil, nil, nil, nil
+	*p = place[K]{conn: p.conn, key: p.key}
 	l.count--
 }

@@ -5,17 +5,24 @@
 //
 // There are two kinds of connections. Those of a [Pool] speak HTTP/1.1, and the
 // caller writes requests and reads answers itself, one exchange at a time, without
-// any goroutine in between. pool.go hands them out; idle.go keeps those that nobody
-// uses now; peek_unix.go and peek_other.go look whether a kept one is still good;
-// dial.go opens a new one; the caller writes to conn.go and reads from it; records.go
-// lies below TLS and knows whether what was read of it ends with a whole record.
+// any goroutine in between. Those of an [http.Transport] serve all other requests: they
+// speak HTTP/2, where stream numbers tell whose an answer is, or serve one request each.
 //
-// Those of an [http.Transport] serve all other requests: see transport.go. They speak
-// HTTP/2, where stream numbers tell whose an answer is, or serve one request each.
-// protocol.go knows which of the two a target speaks.
+// The files, in the order in which a request meets them:
+//
+//   - pool.go hands out the connections of a Pool and takes them back; idle.go has the order
+//     of those that nobody uses now.
+//   - transport.go makes an http.Transport, and what its connections have in common.
+//   - dial.go opens a connection of either kind.
+//   - conn.go is a connection of a Pool, which the caller writes to and reads from.
+//   - peek_unix.go, or peek_other.go on other systems, looks whether a kept connection is
+//     still good. records.go lies below TLS and knows whether what was read of it ends with
+//     a whole record.
+//   - protocol.go knows whether a target speaks HTTP/2 or HTTP/1.1.
 package targetconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -23,10 +30,6 @@ import (
 	"sync"
 	"time"
 )
-
-// ErrNotHTTP1 is the error of [Pool.Get] that says that the target does not speak
-// HTTP/1.1 over TLS. An [http.Transport] can still serve the request.
-var ErrNotHTTP1 = errors.New("the target does not speak HTTP/1.1")
 
 const (
 	maxIdle     = 512              // idle connections to one target, of all keys together
@@ -64,9 +67,8 @@ type Pool[K comparable] struct {
 	idle          idleConns[K]
 	open          int         // connections in use and idle, and those being opened
 	opened        uint64      // connections opened so far
-	notHTTP1      bool        // a handshake has shown that the target does not speak HTTP/1.1
 	distrustUntil time.Time   // until then no connection is kept
-	sweep         *time.Timer // runs sweepIdle; nil while no connection is idle
+	sweep         *time.Timer // runs sweepIdle; nil if there is no need
 	closed        bool        // connections are no longer kept
 }
 
@@ -80,13 +82,12 @@ func NewPool[K comparable](dialer *Dialer, target *url.URL, protocol *Protocol) 
 
 // Address returns host and port of target, whose scheme is http or https.
 func Address(target *url.URL) string {
-	if target.Port() == "" {
-		return net.JoinHostPort(target.Hostname(), defaultPort[target.Scheme])
+	port := "443"
+	if target.Scheme == "http" {
+		port = "80"
 	}
-	return target.Host
+	return net.JoinHostPort(target.Hostname(), cmp.Or(target.Port(), port))
 }
-
-var defaultPort = map[string]string{"http": "80", "https": "443"}
 
 // Figures are the numbers of connections of a Pool at one moment.
 type Figures struct {
@@ -111,7 +112,7 @@ func (p *Pool[K]) Figures() Figures {
 // an error of package net, of crypto/tls or of ctx.
 func (p *Pool[K]) Get(ctx context.Context, key K, kept bool) (*Conn, error) {
 	for kept {
-		c := p.pop(key)
+		c := p.popIdle(key)
 		if c == nil {
 			break
 		}
@@ -119,20 +120,18 @@ func (p *Pool[K]) Get(ctx context.Context, key K, kept bool) (*Conn, error) {
 			c.reused = true
 			return c, nil
 		}
-		c.lookAtUnasked()
+		c.checkUnasked()
 		p.Drop(c)
 	}
-	if err := p.reserve(); err != nil {
-		return nil, err
+	if p.protocol.refusesHTTP1() {
+		return nil, ErrNotHTTP1
 	}
+	p.addOpen(1)
 	c, err := p.dial(ctx)
 	if err != nil {
-		p.mu.Lock()
-		p.open--
-		p.notHTTP1 = p.notHTTP1 || errors.Is(err, ErrNotHTTP1)
-		p.mu.Unlock()
+		p.addOpen(-1)
 		if errors.Is(err, ErrNotHTTP1) {
-			p.protocol.forget()
+			p.protocol.setRefused()
 		}
 		return nil, err
 	}
@@ -140,32 +139,30 @@ func (p *Pool[K]) Get(ctx context.Context, key K, kept bool) (*Conn, error) {
 	return c, nil
 }
 
-// pop takes the connection of the key that was used last out of the idle ones. It
-// returns nil if there is none.
-func (p *Pool[K]) pop(key K) *Conn {
+// popIdle removes from the idle connections the one of the key that was used last, and
+// returns it. It returns nil if there is none.
+func (p *Pool[K]) popIdle(key K) *Conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if at := p.idle.byKey[key]; at != nil {
-		p.idle.remove(at)
-		return at.conn
+	newest := p.idle.newest[key]
+	if newest == nil {
+		return nil
 	}
-	return nil
+	p.idle.remove(newest)
+	return newest.conn
 }
 
-// reserve counts a connection that is about to be opened, or says why it must not be.
-func (p *Pool[K]) reserve() error {
+// addOpen counts a connection that is about to be opened, for n of 1, or one that is no
+// more, for n of -1.
+func (p *Pool[K]) addOpen(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.notHTTP1 && !p.protocol.HTTP1() {
-		return ErrNotHTTP1
+	if p.open += n; n > 0 {
+		p.opened++
 	}
-	p.notHTTP1 = false
-	p.open++
-	p.opened++
-	return nil
 }
 
-// Put takes c back, to be handed out again. The connection must be in the state in
+// Put takes c back, to hand it out again. The connection must be in the state in
 // which Get returned it, or [Conn.Finish] must have returned true for it. If enough
 // connections are idle the one that was idle for longest is closed. Put does not block.
 func (p *Pool[K]) Put(c *Conn) {
@@ -190,7 +187,7 @@ func (p *Pool[K]) keep(c *Conn) *Conn {
 	if p.idle.count <= maxIdle {
 		return nil
 	}
-	oldest := p.idle.oldest
+	oldest := p.idle.oldest()
 	p.idle.remove(oldest)
 	return oldest.conn
 }
@@ -200,21 +197,19 @@ func (p *Pool[K]) keep(c *Conn) *Conn {
 // an hour. Drop does not block.
 func (p *Pool[K]) Drop(c *Conn) {
 	c.close()
-	p.mu.Lock()
-	p.open--
-	p.mu.Unlock()
+	p.addOpen(-1)
 	if c.unasked {
 		p.distrust()
 	}
 }
 
-// distrust keeps no connections for an hour.
+// distrust closes the idle connections, and keeps none for an hour.
 func (p *Pool[K]) distrust() {
 	now := time.Now()
 	p.mu.Lock()
 	news := !now.Before(p.distrustUntil)
 	p.distrustUntil = now.Add(distrustFor)
-	idle := p.takeIdle()
+	idle := p.removeIdle(0)
 	p.mu.Unlock()
 	for _, c := range idle {
 		p.Drop(c)
@@ -229,19 +224,15 @@ func (p *Pool[K]) distrust() {
 // request comes for.
 func (p *Pool[K]) sweepIdle() {
 	p.mu.Lock()
+	old := p.removeIdle(idleTimeout)
 	p.sweep = nil
-	var old []*Conn
-	for at := p.idle.oldest; at != nil && time.Since(at.since) >= idleTimeout; at = p.idle.oldest {
-		p.idle.remove(at)
-		old = append(old, at.conn)
-	}
 	if p.idle.count > 0 {
 		p.sweep = time.AfterFunc(idleTimeout, p.sweepIdle)
 	}
 	p.mu.Unlock()
 	for _, c := range old {
 		if !c.peeker.untouched() {
-			c.lookAtUnasked()
+			c.checkUnasked()
 		}
 		p.Drop(c)
 	}
@@ -253,23 +244,23 @@ func (p *Pool[K]) sweepIdle() {
 func (p *Pool[K]) CloseIdle() {
 	p.mu.Lock()
 	p.closed = true
-	idle := p.takeIdle()
+	idle := p.removeIdle(0)
 	p.mu.Unlock()
 	for _, c := range idle {
 		p.Drop(c)
 	}
 }
 
-// takeIdle takes all idle connections out. The caller holds mu, and drops them without.
-func (p *Pool[K]) takeIdle() []*Conn {
-	var all []*Conn
-	for at := p.idle.oldest; at != nil; at = p.idle.oldest {
-		p.idle.remove(at)
-		all = append(all, at.conn)
+// removeIdle removes the connections that have been idle for at least so long, and returns
+// them. The caller holds mu, and drops them without it.
+func (p *Pool[K]) removeIdle(atLeast time.Duration) (removed []*Conn) {
+	for oldest := p.idle.oldest(); oldest != nil && time.Since(oldest.since) >= atLeast; oldest = p.idle.oldest() {
+		p.idle.remove(oldest)
+		removed = append(removed, oldest.conn)
 	}
-	if p.sweep != nil {
+	if p.idle.count == 0 && p.sweep != nil {
 		p.sweep.Stop()
 		p.sweep = nil
 	}
-	return all
+	return removed
 }

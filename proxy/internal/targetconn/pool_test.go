@@ -19,8 +19,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // hangs that fails.
 const patience = time.Minute
 
-// TestIdleConnectionsAreSwept keeps some connections for a while, some for longer.
-func TestIdleConnectionsAreSwept(t *testing.T) {
+// TestIdleConnectionsAreClosedForTheirAge: connections are closed once they were idle for
+// too long, and one too many at once.
+func TestIdleConnectionsAreClosedForTheirAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Pool[string]{}
 		add := func(n int) {
@@ -133,14 +134,14 @@ func TestConnectionsServeOneKey(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	p.CloseIdle()
-	if n := len(p.idle.byKey); n != 0 || p.idle.oldest != nil || p.idle.newest != nil {
+	if n := len(p.idle.newest); n != 0 || p.idle.oldest() != nil {
 		t.Errorf("%d keys are left", n)
 	}
 }
 
-// TestDistrustEnds: for an hour after bytes that nobody asked for nothing is kept. It is
-// told once.
-func TestDistrustEnds(t *testing.T) {
+// TestDistrustLastsForAnHour: for an hour after a target has sent bytes unasked none of its
+// connections is kept. Unasked is called once.
+func TestDistrustLastsForAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		target := &url.URL{Scheme: "http", Host: "target.example"}
 		d, far := pipeTarget()
@@ -182,9 +183,9 @@ func TestDistrustEnds(t *testing.T) {
 	})
 }
 
-// TestFirstRequestFindsOut: while nothing is known of a target one request asks, and the
+// TestOthersWaitForTheFirstRequest: while nothing is known of a target one request asks, and the
 // others wait for it, whether it succeeds or not.
-func TestFirstRequestFindsOut(t *testing.T) {
+func TestOthersWaitForTheFirstRequest(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			p := NewProtocol(&url.URL{Scheme: "https"})
@@ -201,7 +202,7 @@ func TestFirstRequestFindsOut(t *testing.T) {
 				t.Errorf("%d did not wait", n)
 			}
 			if !fails {
-				p.set(true)
+				p.setChosen(true)
 			}
 			done()
 			done()
@@ -218,9 +219,9 @@ func TestFirstRequestFindsOut(t *testing.T) {
 	}
 }
 
-// TestSweepLooksAtIdleConnections: what a target sent on a connection that no request came
+// TestUnaskedBytesOnIdleConnectionsAreSeen: what a target sent on a connection that no request came
 // for is seen when that is closed for its age.
-func TestSweepLooksAtIdleConnections(t *testing.T) {
+func TestUnaskedBytesOnIdleConnectionsAreSeen(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +244,7 @@ func TestSweepLooksAtIdleConnections(t *testing.T) {
 			}
 		}
 		p.mu.Lock()
-		p.idle.oldest.since = time.Now().Add(-idleTimeout)
+		p.idle.oldest().since = time.Now().Add(-idleTimeout)
 		p.mu.Unlock()
 		p.sweepIdle()
 		if f := p.Figures(); f.Distrusted != (sends != "") || f.Idle != 0 || f.InUse != 0 {

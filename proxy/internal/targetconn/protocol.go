@@ -2,17 +2,23 @@ package targetconn
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"sync"
 )
 
+// ErrNotHTTP1 is the error of [Pool.Get] that says that the target does not speak
+// HTTP/1.1 over TLS. An [http.Transport] can still serve the request.
+var ErrNotHTTP1 = errors.New("the target does not speak HTTP/1.1")
+
 // Protocol is what is known of the protocol that a target chooses if it is offered
 // both HTTP/2 and HTTP/1.1 (ALPN, RFC 7301). It is safe for concurrent use.
 type Protocol struct {
-	mu     sync.Mutex // guards all below; it is never held over I/O
-	known  bool
-	http2  bool
-	asking chan struct{} // closed when the request that finds out has done so, or failed; nil if there is none
+	mu      sync.Mutex // guards all below; it is never held over I/O
+	known   bool
+	http2   bool          // what the target has chosen, if it is known
+	refused bool          // the target did not choose HTTP/1.1 when only that was offered
+	asking  chan struct{} // closed when the request that finds out has done so, or failed; nil if there is none
 }
 
 // NewProtocol returns what is known of target before the first connection: nothing, but
@@ -28,18 +34,26 @@ func (p *Protocol) HTTP1() bool {
 	return p.known && !p.http2
 }
 
-// set notes what the target has chosen.
-func (p *Protocol) set(http2 bool) {
+// refusesHTTP1 reports whether the target is known not to speak HTTP/1.1.
+func (p *Protocol) refusesHTTP1() bool {
 	p.mu.Lock()
-	p.known, p.http2 = true, http2
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	return p.refused
 }
 
-// forget has the next request find out again.
-func (p *Protocol) forget() {
+// setChosen records what the target has chosen of both.
+func (p *Protocol) setChosen(http2 bool) {
 	p.mu.Lock()
-	p.known = false
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	p.known, p.http2, p.refused = true, http2, p.refused && http2
+}
+
+// setRefused records that the target did not choose HTTP/1.1 when only that was offered.
+// The next request that offers both finds out again.
+func (p *Protocol) setRefused() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.known, p.refused = false, true
 }
 
 // Ask lets one request go ahead of the others while nothing is known of the target, so
@@ -51,23 +65,22 @@ func (p *Protocol) forget() {
 func (p *Protocol) Ask(ctx context.Context) (done func()) {
 	p.mu.Lock()
 	first := p.asking
-	if p.known || first != nil {
-		p.mu.Unlock()
-		if first != nil {
-			select {
-			case <-first:
-			case <-ctx.Done():
-			}
-		}
-		return func() {}
+	if first == nil && !p.known {
+		defer p.mu.Unlock()
+		p.asking = make(chan struct{})
+		return sync.OnceFunc(func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			close(p.asking)
+			p.asking = nil
+		})
 	}
-	mine := make(chan struct{})
-	p.asking = mine
 	p.mu.Unlock()
-	return sync.OnceFunc(func() {
-		p.mu.Lock()
-		p.asking = nil
-		p.mu.Unlock()
-		close(mine)
-	})
+	if first != nil {
+		select {
+		case <-first:
+		case <-ctx.Done():
+		}
+	}
+	return func() {}
 }

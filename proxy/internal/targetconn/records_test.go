@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// TestRecords reads records in pieces of every size.
-func TestRecords(t *testing.T) {
+// TestRecordsAreFollowedInPiecesOfAnySize: whether what was read ends with a record is known,
+// however the records were cut into pieces.
+func TestRecordsAreFollowedInPiecesOfAnySize(t *testing.T) {
 	record := func(n int) []byte { return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, make([]byte, n)...) }
 	all := slices.Concat(record(0), record(1), record(300), record(0))
 	ends := map[int]bool{0: true, 5: true, 11: true, 316: true, 321: true}

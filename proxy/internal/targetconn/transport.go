@@ -44,58 +44,55 @@ func NewTransport(dialer *Dialer, learned *Protocol, headerTimeout time.Duration
 	}
 }
 
-// dialPlain opens a connection without TLS. It blocks as DialContext does.
+// dialPlain opens a connection without TLS, and counts it if it is one of the operating
+// system. It blocks as DialContext does.
 func (d *Dialer) dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
 	raw, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return d.counted(raw), nil
+	c, ok := raw.(halfCloser)
+	if !ok {
+		return raw, nil
+	}
+	d.open.Add(1)
+	d.opened.Add(1)
+	return transportConn{c, sync.OnceFunc(func() { d.open.Add(-1) })}, nil
 }
 
 // dialTLS opens a connection with TLS, and tells learned, unless that is nil, what the
-// target chose to speak. It blocks as DialContext and handshake do. The result is a
+// target chose to speak. It blocks as dialPlain and handshake do. The result is a
 // *tls.Conn: net/http looks for one, to learn whether HTTP/2 was chosen.
 func (d *Dialer) dialTLS(ctx context.Context, network, address string, learned *Protocol) (net.Conn, error) {
-	raw, err := d.DialContext(ctx, network, address)
+	raw, err := d.dialPlain(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	c, err := d.handshake(ctx, d.counted(raw), address)
+	c, err := d.handshake(ctx, raw, address)
 	if err != nil {
 		return nil, err
 	}
 	if learned != nil {
-		learned.set(c.ConnectionState().NegotiatedProtocol == "h2")
+		learned.setChosen(c.ConnectionState().NegotiatedProtocol == "h2")
 	}
 	return c, nil
 }
 
-// transportConn is a connection of a transport. It is counted, and hides that the target no longer reads. A target may answer a request,
-// with 413 for instance, and close the connection before it has read all of the body.
-// Writing then fails, and net/http would throw the answer away that has come already.
-// With this, reading says how the exchange ended: by an answer, or by the same error.
+// transportConn is a connection of a transport. It is counted, and hides that the target no
+// longer reads: a target may answer a request, with 413 for instance, and close the
+// connection before it has read all of the body. Writing then fails, and net/http would
+// throw the answer away that has come already. Since a transportConn reports no such
+// failure, reading tells how the exchange ended: by an answer, or by the same error.
 type transportConn struct {
 	halfCloser
 	closed func() // takes it off the count, once
 }
 
-// halfCloser is a connection of which one direction can be ended, as an upgraded
-// connection needs.
+// halfCloser is a connection one direction of which can be ended, as an upgraded connection
+// needs.
 type halfCloser interface {
 	net.Conn
 	CloseWrite() error
-}
-
-// counted returns c as a transportConn, if it is one of the operating system.
-func (d *Dialer) counted(c net.Conn) net.Conn {
-	h, ok := c.(halfCloser)
-	if !ok {
-		return c
-	}
-	d.open.Add(1)
-	d.opened.Add(1)
-	return transportConn{h, sync.OnceFunc(func() { d.open.Add(-1) })}
 }
 
 // Close implements [net.Conn].

@@ -13,7 +13,7 @@ import (
 // two hosts. The routes alpha and twin are one place.
 func redirects(t *testing.T) *Proxy {
 	t.Helper()
-	p := &Proxy{routes: map[string]*route{}, byHost: map[string][]*route{}, config: Config{Hosts: NewHosts([]string{"sidecar.internal"}, false)}}
+	p := &Proxy{routes: map[string]*route{}, config: Config{Hosts: NewHosts([]string{"sidecar.internal"}, false)}}
 	s := &side{t: t, idp: &issuer{}}
 	for _, u := range []upstream.Upstream{
 		s.oauth2("alpha", "https://api.example/v1"), s.oauth2("twin", "https://api.example/v1"), s.oauth2("deep", "https://api.example/v1/deep"),
@@ -21,7 +21,7 @@ func redirects(t *testing.T) *Proxy {
 		s.oauth2("whole", "https://root.example"), s.oauth2("local", "http://127.0.0.1:4711/l"), s.withSubject("https://api.example/o"),
 	} {
 		for _, r := range u.Routes() {
-			p.addRoute(newRoute(r, u, nil, nil))
+			p.routes[r.Name] = newRoute(r, u, nil, nil)
 		}
 	}
 	return p
@@ -41,11 +41,11 @@ func asked(t *testing.T, p *Proxy, target, fixed string, lines ...string) *excha
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &exchange{proxy: p, in: r}
-	if err := x.resolve(p.routes[fixed]); err != nil {
+	d, err := p.decide(r, p.routes[fixed])
+	if err != nil {
 		t.Fatalf("%s: %v", target, err)
 	}
-	return x
+	return &exchange{proxy: p, in: r, decision: d}
 }
 
 // ways are the ways in to /a/b?q of a route. front is what an own URL begins with.
@@ -59,10 +59,10 @@ var ways = []struct{ name, target, fixed, line, base, front string }{
 	{"absolute form, dedicated listener", "http://api.example/v1/a/b?q", "alpha", "X-Token-Route: alpha", "/v1", "/v1"},
 }
 
-// P2: whatever the way in, what the target says of itself leads back by that way.
+// By whichever way a request came in, references to its own target lead back by that way.
 //
 // Case P2.
-func TestOwnTargetStaysInTheSidecar(t *testing.T) {
+func TestReferencesToTheOwnTargetStayInTheSidecar(t *testing.T) {
 	eitherWay(t)
 	p := redirects(t)
 	for _, way := range ways {
@@ -81,12 +81,12 @@ func TestOwnTargetStaysInTheSidecar(t *testing.T) {
 				continue
 			}
 			ref = strings.ReplaceAll(ref, "{base}", way.base)
-			if got, to := x.ownReference(ref); got != way.front+want || to != toOwn {
+			if got, to := x.rewriteReference(ref); got != way.front+want || to != toOwn {
 				t.Errorf("%s: %q became %q (%s), want %q", way.name, ref, got, to, way.front+want)
 			}
 		}
 		for _, ref := range []string{"", "#top"} { // of the URL that was asked
-			if got, to := x.ownReference(ref); got != ref || to != toOwn {
+			if got, to := x.rewriteReference(ref); got != ref || to != toOwn {
 				t.Errorf("%s: %q became %q (%s)", way.name, ref, got, to)
 			}
 		}
@@ -96,13 +96,28 @@ func TestOwnTargetStaysInTheSidecar(t *testing.T) {
 		{"/whole/a", "//root.example/b", "/whole/b"}, {"/whole/a", "/b", "/whole/b"}, {"/whole", "b", "/whole/b"}, {"/gamma/a", "https://gamma.example:8443/g/b", "/gamma/b"},
 		{"/dotted/a", "https://dotted.example/d/b", "/dotted/b"}, {"/local/a", "http://127.0.0.1:4711/l/b", "/local/b"},
 		{"/alpha/a", "/v1/deep/x", "/alpha/deep/x"}, {"/alpha/{|}/a%2Fb", "c", "/alpha/%7B%7C%7D/c"}} {
-		if got, to := asked(t, p, c[0], "").ownReference(c[1]); got != c[2] || to != toOwn {
+		if got, to := asked(t, p, c[0], "").rewriteReference(c[1]); got != c[2] || to != toOwn {
 			t.Errorf("%s: %q became %q (%s), want %q", c[0], c[1], got, to, c[2])
 		}
 	}
 }
 
-// P2: what is elsewhere is the app's to follow, and is named in full.
+// TestAbsoluteFormTakesAHostInAnySpelling: a request in absolute-form finds its route by the
+// same rule by which references to the route's target are found.
+func TestAbsoluteFormTakesAHostInAnySpelling(t *testing.T) {
+	eitherWay(t)
+	p := redirects(t)
+	for _, host := range []string{"api.example", "API.example", "api.example:80", "api.example:443", "api.example."} {
+		if x := asked(t, p, "http://"+host+"/beta/x", ""); x.route.Name != "beta" || x.path != "/beta/x" {
+			t.Errorf("%s: route %s, path %s", host, x.route.Name, x.path)
+		}
+	}
+	if r, _, err := p.routeByHost(mustURL("http://api.example:8443/"), "/beta/x", ""); err != errUnknownHost {
+		t.Errorf("another port leads to %v (%v)", r, err)
+	}
+}
+
+// References to elsewhere are for the app to follow, and are absolute.
 //
 // Case P2.
 func TestForeignReferencesPass(t *testing.T) {
@@ -122,7 +137,7 @@ func TestForeignReferencesPass(t *testing.T) {
 			if want == "" {
 				want = ref
 			}
-			if got, to := x.ownReference(ref); got != want || to != toForeign {
+			if got, to := x.rewriteReference(ref); got != want || to != toForeign {
 				t.Errorf("%s: %q became %q (%s), want %q", way.name, ref, got, to, want)
 			}
 		}
@@ -155,7 +170,7 @@ var steering = []string{
 	"http://sidecar.internal/alpha/x", "http://Sidecar.Internal.:8081/x", "sidecar.internal:80/x", "https://localhost:443/", "http://127.0.0.1:4711/l/x",
 }
 
-// P2: and nothing that the target says has the app use another route or subject.
+// No reference of a target has the app use another route or subject.
 //
 // Case P2.
 func TestSteeringReferencesAreRefused(t *testing.T) {
@@ -168,7 +183,7 @@ func TestSteeringReferencesAreRefused(t *testing.T) {
 				ref = "/%6f/x"
 			}
 			ref = strings.ReplaceAll(ref, "{base}", way.base)
-			if got, to := x.ownReference(ref); got != "" || to != toRefused {
+			if got, to := x.rewriteReference(ref); got != "" || to != toRefused {
 				t.Errorf("%s: %q became %q (%s)", way.name, ref, got, to)
 			}
 		}
@@ -191,14 +206,14 @@ func TestSteeringReferencesAreRefused(t *testing.T) {
 		}
 		x := asked(t, p, c[0], c[1], lines...)
 		for _, ref := range c[2:] {
-			if got, to := x.ownReference(ref); got != "" || to != toRefused {
+			if got, to := x.rewriteReference(ref); got != "" || to != toRefused {
 				t.Errorf("%s: %q became %q (%s)", c[0], ref, got, to)
 			}
 		}
 	}
 	// In absolute form the name is the target's, and says nothing of the sidecar.
 	p.config.Hosts = NewHosts(nil, true)
-	if _, to := asked(t, p, "/alpha/a", "").ownReference("https://192.0.2.1/"); to != toRefused {
+	if _, to := asked(t, p, "/alpha/a", "").rewriteReference("https://192.0.2.1/"); to != toRefused {
 		t.Error("a sidecar that answers to any address sends the app to one")
 	}
 }

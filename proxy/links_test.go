@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// P2: each link of a Link header is looked at by itself.
+// Each link of a Link header is judged by itself.
 //
 // Case P2.
 func TestLinksLeadThroughTheSidecar(t *testing.T) {
@@ -39,13 +39,13 @@ func TestLinksLeadThroughTheSidecar(t *testing.T) {
 			`</v1/x>; "a"`, `</v1/x>; a=<b>`, `</v1/x></v1/y>`, `<</v1/x>>`, `</v1/<x>`, `</v1/x>; a=b\`, `a, </v1/x>`, `</v1/x>; a="b" c`, `<`, `>`, `"`, `;`}, nil},
 		{[]string{`</v1/x>, y`, `</v1/y>`}, []string{`</alpha/y>`}},
 	} {
-		if got := x.ownLinkLines(c.lines); !slices.Equal(got, c.want) {
+		if got := x.rewriteLinks(c.lines); !slices.Equal(got, c.want) {
 			t.Errorf("%q became %q, want %q", c.lines, got, c.want)
 		}
 	}
 }
 
-// P2: links cannot be made to cost more than their number warrants.
+// Links cannot be made to cost more than their number warrants.
 //
 // Case P2.
 func TestLinksAreBounded(t *testing.T) {
@@ -54,15 +54,15 @@ func TestLinksAreBounded(t *testing.T) {
 	many := strings.Repeat("<c>,", 20_000)
 	for n, want := range map[int]bool{1000: true, 20_000: false} {
 		x := asked(t, p, "/alpha/"+strings.Repeat("a", 40)+"/b", "")
-		if got := x.ownLinkLines([]string{many[:4*n]}); (len(got) == 1) != want {
+		if got := x.rewriteLinks([]string{many[:4*n]}); (len(got) == 1) != want {
 			t.Errorf("%d links became %d lines", n, len(got))
 		}
 	}
 	long := asked(t, p, "/alpha/"+strings.Repeat("a", 32<<10)+"/b", "")
-	if got := long.ownLinkLines([]string{many[:4*7]}); len(got) != 1 {
+	if got := long.rewriteLinks([]string{many[:4*7]}); len(got) != 1 {
 		t.Errorf("seven links of a long path became %d lines", len(got))
 	}
-	if got := long.ownLinkLines([]string{many}); got != nil {
+	if got := long.rewriteLinks([]string{many}); got != nil {
 		t.Errorf("many links of a long path became %d bytes", len(strings.Join(got, "")))
 	}
 }

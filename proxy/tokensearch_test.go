@@ -18,8 +18,8 @@ func (s *side) issue(token string) {
 	}
 }
 
-// TestTokenInAHeaderNameIsWithheld: a header's name shows the token as well as its value does. Its
-// case is lost on the way.
+// TestTokenInAHeaderNameIsWithheld: a header is withheld if its name shows the token, in
+// whatever case, since net/http changes that.
 //
 // Case P12.
 func TestTokenInAHeaderNameIsWithheld(t *testing.T) {
@@ -37,11 +37,11 @@ func TestTokenInAHeaderNameIsWithheld(t *testing.T) {
 	}
 }
 
-// TestTokenInOtherWritingIsWithheld: a value that has the token within base64, or beside a broken
-// escape, shows it too. The base64 of the second token differs between the alphabets.
+// TestEncodedTokenIsWithheld: a header is withheld if its value has the token within base64,
+// or beside a broken escape. The base64 of the second token differs between the alphabets.
 //
 // Case P12.
-func TestTokenInOtherWritingIsWithheld(t *testing.T) {
+func TestEncodedTokenIsWithheld(t *testing.T) {
 	for _, token := range []string{tokenOf(1), "canary-1~~~~~0123456789~~~~~"} {
 		s := newSide(t, setup{})
 		s.issue(token)
@@ -75,11 +75,11 @@ func TestTokenInOtherWritingIsWithheld(t *testing.T) {
 	}
 }
 
-// TestTokenInTheReasonIsWithheld: the words behind the status of a 101 are the target's. All other
-// answers have those of net/http.
+// TestTokenInTheReasonPhraseIsWithheld: the app does not get the reason phrase of the target's
+// 101. All other answers have that of net/http anyway.
 //
 // Case P12.
-func TestTokenInTheReasonIsWithheld(t *testing.T) {
+func TestTokenInTheReasonPhraseIsWithheld(t *testing.T) {
 	s := newSide(t, setup{})
 	s.warm()
 	s.up.play(func(r *upRequest) bool {
@@ -99,8 +99,8 @@ func TestTokenInTheReasonIsWithheld(t *testing.T) {
 	}
 }
 
-// TestOwnNamesInAnswersAreWithheld: by these headers the app and the sidecar talk. A target has no
-// part in that, however it spells them.
+// TestOwnNamesInAnswersAreWithheld: a target cannot set the headers by which the app and the
+// sidecar talk, however it spells them.
 //
 // Case P12.
 func TestOwnNamesInAnswersAreWithheld(t *testing.T) {

@@ -1,0 +1,176 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptrace"
+	"net/http/httputil"
+	"net/textproto"
+	"sync"
+	"time"
+
+	"token-sidecar/proxy/internal/targetconn"
+	"token-sidecar/upstream"
+)
+
+// forwardGeneral sends the request and the answer by ReverseProxy. Bodies flow both ways as
+// they come. The exchange is its own RoundTripper, so that the token is set after everything
+// a client sends was dealt with, and nothing of it can take the token off again.
+func (x *exchange) forwardGeneral() {
+	ctx, cancel := context.WithCancelCause(x.in.Context())
+	defer cancel(nil)
+	x.attempt = attempt{token: x.attempt.token, cancel: cancel, timer: newSendTimer(x.proxy.config.TargetTimeout, cancel)}
+	defer x.attempt.timer.stop()
+	if x.isUpload() {
+		x.upload.timer = x.attempt.timer
+	}
+	in := x.in.WithContext(ctx) // a copy, since net/http looks at the body of its own
+	if x.streams() {
+		// Else net/http reads on in the body before it sends the answer, and a
+		// client that waits for the answer first would wait for ever.
+		_ = x.upload.control.EnableFullDuplex()
+		in.Body = x.upload
+	}
+	forwarder := httputil.ReverseProxy{
+		Rewrite:        x.rewrite,
+		Transport:      x,
+		ModifyResponse: x.filter,
+		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { x.fail(x.blame(ctx, err)) },
+		ErrorLog:       quiet, // its lines quote errors of net/http; the access log says what counts
+		BufferPool:     buffers,
+	}
+	forwarder.ServeHTTP(&x.out, in)
+}
+
+// RoundTrip implements [http.RoundTripper]: it sends the request with its token, and once
+// more with another one if the target refuses the first.
+func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
+	token := x.attempt.token // of the lean way, which could not send it
+	if token.IsZero() {
+		var err error
+		if token, err = x.getToken(); err != nil {
+			return nil, tokenError{err}
+		}
+	}
+	connected := func() {}
+	if !x.webSocket && !x.isUpload() { // those have connections of their own
+		connected = x.route.connections.protocol.Ask(req.Context())
+		defer connected()
+	}
+	x.trace(req, connected)
+	res, err := x.send(req, token)
+	if err != nil || !refusesToken(res) {
+		return res, err
+	}
+	next, ok := x.replaceToken()
+	if !ok {
+		return res, nil
+	}
+	_ = res.Body.Close() // unread, since it may never end
+	return x.send(req, next)
+}
+
+// trace adds to the trace by which ReverseProxy follows req: informational answers are
+// filtered before they are passed on, and the token is looked at once more when the request
+// has its connection. connected is called then.
+func (x *exchange) trace(req *http.Request, connected func()) {
+	trace := httptrace.ContextClientTrace(req.Context())
+	passOn := trace.Got1xxResponse
+	trace.Got1xxResponse = func(status int, h textproto.MIMEHeader) error {
+		if pass, err := x.filterInformational(http.Header(h)); !pass {
+			return err
+		}
+		return passOn(status, h)
+	}
+	trace.GotConn = func(httptrace.GotConnInfo) {
+		connected()
+		more := time.Duration(0)
+		if !x.isUpload() && x.streams() {
+			more = bodyTime // which the app may take for the rest of it
+		}
+		x.attempt.timer.restart(more)
+		x.renewToken(req)
+	}
+}
+
+// unwritable is a path that net/http will not write, so that nothing at all is sent.
+const unwritable = "\x00"
+
+// renewToken sees to it that the token is good at the moment it is sent: the request may
+// have waited for its connection for longer than the token lived. If there is no other one
+// it ends the attempt, and nothing is sent.
+func (x *exchange) renewToken(req *http.Request) {
+	if time.Now().Before(x.attempt.token.Expiry()) {
+		return
+	}
+	token, err := x.getToken()
+	if err != nil {
+		req.URL.Opaque = unwritable
+		x.attempt.cancel(tokenError{err})
+		return
+	}
+	x.authorize(req, token)
+}
+
+// authorize sets the token of req.
+func (x *exchange) authorize(req *http.Request, token upstream.Token) {
+	x.attempt.token = token
+	req.Header["Authorization"] = []string{token.Authorization()}
+}
+
+// send sends req with a token and returns the answer, whose body is still to be read.
+func (x *exchange) send(req *http.Request, token upstream.Token) (res *http.Response, err error) {
+	x.authorize(req, token)
+	x.setBody(req)
+	began := time.Now()
+	switch {
+	case x.isUpload():
+		res, err = x.sendUpload(req)
+	case x.webSocket:
+		res, err = x.route.connections.upgrades.RoundTrip(req)
+		x.attempt.timer.stop()
+	default:
+		res, err = x.route.connections.requests.RoundTrip(req)
+		x.attempt.timer.stop()
+	}
+	if err == nil {
+		x.route.metrics.TargetAnswered(time.Since(began))
+	}
+	return res, err
+}
+
+// sendUpload sends an upload over a connection of its own: on one of HTTP/2 that others
+// share, a target that does not read it would stop the bodies of all (RFC 9113 section
+// 5.2.2). The connection lives as long as the exchange.
+func (x *exchange) sendUpload(req *http.Request) (*http.Response, error) {
+	to := x.route.Target
+	conn, err := x.route.connections.requests.NewClientConn(req.Context(), to.Scheme, targetconn.Address(to))
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(req.Context(), func() { _ = conn.Close() })
+	x.renewToken(req)
+	x.attempt.timer.restart(0)
+	res, err := conn.RoundTrip(req)
+	x.upload.answerBegan()
+	return res, err
+}
+
+// quiet is a logger that writes nothing.
+var quiet = log.New(io.Discard, "", 0)
+
+// bufferPool keeps the buffers that the bodies of answers are copied through. It is safe
+// for concurrent use.
+type bufferPool struct{ sync.Pool }
+
+const bufferSize = 32 << 10
+
+var buffers = &bufferPool{sync.Pool{New: func() any { return new([bufferSize]byte) }}}
+
+// Get implements [httputil.BufferPool].
+func (p *bufferPool) Get() []byte { return p.Pool.Get().(*[bufferSize]byte)[:] }
+
+// Put implements [httputil.BufferPool].
+func (p *bufferPool) Put(b []byte) { p.Pool.Put((*[bufferSize]byte)(b)) }

@@ -1,0 +1,43 @@
+package proxy
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"token-sidecar/upstream"
+)
+
+// getToken returns the token to send, and counts the time it takes as waiting. It blocks
+// while the cache loads a token, until the app leaves.
+func (x *exchange) getToken() (upstream.Token, error) {
+	now := time.Now()
+	if token, ok := x.proxy.config.Cache.Held(x.key, now); ok {
+		return token, nil
+	}
+	token, err := x.proxy.config.Cache.Token(x.in.Context(), x.key)
+	x.waited += time.Since(now)
+	return token, err
+}
+
+// replaceToken tells the cache that the target answered 401 to the token that was sent, and
+// returns another one. It reports false if there is none, or if the request cannot be sent
+// again. A 401 does not prove that the token is bad, so it is called once for a request.
+func (x *exchange) replaceToken() (upstream.Token, bool) {
+	tokens, rejected := x.proxy.config.Cache, x.attempt.token
+	if !x.replayable() {
+		// The next request shall have a better token; this one cannot wait for it.
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		tokens.Reject(ended, x.key, rejected)
+		return upstream.Token{}, false
+	}
+	tokens.Reject(x.in.Context(), x.key, rejected)
+	token, err := x.getToken()
+	return token, err == nil && !token.Same(rejected)
+}
+
+// replayable reports whether the request can be sent again as it was.
+func (x *exchange) replayable() bool {
+	return slices.Contains(x.proxy.config.ReplayMethods, x.in.Method) && !x.streams() && !x.webSocket
+}
