@@ -40,7 +40,7 @@ type Sidecar struct {
 	stopBegin context.CancelFunc // ends the first attempt at Redis; nil if there was none
 	beginning sync.WaitGroup     // that attempt
 	stopWatch context.CancelFunc
-	watching  sync.WaitGroup // the servers, the watch of secret files and the history
+	watching  sync.WaitGroup // the servers and the watch of secret files
 }
 
 // serve runs the sidecar until ctx ends.
@@ -171,7 +171,6 @@ func (s *Sidecar) routeNames() []string {
 func (s *Sidecar) statusConfig() status.Config {
 	c := status.Config{
 		Cache:       s.cache.Status,
-		Totals:      s.metrics.Totals,
 		Connections: s.proxy.Connections,
 		Draining:    s.draining.Load,
 		Started:     time.Now(),
@@ -204,7 +203,6 @@ func (s *Sidecar) pin() {
 func (s *Sidecar) watch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stopWatch = cancel
-	s.watching.Go(func() { s.status.Run(ctx) })
 	s.watching.Go(func() {
 		_ = s.config.WatchSecrets(ctx, func(variable string, err error) {
 			s.metrics.SecretReload(err == nil)
