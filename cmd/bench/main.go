@@ -4,7 +4,6 @@
 //	go run ./cmd/bench          a short set, about three minutes
 //	go run ./cmd/bench -full    every target, size and number of connections
 //	go run ./cmd/bench -quick   under 30 seconds, to see that it works
-//	make profile                a new cmd/token-sidecar/default.pgo
 //
 // main.go has the flags; suite.go what is measured; round.go how;
 // contenders.go the proxies; target.go what stands behind them; load.go the
@@ -43,12 +42,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	switch o.mode {
 	case "":
-		if o.profile != "" {
-			return runProfile(ctx, o.profile)
-		}
 		return runSuite(ctx, o, out)
-	case "sidecar":
-		return runProfiled(ctx, o.profile)
 	case "load":
 		return runLoad(ctx, o.load, out)
 	case "bare":
@@ -74,7 +68,6 @@ type options struct {
 	conns       string
 	rounds      int
 	skipTokens  bool
-	profile     string
 	against     string
 
 	mode   string // of a child process; empty: the bench itself
@@ -95,7 +88,6 @@ func parseOptions(args []string) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 0, "rounds of each measurement, at least 1 (default 5, with -full 7)")
 	f.BoolVar(&o.skipTokens, "no-tokens", false, "leave the cache alone out")
 	f.StringVar(&o.against, "against", "", "another binary of the sidecar, to be measured in the same rounds")
-	f.StringVar(&o.profile, "profile", "", "measure nothing, but write a CPU profile for the compiler to this file")
 	f.StringVar(&o.mode, "mode", "", "used by the bench itself for its child processes")
 	f.StringVar(&o.load.address, "address", "", "mode load: the proxy to load")
 	f.StringVar(&o.load.path, "path", "", "mode load: the path to ask for")
