@@ -39,7 +39,7 @@ const (
 // route requires a subject, so that a forgotten one never falls back to the
 // stronger service token.
 func NewMyDataHelps(c MyDataHelpsConfig) Upstream {
-	if c.Audience == "" {
+	if c.Audience == "" && c.TokenURL != nil {
 		c.Audience = c.TokenURL.String()
 	}
 	if c.AssertionLifetime == 0 {

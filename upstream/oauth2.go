@@ -35,7 +35,7 @@ type oauth2 struct {
 
 // NewOAuth2 returns the upstream of c. It takes no subject.
 func NewOAuth2(c OAuth2Config) Upstream {
-	if c.Audience == "" {
+	if c.Audience == "" && c.TokenURL != nil {
 		c.Audience = c.TokenURL.String()
 	}
 	return &oauth2{

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -105,9 +106,20 @@ type Config struct {
 
 // routes returns the main route and one for each further target.
 func (c Config) routes(name string, kind Kind, rule SubjectRule) []Route {
-	all := []Route{{name, c.Target, kind, rule}}
+	all := []Route{{name, withoutSlash(c.Target), kind, rule}}
 	for _, t := range c.Targets {
-		all = append(all, Route{name + "." + t.Name, t.URL, kind, rule})
+		all = append(all, Route{name + "." + t.Name, withoutSlash(t.URL), kind, rule})
 	}
 	return all
+}
+
+// withoutSlash returns u without a slash at the end of its path. It may be nil, in a
+// configuration that is about to be refused.
+func withoutSlash(u *url.URL) *url.URL {
+	if u == nil || !strings.HasSuffix(u.Path, "/") {
+		return u
+	}
+	trimmed := *u
+	trimmed.Path = strings.TrimSuffix(u.Path, "/")
+	return &trimmed
 }

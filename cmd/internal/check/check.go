@@ -136,29 +136,6 @@ func parseArgs(args []string) (options, error) {
 	return o, nil
 }
 
-// vetSubjects makes sure that each subject has an upstream that takes it.
-func vetSubjects(upstreams []upstream.Upstream, subjects []subject) error {
-	takes := map[string]bool{}
-	for _, u := range upstreams {
-		for _, r := range u.Routes() {
-			if r.Subject != upstream.SubjectRefused {
-				takes[u.Name()] = true
-			}
-		}
-	}
-	for _, s := range subjects {
-		switch {
-		case takes[s.upstream]:
-		case len(takes) == 0:
-			return &UsageError{"--subject: no configured upstream takes a subject"}
-		default:
-			return &UsageError{"--subject names no configured upstream that takes a subject; these do: " +
-				strings.Join(slices.Sorted(maps.Keys(takes)), ", ")}
-		}
-	}
-	return nil
-}
-
 // judge returns the verdict on all rows, nil if they are good.
 func judge(rows []row) error {
 	failed := 0

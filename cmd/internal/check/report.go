@@ -51,10 +51,10 @@ func rowsOf(tries [][]*tokenTry) []row {
 		first := map[*upstream.Error]finding{}
 		for _, t := range list {
 			row := t.row()
-			if cause := t.cause(); cause != nil {
+			if cause := causeOf(t.err); cause != nil {
 				found, again := first[cause]
 				if !again {
-					found = failedTry{cause, t}.finding()
+					found = explain(t.failure(cause))
 					first[cause] = found
 				}
 				row.Cause, row.Mend = found.cause, found.mend
@@ -78,19 +78,23 @@ func (t *tokenTry) row() row {
 	if t.given == "" && t.key.Subject != "" {
 		row.Subject = "(default)"
 	}
-	if cause := t.cause(); cause != nil {
+	if cause := causeOf(t.err); cause != nil {
 		row.Outcome, row.Class, row.Status = outcomeFailed, string(cause.Class), cause.Status
-		row.Code = failedTry{cause, t}.code()
+		row.Code = t.failure(cause).code()
 		row.SkewSeconds = int(cause.Skew.Round(time.Second) / time.Second)
 		return row
 	}
 	row.GrantedScope = t.masked(t.token.Scope())
 	row.Lifetime = int(t.token.Expiry().Sub(t.token.Issued()).Round(time.Second) / time.Second)
 	if upstream.Narrower(t.token.Scope(), t.key.Scope) {
-		found := t.narrowFinding()
+		found := explainNarrow(t.endpoint.Section, t.key.Scope, t.token.Scope())
 		row.Cause, row.Mend = found.cause, found.mend
 	}
 	return row
+}
+
+func (t *tokenTry) failure(cause *upstream.Error) failure {
+	return failure{cause, t.endpoint, t.kind, t.given != ""}
 }
 
 // masked takes the given subject out of a scope: OCLC grants context:<subject>.

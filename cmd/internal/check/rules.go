@@ -1,10 +1,31 @@
 package check
 
-import "token-sidecar/upstream"
+import (
+	"slices"
+	"strings"
 
-// rules are the known causes of failed token requests by class of
-// failure. The first that matches is taken: special ones stand before general
-// ones. Placeholders are those of failedTry.fill.
+	"token-sidecar/upstream"
+)
+
+// rule is one thing that may be wrong. Empty fields match everything.
+type rule struct {
+	family string // of config.TokenEndpoint
+	kind   upstream.Kind
+	codes  string // space-separated
+	when   func(failure) bool
+	cause  string // with the placeholders of fill
+	mend   string // as well
+}
+
+func (r rule) matches(f failure) bool {
+	return (r.family == "" || r.family == f.endpoint.Family) &&
+		(r.kind == "" || r.kind == f.kind) &&
+		(r.codes == "" || slices.Contains(strings.Fields(r.codes), f.code())) &&
+		(r.when == nil || r.when(f))
+}
+
+// rules are the known causes of failed token requests by class of failure. The
+// first that matches is taken: special ones stand before general ones.
 var rules = map[upstream.Class][]rule{
 	upstream.ClassCredential:  credentialRules,
 	upstream.ClassScope:       scopeRules,
@@ -21,7 +42,7 @@ var credentialRules = []rule{
 	{when: audienceDiffers,
 		cause: "wrong audience: {X}AUDIENCE differs from the token URL that the assertion is sent to",
 		mend:  "remove {X}AUDIENCE, which then follows {X}TOKEN_URL, unless the provider told you this very value"},
-	{family: "oclc", when: authIs("hmac"),
+	{family: "oclc", when: hmacAuth,
 		cause: "wrong WSKey or secret, or the signature is made for another institution",
 		mend:  "check {X}WSKEY, {X}SECRET and {X}INSTITUTION; keys made for oauth.oclc.org need {X}AUTH=basic"},
 	{family: "oclc",
@@ -42,7 +63,7 @@ var credentialRules = []rule{
 	{family: "mydatahelps",
 		cause: "wrong key or service account: the assertion is not signed with a key that the provider has for this account",
 		mend:  "compare {X}SERVICE_ACCOUNT and {X}PRIVATE_KEY with the service account in MyDataHelps Designer; they must belong together and to the host {host}"},
-	{when: authIs("private_key_jwt"),
+	{when: signed,
 		cause: "wrong key or client id: the assertion is not signed with a key that the provider has for this client",
 		mend:  "compare {X}CLIENT_ID and {X}PRIVATE_KEY with what is registered at the provider; if both are right, ask which aud it wants ({X}AUDIENCE)"},
 	{when: encoded("form"),
@@ -181,7 +202,7 @@ var malformedRules = []rule{
 	{when: redirect,
 		cause: "redirect: {host} answers with {status}, which is not followed, since it would carry the credential elsewhere",
 		mend:  "put the address at which the token endpoint really is into {X}TOKEN_URL, with scheme, host and path as the provider documents them"},
-	{when: page,
+	{when: notJSON,
 		cause: "{host} answers with something that is not JSON, such as an HTML page: the URL is that of a website, or a proxy's own page answers",
 		mend:  "correct {X}TOKEN_URL, or let this machine reach {host} without the proxy in between"},
 	{when: good,

@@ -2,9 +2,11 @@ package check
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,47 +51,63 @@ func (c *Config) tries(subjects []subject) ([][]*tokenTry, error) {
 	return all, nil
 }
 
-// triesOf lists the kinds of token that routes of u need, each for every
-// subject that was given.
+// vetSubjects makes sure that each subject has an upstream that takes it.
+func vetSubjects(upstreams []upstream.Upstream, subjects []subject) error {
+	takes := map[string]bool{}
+	for _, u := range upstreams {
+		for _, r := range u.Routes() {
+			if r.Subject != upstream.SubjectRefused {
+				takes[u.Name()] = true
+			}
+		}
+	}
+	for _, s := range subjects {
+		switch {
+		case takes[s.upstream]:
+		case len(takes) == 0:
+			return &UsageError{"--subject: no configured upstream takes a subject"}
+		default:
+			return &UsageError{"--subject names no configured upstream that takes a subject; these do: " +
+				strings.Join(slices.Sorted(maps.Keys(takes)), ", ")}
+		}
+	}
+	return nil
+}
+
+// triesOf lists the kinds of token that routes of u need, each for every subject that
+// was given, or once without a key if it needs one and none was given.
 func triesOf(u upstream.Upstream, endpoint *config.TokenEndpoint, given []string) ([]*tokenTry, error) {
 	var list []*tokenTry
-	type kindRule struct {
-		kind upstream.Kind
-		rule upstream.SubjectRule
+	add := func(t tokenTry) {
+		known := func(other *tokenTry) bool { return other.kind == t.kind && other.key == t.key }
+		if !slices.ContainsFunc(list, known) {
+			t.endpoint = endpoint
+			list = append(list, &t)
+		}
 	}
-	seen := map[kindRule]bool{}
-	keys := map[upstream.Key]bool{}
-	add := func(kind upstream.Kind, subject, shown string) error {
+	addKey := func(kind upstream.Kind, subject, shown string) error {
 		key, err := u.Key(kind, subject, "")
 		if err != nil {
 			return &UsageError{fmt.Sprintf("--subject of %s: %v", u.Name(), err)}
 		}
-		if !keys[key] {
-			keys[key] = true
-			list = append(list, &tokenTry{endpoint: endpoint, kind: kind, key: key, given: subject, shown: shown})
-		}
+		add(tokenTry{kind: kind, key: key, given: subject, shown: shown})
 		return nil
 	}
 	for _, r := range u.Routes() {
-		kind := kindRule{r.Kind, r.Subject}
-		if seen[kind] {
-			continue
-		}
-		seen[kind] = true
-		if r.Subject != upstream.SubjectRequired {
-			if err := add(r.Kind, "", ""); err != nil {
-				return nil, err
-			}
-		} else if len(given) == 0 {
-			list = append(list, &tokenTry{endpoint: endpoint, kind: r.Kind})
-		}
-		if r.Subject == upstream.SubjectRefused {
-			continue
+		var err error
+		switch {
+		case r.Subject != upstream.SubjectRequired:
+			err = addKey(r.Kind, "", "")
+		case len(given) == 0:
+			add(tokenTry{kind: r.Kind})
 		}
 		for i, subject := range given {
-			if err := add(r.Kind, subject, shownSubject(i, len(given))); err != nil {
-				return nil, err
+			if r.Subject != upstream.SubjectRefused && err == nil {
+				err = addKey(r.Kind, subject, shownSubject(i, len(given)))
 			}
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return list, nil
@@ -121,13 +139,4 @@ func (c *Config) try(ctx context.Context, tries [][]*tokenTry) {
 	}
 	all.Wait()
 	_ = tokens.Close()
-}
-
-// cause returns the failure of the token request, nil if there was none.
-func (t *tokenTry) cause() *upstream.Error {
-	var cause *upstream.Error
-	if t.err != nil && !errors.As(t.err, &cause) {
-		return &upstream.Error{Class: upstream.ClassUnavailable, Reason: "the check was interrupted"}
-	}
-	return cause
 }

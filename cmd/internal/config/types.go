@@ -121,8 +121,8 @@ func parseList(s string) ([]string, *flaw) {
 
 // Listener is where to listen. The zero Listener is none.
 type Listener struct {
-	Network string `env:"-"` // tcp or unix
-	Address string `env:"-"` // host:port with the host in canonical form, or a path
+	Network string // tcp or unix
+	Address string // host:port with the host in canonical form, or a path
 }
 
 // IsZero reports whether l is no listener.

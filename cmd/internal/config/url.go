@@ -40,8 +40,7 @@ func parseTargets(s string) (Targets, *flaw) {
 		if flaw != nil {
 			return nil, flawf(flaw.mend, "item %d: %s", i+1, flaw.problem)
 		}
-		u.Path = strings.TrimSuffix(u.Path, "/")
-		targets[name] = &u
+		targets[name] = u
 	}
 	return targets, nil
 }
@@ -65,34 +64,34 @@ func validHostName(host string) bool { return len(host) <= 253 && hostName.Match
 
 // parseURL checks the form of a target or token endpoint. It never quotes the
 // value, since people paste URLs with credentials in them.
-func parseURL(s string) (url.URL, *flaw) {
+func parseURL(s string) (*url.URL, *flaw) {
 	const mend = "write it as https://host or https://host/path"
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Opaque != "":
-		return url.URL{}, flawf(mend, "is not a URL")
+		return nil, flawf(mend, "is not a URL")
 	case u.Scheme != "https" && u.Scheme != "http":
-		return url.URL{}, flawf(mend, "has no https:// scheme")
+		return nil, flawf(mend, "has no https:// scheme")
 	case u.User != nil:
-		return url.URL{}, flawf("put the credential in its own setting", "holds userinfo")
+		return nil, flawf("put the credential in its own setting", "holds userinfo")
 	case strings.Contains(s, "#"):
-		return url.URL{}, flawf("remove it", "has a fragment")
+		return nil, flawf("remove it", "has a fragment")
 	case u.RawQuery != "" || u.ForceQuery:
-		return url.URL{}, flawf("remove it", "has a query")
+		return nil, flawf("remove it", "has a query")
 	case u.Hostname() == "":
-		return url.URL{}, flawf(mend, "has no host")
+		return nil, flawf(mend, "has no host")
 	}
 	if _, err := netip.ParseAddr(u.Hostname()); err != nil && !validHostName(u.Hostname()) {
-		return url.URL{}, flawf(mend, "has no valid host")
+		return nil, flawf(mend, "has no valid host")
 	}
 	if flaw := portFlaw(u); flaw != nil {
-		return url.URL{}, flaw
+		return nil, flaw
 	}
 	if u.RawPath != "" || !cleanPath(u.Path) {
-		return url.URL{}, flawf("write the path plainly", "has a path with dots, double slashes or escapes")
+		return nil, flawf("write the path plainly", "has a path with dots, double slashes or escapes")
 	}
 	u.Host = strings.ToLower(u.Host)
-	return *u, nil
+	return u, nil
 }
 
 func portFlaw(u *url.URL) *flaw {

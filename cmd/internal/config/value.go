@@ -5,29 +5,82 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"token-sidecar/upstream"
 )
 
-// valueChecks are the rules that the tag check names. Each sees the text of
-// one setting. They also judge the files of secrets that are rotated.
-var valueChecks = map[string]func(string) *flaw{
-	"":          func(string) *flaw { return nil },
-	"cafile":    caFileFlaw,
-	"digits":    digitsFlaw,
-	"header":    headerFlaw,
-	"hosts":     hostsFlaw,
-	"keyring":   func(s string) *flaw { _, flaw := parseKeyRing(s); return flaw },
-	"methods":   methodsFlaw,
-	"name":      nameFlaw,
-	"oclcscope": oclcScopeFlaw,
-	"redisurl":  redisURLFlaw,
-	"rsakey":    rsaKeyFlaw,
-	"scope":     scopeFlaw,
+// set gives the setting the value that text stands for, if that is one it may have.
+func (s setting) set(text string) *flaw {
+	value, flaw := parsers[s.value.Type()](text)
+	if flaw != nil {
+		return flaw
+	}
+	if choices := s.tag("oneof"); choices != "" && !slices.Contains(strings.Split(choices, ","), text) {
+		return flawf("choose one of "+choices, "is not a value this setting takes")
+	}
+	if most := s.tag("max"); most != "" {
+		if flaw := s.outOfRange(value, s.tag("above"), s.tag("min"), most); flaw != nil {
+			return flaw
+		}
+	}
+	s.value.Set(value)
+	return nil
+}
+
+// outOfRange applies the tags above, min and max, which are in the form of the setting
+// itself. An empty one bounds nothing.
+func (s setting) outOfRange(value reflect.Value, above, least, most string) *flaw {
+	compare := func(bound string) float64 {
+		limit, _ := parsers[value.Type()](bound)
+		return magnitude(value) - magnitude(limit)
+	}
+	switch {
+	case above != "" && compare(above) <= 0:
+		return flawf("choose a value up to "+most, "is not above %s", above)
+	case least != "" && compare(least) < 0:
+		return flawf("choose a value from "+least+" to "+most, "is less than %s", least)
+	case compare(most) > 0:
+		return flawf("choose a value up to "+most, "is more than %s", most)
+	}
+	return nil
+}
+
+// magnitude returns the number that a value is, as a float.
+func magnitude(v reflect.Value) float64 {
+	if v.CanInt() {
+		return float64(v.Int())
+	}
+	return v.Float()
+}
+
+// parsers read the text of a setting, by the type of its field.
+var parsers = map[reflect.Type]func(string) (reflect.Value, *flaw){
+	reflect.TypeFor[string]():          parser(func(s string) (string, *flaw) { return s, nil }),
+	reflect.TypeFor[upstream.Secret](): parser(func(s string) (upstream.Secret, *flaw) { return upstream.NewSecret(s), nil }),
+	reflect.TypeFor[bool]():            parser(parseBool),
+	reflect.TypeFor[int]():             parser(parseInt),
+	reflect.TypeFor[float64]():         parser(parseFloat),
+	reflect.TypeFor[time.Duration]():   parser(parseDuration),
+	reflect.TypeFor[ByteSize]():        parser(parseByteSize),
+	reflect.TypeFor[Rate]():            parser(parseRate),
+	reflect.TypeFor[*url.URL]():        parser(parseURL),
+	reflect.TypeFor[Listener]():        parser(parseListener),
+	reflect.TypeFor[Targets]():         parser(parseTargets),
+	reflect.TypeFor[[]string]():        parser(parseList),
+}
+
+func parser[T any](parse func(string) (T, *flaw)) func(string) (reflect.Value, *flaw) {
+	return func(text string) (reflect.Value, *flaw) {
+		value, flaw := parse(text)
+		return reflect.ValueOf(value), flaw
+	}
 }
 
 // vetValue checks the text of a setting by the rule that check names, and
@@ -53,8 +106,26 @@ func vetValue(check, value string) (string, *flaw) {
 	return value, valueChecks[check](value)
 }
 
-// blank also takes the byte order mark that some editors put before text.
+// blank reports whether r is white space, or the byte order mark that some editors put
+// before text.
 func blank(r rune) bool { return unicode.IsSpace(r) || r == '\uFEFF' }
+
+// valueChecks are the rules that the tag check names. Each sees the text of
+// one setting. They also judge the files of secrets that are rotated.
+var valueChecks = map[string]func(string) *flaw{
+	"":          func(string) *flaw { return nil },
+	"cafile":    caFileFlaw,
+	"digits":    digitsFlaw,
+	"header":    headerFlaw,
+	"hosts":     hostsFlaw,
+	"keyring":   func(s string) *flaw { _, flaw := parseKeyRing(s); return flaw },
+	"methods":   methodsFlaw,
+	"name":      nameFlaw,
+	"oclcscope": oclcScopeFlaw,
+	"redisurl":  redisURLFlaw,
+	"rsakey":    rsaKeyFlaw,
+	"scope":     scopeFlaw,
+}
 
 func rsaKeyFlaw(s string) *flaw {
 	if _, err := upstream.ParsePrivateKey(s); err != nil {
@@ -75,7 +146,7 @@ func scopeFlaw(s string) *flaw {
 // oclcScopeFlaw also keeps the context out: it is the subject of a token, and
 // hidden in the scope it would not be part of the choice.
 func oclcScopeFlaw(s string) *flaw {
-	if slices.ContainsFunc(strings.Split(s, " "), func(item string) bool { return strings.HasPrefix(item, "context:") }) {
+	if strings.Contains(" "+s, " context:") {
 		return flawf("put the registry id into SIDECAR_OCLC_INSTITUTION", "holds a context")
 	}
 	return scopeFlaw(s)
@@ -122,15 +193,15 @@ func methodsFlaw(s string) *flaw {
 	return flaw
 }
 
-// taken are names that people take for endpoints of the sidecar itself.
-var taken = []string{"oauth2", "token", "metrics", "livez", "readyz", "healthz", "status", "admin", "debug"}
+// reserved are names that people take for endpoints of the sidecar itself.
+var reserved = []string{"oauth2", "token", "metrics", "livez", "readyz", "healthz", "status", "admin", "debug"}
 
 func nameFlaw(s string) *flaw {
 	ofProvider := func(p namedProvider) bool { return p.name == s }
 	switch {
 	case !validName.MatchString(s):
 		return flawf("use a lower-case letter, then up to 31 lower-case letters, digits and dashes", "is not a valid name")
-	case slices.Contains(taken, s), slices.ContainsFunc(new(Providers).known(), ofProvider):
+	case slices.Contains(reserved, s), slices.ContainsFunc(new(Providers).known(), ofProvider):
 		return flawf("choose another", "is a reserved name")
 	}
 	return nil

@@ -204,7 +204,7 @@ func (s *Sidecar) watch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stopWatch = cancel
 	s.watching.Go(func() {
-		_ = s.config.WatchSecrets(ctx, func(variable string, err error) {
+		s.config.WatchSecrets(ctx, func(variable string, err error) {
 			s.metrics.SecretReload(err == nil)
 			if err != nil {
 				s.log.Error().Str("variable", variable).Err(err).Msg("changed secret file not taken; the old value stays")
