@@ -2,9 +2,10 @@
 // token endpoint for a token, and says of each failure what the likely cause is
 // and how to mend it.
 //
-// check.go reads the arguments and is the order of things; try.go asks for the
-// tokens; redis.go tries Redis; finding.go finds the cause of a failure in the table of rules.go;
-// report.go prints what came of it, for people or as JSON.
+// check.go reads the arguments, is the order of things, and gives the verdict. try.go
+// asks for the tokens, and redis.go tries Redis. report.go makes rows of what came of
+// it and prints them, for people or as JSON. finding.go explains each failure by the
+// first rule in rules.go that matches it; failure.go is the facts that rules look at.
 package check
 
 import (
@@ -49,12 +50,6 @@ type Config struct {
 	// force, and warnings about them.
 	Preamble func(io.Writer) error
 }
-
-// UsageError says what is wrong with the arguments. It quotes none of them:
-// each might be, or hold, a subject.
-type UsageError struct{ Message string }
-
-func (e *UsageError) Error() string { return e.Message }
 
 // Run makes one live token request per upstream and kind of token, tries Redis, and
 // writes to stdout what came of each and what the likely cause of a failure is. It
@@ -103,8 +98,6 @@ type options struct {
 	json     bool
 	subjects []subject
 }
-
-type subject struct{ upstream, id string }
 
 // parseArgs reads the flags. Its errors quote no argument: each might be, or
 // hold, a subject.

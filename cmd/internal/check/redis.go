@@ -20,19 +20,6 @@ type Redis struct {
 	Try func(context.Context) error
 }
 
-// redisRow is what the JSON object tells of Redis.
-type redisRow struct {
-	Mode         string   `json:"mode"`
-	Host         string   `json:"host"`
-	Outcome      string   `json:"outcome"`
-	Class        string   `json:"class,omitempty"`   // of the failure: unreachable, or refused by Redis
-	Code         string   `json:"code,omitempty"`    // of Redis, or of RFC 9209 for a connection
-	Missing      []string `json:"missing,omitempty"` // rights that the user lacks
-	Milliseconds int64    `json:"milliseconds"`
-	Cause        string   `json:"cause,omitempty"`
-	Mend         string   `json:"mend,omitempty"`
-}
-
 // The classes of failure at Redis.
 const (
 	classUnreachable = "unreachable"

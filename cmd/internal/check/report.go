@@ -42,6 +42,19 @@ type row struct {
 	Missing []string `json:"-"` // of Redis: the rights that the user lacks
 }
 
+// redisRow is what the JSON object tells of Redis.
+type redisRow struct {
+	Mode         string   `json:"mode"`
+	Host         string   `json:"host"`
+	Outcome      string   `json:"outcome"`
+	Class        string   `json:"class,omitempty"`   // of the failure: unreachable, or refused by Redis
+	Code         string   `json:"code,omitempty"`    // of Redis, or of RFC 9209 for a connection
+	Missing      []string `json:"missing,omitempty"` // rights that the user lacks
+	Milliseconds int64    `json:"milliseconds"`
+	Cause        string   `json:"cause,omitempty"`
+	Mend         string   `json:"mend,omitempty"`
+}
+
 // rowsOf makes the report of tries that were made.
 func rowsOf(tries [][]*tokenTry) []row {
 	var rows []row

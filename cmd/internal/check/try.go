@@ -16,6 +16,15 @@ import (
 	"token-sidecar/upstream"
 )
 
+// subject is one that the command line names, with its upstream.
+type subject struct{ upstream, id string }
+
+// UsageError says what is wrong with the arguments. It quotes none of them:
+// each might be, or hold, a subject.
+type UsageError struct{ Message string }
+
+func (e *UsageError) Error() string { return e.Message }
+
 // tokenTry is one token that check asks for, and then what came of it.
 type tokenTry struct {
 	endpoint *config.TokenEndpoint

@@ -4,20 +4,22 @@
 //
 // parse.go is the way of the settings: environ.go finds the program's variables in
 // the environment, parse.go gives each setting its value, and check.go judges the
-// values together, with listen.go for what concerns addresses. The rest of the
-// program then asks for what the settings are for: upstreams.go makes the upstreams,
-// secretwatch.go keeps secrets up to date with their files, effective.go and help.go
-// print settings for people. settings.go lists them, by the tags of the one struct in
-// config.go. providers.go is the table of the providers, each of which has a file of its
-// own with its settings, what they must fulfil together and what is made of them:
-// mydatahelps.go, pdx.go, oclc.go, humanapi.go, and oauth2.go for any other. redis.go
-// has the same for Redis. value.go turns the text of one setting into a value and judges
-// it by itself, with the types of values in types.go and url.go; secretfile.go reads a
-// file; fault.go is how what is wrong is told.
+// values together. The rest of the program then asks for what the settings are for:
+// upstreams.go makes the upstreams, secretwatch.go keeps secrets up to date with their
+// files, effective.go and help.go print settings for people. listen.go judges
+// addresses for check.go and effective.go. settings.go lists all settings, by the tags
+// of the one struct, which is in config.go. providers.go is the table of the providers,
+// each of which has a file of its own with its settings, what they must fulfil
+// together and what is made of them: mydatahelps.go, pdx.go, oclc.go, humanapi.go, and
+// oauth2.go for any other; common.go is what they share. value.go turns the text of one
+// setting into a value and judges it by itself. It knows the keys and URLs of redis.go,
+// the types of values in types.go and url.go, and has secretfile.go read a file.
+// fault.go is how what is wrong is told.
 package config
 
 import (
 	"crypto/x509"
+	"fmt"
 	"runtime/debug"
 	"time"
 
@@ -26,6 +28,9 @@ import (
 
 // prefix is how every variable begins.
 const prefix = "SIDECAR_"
+
+// oauth2Section is how the variables of the generic upstream n begin.
+func oauth2Section(n int) string { return fmt.Sprintf("%sOAUTH2_%d_", prefix, n) }
 
 // Config is the whole configuration of the program. The tags of its fields are
 // the only list of settings there is: parsing, help text and the table of the

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -112,6 +111,3 @@ func (l *loader) countOAuth2() int {
 	}
 	return count
 }
-
-// oauth2Section is how the variables of a generic upstream begin.
-func oauth2Section(n int) string { return fmt.Sprintf("%sOAUTH2_%d_", prefix, n) }
