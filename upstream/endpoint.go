@@ -85,7 +85,7 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	target.RawQuery = strings.ReplaceAll(m.query.Encode(), "+", "%20")
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(m.body))
 	if err != nil {
-		return answer{}, e.fail(ClassUnavailable, "the token request cannot be built")
+		return answer{}, e.fail(ClassUnavailable, 0, "the token request cannot be built")
 	}
 	if m.anew != nil {
 		req.GetBody = func() (io.ReadCloser, error) {
@@ -108,16 +108,17 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	began := time.Now()
 	res, err := e.client.Do(req)
 	if err != nil {
-		return answer{}, e.fail(ClassUnavailable, "no answer: "+ConnError(err))
+		return answer{}, e.fail(ClassUnavailable, 0, "no answer: "+ConnError(err))
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
-		return answer{}, e.fail(ClassUnavailable, "the answer broke off: "+ConnError(err))
+		return answer{}, e.fail(ClassUnavailable, 0, "the answer broke off: "+ConnError(err))
 	}
 	return newAnswer(res, body, began), nil
 }
 
-func (e *endpoint) fail(class Class, reason string) *Error {
-	return &Error{Upstream: e.upstream, Class: class, Reason: reason}
+// fail returns a failure that says no more than these; status is 0 without an answer.
+func (e *endpoint) fail(class Class, status int, reason string) *Error {
+	return &Error{Upstream: e.upstream, Class: class, Status: status, Reason: reason}
 }

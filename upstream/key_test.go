@@ -112,13 +112,13 @@ func TestFingerprint(t *testing.T) {
 
 // Case D2.
 func TestSubjectsThatLookAlikeAreDifferent(t *testing.T) {
-	rule := kindRule{subject: SubjectRequired}
+	rule := kindRule{kind: KindAccess, subject: SubjectRequired}
 	for _, good := range []string{
 		"alice", "Alice", "ALICE", "%41lice", "../x", "*", "{a}", "a:b", "a|b", "q:r", `\`, "alice@example.org",
 		"7d0a4c1e-1111-4222-8333-944455556666", "!", "~", strings.Repeat("a", 256),
 	} {
 		// Taken as it is, byte for byte: no two of these are one subject.
-		if k, err := rule.key("p", KindAccess, good, ""); err != nil || k.Subject != good || k.Upstream != "p" || k.Kind != KindAccess {
+		if k, err := rule.key("p", good, ""); err != nil || k.Subject != good || k.Upstream != "p" || k.Kind != KindAccess {
 			t.Errorf("%q: %+v, %v", good, k, err)
 		}
 	}
@@ -129,7 +129,7 @@ func TestSubjectsThatLookAlikeAreDifferent(t *testing.T) {
 		"comma": "alice,bob", "quote": `"alice"`, "NUL": "a\x00b", "CR LF": "a\r\nSET k v", "LF": "a\n", "DEL": "a\x7f",
 		"257 bytes": strings.Repeat("a", 257),
 	} {
-		if k, err := rule.key("p", KindAccess, bad, ""); !errors.Is(err, ErrSubjectInvalid) || k != (Key{}) {
+		if k, err := rule.key("p", bad, ""); !errors.Is(err, ErrSubjectInvalid) || k != (Key{}) {
 			t.Errorf("%s: %+v, %v", name, k, err)
 		}
 	}
@@ -138,25 +138,25 @@ func TestSubjectsThatLookAlikeAreDifferent(t *testing.T) {
 func TestSubjectRules(t *testing.T) {
 	short := func(s string) bool { return len(s) < 3 || len(s) > 256 }
 	for _, tt := range []struct {
-		rule    kindRule
+		rule    *kindRule
 		subject string
 		want    string
 		err     error
 	}{
-		{kindRule{}, "", "", nil},
-		{kindRule{}, "alice", "", ErrSubjectNotTaken},
-		{kindRule{}, " ", "", ErrSubjectNotTaken},
-		{kindRule{subject: SubjectOptional}, "", "", nil},
-		{kindRule{subject: SubjectOptional, defaultSubject: "home"}, "", "home", nil},
-		{kindRule{subject: SubjectOptional, defaultSubject: "home"}, "alice", "alice", nil},
-		{kindRule{subject: SubjectOptional, defaultSubject: "home"}, "a b", "", ErrSubjectInvalid},
-		{kindRule{subject: SubjectRequired}, "", "", ErrSubjectRequired},
-		{kindRule{subject: SubjectRequired, defaultSubject: "home"}, "", "", ErrSubjectRequired},
-		{kindRule{subject: SubjectRequired, validSubject: short}, "ab", "ab", nil},
-		{kindRule{subject: SubjectRequired, validSubject: short}, "abc", "", ErrSubjectInvalid},
-		{kindRule{subject: SubjectRequired, validSubject: short}, strings.Repeat("a", 257), "", ErrSubjectInvalid},
+		{&kindRule{}, "", "", nil},
+		{&kindRule{}, "alice", "", ErrSubjectNotTaken},
+		{&kindRule{}, " ", "", ErrSubjectNotTaken},
+		{&kindRule{subject: SubjectOptional}, "", "", nil},
+		{&kindRule{subject: SubjectOptional, defaultSubject: "home"}, "", "home", nil},
+		{&kindRule{subject: SubjectOptional, defaultSubject: "home"}, "alice", "alice", nil},
+		{&kindRule{subject: SubjectOptional, defaultSubject: "home"}, "a b", "", ErrSubjectInvalid},
+		{&kindRule{subject: SubjectRequired}, "", "", ErrSubjectRequired},
+		{&kindRule{subject: SubjectRequired, defaultSubject: "home"}, "", "", ErrSubjectRequired},
+		{&kindRule{subject: SubjectRequired, validSubject: short}, "ab", "ab", nil},
+		{&kindRule{subject: SubjectRequired, validSubject: short}, "abc", "", ErrSubjectInvalid},
+		{&kindRule{subject: SubjectRequired, validSubject: short}, strings.Repeat("a", 257), "", ErrSubjectInvalid},
 	} {
-		if k, err := tt.rule.key("p", KindAccess, tt.subject, ""); !errors.Is(err, tt.err) || k.Subject != tt.want {
+		if k, err := tt.rule.key("p", tt.subject, ""); !errors.Is(err, tt.err) || k.Subject != tt.want {
 			t.Errorf("%d, default %q, %.9q: %q, %v", tt.rule.subject, tt.rule.defaultSubject, tt.subject, k.Subject, err)
 		}
 	}
