@@ -5,6 +5,13 @@
 //	go run ./cmd/demo -once   drives every upstream itself and checks what comes back
 //
 // With -v the sidecar's own log lines are shown too.
+//
+// main.go reads the flags; start.go starts the providers, an embedded Redis, the sidecar
+// and a replica of it. watch.go shows a person what to type, and each token request
+// that comes of it; once.go plays all rows and checks what comes of them. providers.go is
+// the table of the simulated providers, rows.go the requests to each of them and their
+// right outcome. request.go is one request of an app, and demo.go what all of these see of
+// the sidecar that runs.
 package main
 
 import (

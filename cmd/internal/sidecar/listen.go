@@ -58,6 +58,18 @@ func (s *Sidecar) listen() error {
 	return nil
 }
 
+// routeNames returns the names of all routes, sorted.
+func (s *Sidecar) routeNames() []string {
+	var names []string
+	for _, u := range s.upstreams {
+		for _, r := range u.Routes() {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // listenOn opens a listener. A socket file that an earlier run left behind is
 // replaced; only its owner and group may connect.
 func listenOn(l config.Listener) (net.Listener, error) {

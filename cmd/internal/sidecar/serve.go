@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -155,17 +154,6 @@ func (s *Sidecar) beginShared() {
 // Addr returns where a listener listens: "data", "admin", or that of a route
 // with one of its own. It is nil if there is none.
 func (s *Sidecar) Addr(name string) net.Addr { return s.addrs[name] }
-
-func (s *Sidecar) routeNames() []string {
-	var names []string
-	for _, u := range s.upstreams {
-		for _, r := range u.Routes() {
-			names = append(names, r.Name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
 
 // statusConfig returns what the status page needs to know.
 func (s *Sidecar) statusConfig() status.Config {
