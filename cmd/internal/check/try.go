@@ -3,7 +3,6 @@ package check
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,22 +61,20 @@ func (c *Config) tries(subjects []subject) ([][]*tokenTry, error) {
 
 // vetSubjects makes sure that each subject has an upstream that takes it.
 func vetSubjects(upstreams []upstream.Upstream, subjects []subject) error {
-	takes := map[string]bool{}
+	var takers []string
 	for _, u := range upstreams {
-		for _, r := range u.Routes() {
-			if r.Subject != upstream.SubjectRefused {
-				takes[u.Name()] = true
-			}
+		takes := func(r upstream.Route) bool { return r.Subject != upstream.SubjectRefused }
+		if slices.ContainsFunc(u.Routes(), takes) {
+			takers = append(takers, u.Name())
 		}
 	}
 	for _, s := range subjects {
 		switch {
-		case takes[s.upstream]:
-		case len(takes) == 0:
+		case slices.Contains(takers, s.upstream):
+		case len(takers) == 0:
 			return &UsageError{"--subject: no configured upstream takes a subject"}
 		default:
-			return &UsageError{"--subject names no configured upstream that takes a subject; these do: " +
-				strings.Join(slices.Sorted(maps.Keys(takes)), ", ")}
+			return &UsageError{"--subject names no configured upstream that takes a subject; these do: " + strings.Join(takers, ", ")}
 		}
 	}
 	return nil

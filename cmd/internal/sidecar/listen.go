@@ -44,7 +44,7 @@ func (s *Sidecar) listen() error {
 		} else {
 			s.servers = append(s.servers, server)
 		}
-		s.watching.Go(func() {
+		s.serving.Go(func() {
 			if err := server.Serve(open[i]); !errors.Is(err, http.ErrServerClosed) {
 				select {
 				case s.broken <- fmt.Errorf("listener of %s: %w", name, err):

@@ -1,6 +1,9 @@
 package status
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // card writes what is true of one upstream, the i-th of the page.
 func (v view) card(h *htmlText, i int, u upstreamReport) {
@@ -84,7 +87,7 @@ func (v view) last(h *htmlText, last *tokenRequestReport) {
 	v.when(h, last.Time)
 	h.add(": {}", last.Outcome)
 	h.code(last.Failure)
-	h.add(", took {}", took(time.Duration(last.Duration*float64(time.Second))))
+	h.add(", took {} s", math.Round(1000*last.Duration)/1000)
 }
 
 // budget writes how many token requests all replicas may make together, and what

@@ -55,17 +55,6 @@ func symbol(s severity) string {
 	return "–"
 }
 
-// took writes how long something took.
-func took(d time.Duration) string {
-	switch {
-	case d < time.Millisecond:
-		return "less than 1 ms"
-	case d < 999500*time.Microsecond:
-		return fmt.Sprintf("%d ms", d.Round(time.Millisecond)/time.Millisecond)
-	}
-	return fmt.Sprintf("%.1f s", d.Seconds())
-}
-
 // perTime writes a rate per second or per minute, as it may be set.
 func perTime(perSecond float64) string {
 	return strings.NewReplacer("/s", " per second", "/m", " per minute").Replace(config.Rate(perSecond).String())

@@ -150,12 +150,5 @@ func (v view) strip(h *htmlText) {
 	h.add("</dd></div>\n")
 	h.term("Up", func() { h.time(v.Started, inWords(v.Time.Sub(v.Started))) })
 	h.term("Build", func() { h.add("{}, {}", v.Version, v.GoVersion) })
-	h.term("Draining", func() {
-		if v.Draining {
-			h.add("yes")
-		} else {
-			h.add("no")
-		}
-	})
 	h.add("</dl>\n</section>\n")
 }
