@@ -103,28 +103,23 @@ type options struct {
 // hold, a subject.
 func parseArgs(args []string) (options, error) {
 	var o options
-	var subjects []string
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&o.json, "json", false, "")
-	// Split below: the errors of a flag.Func quote the value.
+	wellFormed := true // no error of the flag tells: it would quote the value
 	flags.Func("subject", "", func(s string) error {
-		subjects = append(subjects, s)
+		name, id, _ := strings.Cut(s, "=")
+		wellFormed = wellFormed && name != "" && id != ""
+		o.subjects = append(o.subjects, subject{name, id})
 		return nil
 	})
-	err := flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
 		return o, err
-	}
-	if err != nil || flags.NArg() > 0 {
+	case err != nil || flags.NArg() > 0:
 		return o, &UsageError{"check takes only --json and --subject upstream=id; see token-sidecar check --help"}
-	}
-	for _, s := range subjects {
-		name, id, _ := strings.Cut(s, "=")
-		if name == "" || id == "" {
-			return o, &UsageError{"--subject is not in the form upstream=id"}
-		}
-		o.subjects = append(o.subjects, subject{name, id})
+	case !wellFormed:
+		return o, &UsageError{"--subject is not in the form upstream=id"}
 	}
 	return o, nil
 }

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // ByteSize is a number of bytes, written as 512B, 64KiB, 1MiB or 1GiB.
@@ -74,27 +73,11 @@ func parseRate(s string) (Rate, *flaw) {
 	return Rate(n), nil
 }
 
-func parseDuration(s string) (time.Duration, *flaw) {
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, flawf("write a number with a unit, such as 500ms, 10s or 2m", "is not a duration")
-	}
-	return d, nil
-}
-
 func parseBool(s string) (bool, *flaw) {
 	if s != "true" && s != "false" {
 		return false, flawf("write true or false", "is not a truth value")
 	}
 	return s == "true", nil
-}
-
-func parseInt(s string) (int, *flaw) {
-	n, err := strconv.ParseInt(s, 10, 32)
-	if err != nil {
-		return 0, flawf("write it in decimal digits", "is not a whole number")
-	}
-	return int(n), nil
 }
 
 func parseFloat(s string) (float64, *flaw) {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -104,14 +105,9 @@ func portFlaw(u *url.URL) *flaw {
 	return nil
 }
 
-func cleanPath(path string) bool {
-	segments := strings.Split(strings.TrimSuffix(path, "/"), "/")
-	for i, segment := range segments {
-		if segment == "." || segment == ".." || (segment == "" && i > 0) || strings.ContainsAny(segment, `\%`) {
-			return false
-		}
-	}
-	return true
+// cleanPath reports whether every reader of a path sees the same segments in it.
+func cleanPath(p string) bool {
+	return !strings.ContainsAny(p, `\%`) && (p == "" || p == "/" || path.Clean(p) == strings.TrimSuffix(p, "/"))
 }
 
 // maskURL prints u without what may be secret in it.

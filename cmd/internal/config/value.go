@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -65,9 +66,9 @@ var parsers = map[reflect.Type]func(string) (reflect.Value, *flaw){
 	reflect.TypeFor[string]():          parser(func(s string) (string, *flaw) { return s, nil }),
 	reflect.TypeFor[upstream.Secret](): parser(func(s string) (upstream.Secret, *flaw) { return upstream.NewSecret(s), nil }),
 	reflect.TypeFor[bool]():            parser(parseBool),
-	reflect.TypeFor[int]():             parser(parseInt),
+	reflect.TypeFor[int]():             parser(orFlaw(strconv.Atoi, "write it in decimal digits", "is not a whole number")),
 	reflect.TypeFor[float64]():         parser(parseFloat),
-	reflect.TypeFor[time.Duration]():   parser(parseDuration),
+	reflect.TypeFor[time.Duration]():   parser(orFlaw(time.ParseDuration, "write a number with a unit, such as 500ms, 10s or 2m", "is not a duration")),
 	reflect.TypeFor[ByteSize]():        parser(parseByteSize),
 	reflect.TypeFor[Rate]():            parser(parseRate),
 	reflect.TypeFor[*url.URL]():        parser(parseURL),
@@ -76,10 +77,22 @@ var parsers = map[reflect.Type]func(string) (reflect.Value, *flaw){
 	reflect.TypeFor[[]string]():        parser(parseList),
 }
 
+// parser returns parse with its value in the form of the table.
 func parser[T any](parse func(string) (T, *flaw)) func(string) (reflect.Value, *flaw) {
 	return func(text string) (reflect.Value, *flaw) {
 		value, flaw := parse(text)
 		return reflect.ValueOf(value), flaw
+	}
+}
+
+// orFlaw returns parse with its errors, which may quote the text, as flaws.
+func orFlaw[T any](parse func(string) (T, error), mend, problem string) func(string) (T, *flaw) {
+	return func(text string) (T, *flaw) {
+		value, err := parse(text)
+		if err != nil {
+			return value, flawf(mend, "%s", problem)
+		}
+		return value, nil
 	}
 }
 
