@@ -22,6 +22,7 @@ type answer struct {
 	members map[string]json.RawMessage // nil: the body is not one well-formed JSON object
 }
 
+// newAnswer reads what came back to a request that went out at began.
 func newAnswer(res *http.Response, body []byte, began time.Time) answer {
 	a := answer{status: res.StatusCode, began: began}
 	a.date, _ = http.ParseTime(res.Header.Get("Date"))
@@ -131,6 +132,8 @@ func (e *endpoint) token(a answer, form tokenForm, asked Key) (Token, error) {
 	return t, nil
 }
 
+// granted reads the granted scope from the member of that name; it is empty if the answer
+// does not say.
 func (a answer) granted(member string) (string, error) {
 	if !a.has(member) {
 		return "", nil // RFC 6749 section 5.1: left out if it is what was asked

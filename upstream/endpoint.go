@@ -22,6 +22,7 @@ type endpoint struct {
 	config   Config
 }
 
+// newEndpoint returns the token endpoint of c, with no connection yet.
 func newEndpoint(upstream string, c Config) *endpoint {
 	transport := &http.Transport{
 		// No Proxy: an environment variable must not send secrets elsewhere.

@@ -91,6 +91,7 @@ func (r *kindRule) key(name, subject, scope string) (Key, error) {
 // maxSubject bounds a subject, in bytes: no provider's identifiers come near it.
 const maxSubject = 256
 
+// subjectOK reports whether a subject that was given has the right form.
 func (r *kindRule) subjectOK(subject string) bool {
 	if len(subject) > maxSubject {
 		return false
@@ -136,6 +137,8 @@ func newScopeSet(standard, allowed string, always ...string) scopeSet {
 // maxScope bounds the scope that a request names, in bytes.
 const maxScope = 4096
 
+// choose returns the scope of a token for a request that named scope, sorted and without
+// doubles. Each item must be allowed.
 func (s scopeSet) choose(scope string) (string, error) {
 	if scope == "" {
 		return s.standard, nil

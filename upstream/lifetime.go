@@ -38,6 +38,7 @@ func (a answer) lifetime(fallback time.Duration) (time.Duration, error) {
 
 var errExpiresIn = errors.New("expires_in is not a number")
 
+// parseSeconds reads a JSON number of seconds, which may be written as a string.
 func parseSeconds(raw json.RawMessage) (time.Duration, error) {
 	text := string(raw)
 	if strings.HasPrefix(text, `"`) {
@@ -56,6 +57,7 @@ func parseSeconds(raw json.RawMessage) (time.Duration, error) {
 	return boundLifetime(seconds)
 }
 
+// boundLifetime returns a life of so many seconds, if it is long enough to be used.
 func boundLifetime(seconds float64) (time.Duration, error) {
 	if math.IsNaN(seconds) || seconds < minLifetime.Seconds() {
 		return 0, errors.New("the token's life is over as soon as it is issued")

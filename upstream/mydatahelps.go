@@ -68,6 +68,7 @@ func (u *myDataHelps) Fetch(ctx context.Context, key Key, tokens TokenSource) (T
 	return token, err
 }
 
+// fetchService makes the token request for a service token.
 func (u *myDataHelps) fetchService(ctx context.Context, key Key) (Token, error) {
 	c := u.config
 	m, err := assertion{c.ServiceAccount, c.Audience, c.PrivateKey, c.AssertionLifetime}.message(clientCredentials(key))

@@ -96,8 +96,13 @@ func newCommon(name string, c Config, rule kindRule) common {
 	return common{c.routes(name, rule.kind, rule.subject), newEndpoint(name, c), []kindRule{rule}}
 }
 
-func (c *common) Name() string          { return c.endpoint.upstream }
-func (c *common) Routes() []Route       { return c.routes }
+// Name implements [Upstream].
+func (c *common) Name() string { return c.endpoint.upstream }
+
+// Routes implements [Upstream].
+func (c *common) Routes() []Route { return c.routes }
+
+// CloseIdleConnections implements [Upstream].
 func (c *common) CloseIdleConnections() { c.endpoint.client.CloseIdleConnections() }
 
 // Key implements [Upstream]. The kind must be that of one of the routes.

@@ -26,6 +26,7 @@ import (
 	"syscall"
 )
 
+// main runs the bench, or one of its child processes, until it is done or interrupted.
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -53,6 +53,7 @@ type tally struct {
 	looked int // look-ups that did not
 }
 
+// tally returns what both sides have counted so far.
 func (d *demo) tally(ctx context.Context, r request) (tally, error) {
 	var t tally
 	s, err := d.scrape(ctx, d.serving(r))

@@ -44,6 +44,7 @@ func start(ctx context.Context, data, admin string, life lives, log zerolog.Logg
 	return d, nil
 }
 
+// startSidecar starts a sidecar and blocks until it has the tokens that need no subject.
 func (d *demo) startSidecar(ctx context.Context, data, admin string, log zerolog.Logger) (*sidecar.Sidecar, error) {
 	settings, err := config.Parse(d.environ(data, admin))
 	if err != nil {

@@ -75,6 +75,8 @@ func clockOff(f failure) bool {
 	return timed && (f.Skew.Abs() >= time.Minute || life > 0 && f.Skew >= life)
 }
 
+// audienceDiffers reports whether assertions are made for another audience than the
+// token endpoint that they are sent to.
 func audienceDiffers(f failure) bool {
 	return signed(f) && f.endpoint.Setting("AUDIENCE") != f.endpoint.URL.String()
 }

@@ -106,6 +106,7 @@ func (t *tokenTry) row() row {
 	return row
 }
 
+// failure returns the facts that explain why t failed with cause.
 func (t *tokenTry) failure(cause *upstream.Error) failure {
 	return failure{cause, t.endpoint, t.kind, t.given != ""}
 }
@@ -118,6 +119,7 @@ func (t *tokenTry) masked(scope string) string {
 	return strings.ReplaceAll(scope, t.given, t.shown)
 }
 
+// writeJSON writes all rows as one object; ok says whether all is good.
 func writeJSON(w io.Writer, rows, redis []row, ok bool) error {
 	var shared *redisRow
 	for _, r := range redis {
@@ -173,6 +175,7 @@ func findingsText(rows []row) string {
 	return text.String()
 }
 
+// sameFinding reports whether two rows have the same to say.
 func (r row) sameFinding(other row) bool {
 	return r.Upstream == other.Upstream && r.Outcome == other.Outcome && r.Cause == other.Cause && r.Mend == other.Mend
 }
@@ -209,6 +212,7 @@ func (r row) outcome() string {
 	return r.Class
 }
 
+// dash stands for an empty cell.
 func dash(s string) string {
 	if s == "" {
 		return "-"

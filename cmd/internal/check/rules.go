@@ -17,6 +17,7 @@ type rule struct {
 	mend   string // as well
 }
 
+// matches reports whether the rule speaks of such a failure.
 func (r rule) matches(f failure) bool {
 	return (r.family == "" || r.family == f.endpoint.Family) &&
 		(r.kind == "" || r.kind == f.kind) &&

@@ -22,6 +22,7 @@ type subject struct{ upstream, id string }
 // each might be, or hold, a subject.
 type UsageError struct{ Message string }
 
+// Error returns the message.
 func (e *UsageError) Error() string { return e.Message }
 
 // tokenTry is one token that check asks for, and then what came of it.

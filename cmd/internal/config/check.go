@@ -138,6 +138,8 @@ func (l *loader) checkURLs(c *Config, all []setting) {
 	}
 }
 
+// checkURL checks one URL of the setting name: http:// is for loopback only, unless
+// INSECURE_HTTP says otherwise, and no URL leads to a listener of the sidecar's own.
 func (l *loader) checkURL(c *Config, name string, u *url.URL, listeners []setting) {
 	if l.faulty[name] {
 		return

@@ -16,7 +16,10 @@ type Common struct {
 	Listen        Listener `env:"LISTEN" help:"Dedicated listener of this upstream's first route, in the form of LISTEN."`
 }
 
-func (c *Common) common() *Common        { return c }
+// common implements provider.
+func (c *Common) common() *Common { return c }
+
+// finish implements provider for those that need no further checks.
 func (c *Common) finish(*faults, string) {}
 
 // upstreamConfig returns what the constructors of all upstreams take.

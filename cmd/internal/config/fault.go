@@ -32,6 +32,7 @@ func (e *Error) Error() string {
 // flaw is what a check finds wrong with a value, without the variable's name.
 type flaw struct{ problem, mend string }
 
+// flawf returns a flaw whose problem is formatted; mend is taken as it is.
 func flawf(mend, problem string, args ...any) *flaw {
 	return &flaw{problem: fmt.Sprintf(problem, args...), mend: mend}
 }

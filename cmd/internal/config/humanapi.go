@@ -23,12 +23,14 @@ type HumanAPI struct {
 // On reports whether the upstream is configured.
 func (c *HumanAPI) On() bool { return c.ClientID != "" }
 
+// finish implements provider: the route humanapi.admin belongs to the contract HIP.
 func (c *HumanAPI) finish(f *faults, section string) {
 	if c.Targets["admin"] != nil && !c.HIP {
 		f.fault(section+"TARGETS", flawf("set SIDECAR_HUMANAPI_HIP=true or rename it", "holds admin, which only HIP has"))
 	}
 }
 
+// upstream implements provider.
 func (c *HumanAPI) upstream(roots *x509.CertPool) upstream.Upstream {
 	return upstream.NewHumanAPI(upstream.HumanAPIConfig{
 		Config:       c.upstreamConfig(c.TokenURL, c.Target, c.Targets, "", c.DefaultLifetime, roots),

@@ -92,12 +92,16 @@ func endpointOf(host, port string) endpoint {
 	return endpoint{name: host, port: n}
 }
 
+// endpoint returns where a TCP listener listens.
 func (l Listener) endpoint() endpoint {
 	i := strings.LastIndexByte(l.Address, ':')
 	return endpointOf(strings.Trim(l.Address[:i], "[]"), l.Address[i+1:])
 }
 
+// wildcard reports whether e is every address of the machine.
 func (e endpoint) wildcard() bool { return e.ip.IsValid() && e.ip.IsUnspecified() }
+
+// loopback reports whether only programs on the machine reach e.
 func (e endpoint) loopback() bool { return e.ip.IsValid() && e.ip.IsLoopback() }
 
 // collides reports whether listeners at e and f cannot both start. Port 0 never does.

@@ -28,6 +28,8 @@ type MyDataHelps struct {
 // On reports whether the upstream is configured.
 func (c *MyDataHelps) On() bool { return c.ServiceAccount != "" }
 
+// finish implements provider: no further target may have the name of the participant
+// route.
 func (c *MyDataHelps) finish(f *faults, section string) {
 	fillAudience(&c.Audience, c.TokenURL)
 	if c.Targets["participant"] != nil {
@@ -35,6 +37,7 @@ func (c *MyDataHelps) finish(f *faults, section string) {
 	}
 }
 
+// upstream implements provider.
 func (c *MyDataHelps) upstream(roots *x509.CertPool) upstream.Upstream {
 	return upstream.NewMyDataHelps(upstream.MyDataHelpsConfig{
 		Config:                c.upstreamConfig(c.TokenURL, c.Target, c.Targets, c.Scope, c.DefaultLifetime, roots),

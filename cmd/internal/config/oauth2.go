@@ -28,6 +28,7 @@ type OAuth2 struct {
 // On reports whether the upstream is configured: a number in use is.
 func (c *OAuth2) On() bool { return true }
 
+// finish implements provider: which settings are needed depends on AUTH.
 func (c *OAuth2) finish(f *faults, section string) {
 	needed := []string{"NAME", "CLIENT_ID", "TARGET", "TOKEN_URL"}
 	unwanted := ""
@@ -49,6 +50,7 @@ func (c *OAuth2) finish(f *faults, section string) {
 	}
 }
 
+// upstream implements provider.
 func (c *OAuth2) upstream(roots *x509.CertPool) upstream.Upstream {
 	return upstream.NewOAuth2(upstream.OAuth2Config{
 		Config:       c.upstreamConfig(c.TokenURL, c.Target, c.Targets, c.Scope, c.DefaultLifetime, roots),

@@ -26,12 +26,14 @@ type OCLC struct {
 // On reports whether the upstream is configured.
 func (c *OCLC) On() bool { return c.WSKey != "" }
 
+// finish implements provider: the older signature covers the institution.
 func (c *OCLC) finish(f *faults, section string) {
 	if c.On() && c.Auth == "hmac" && c.Institution == "" {
 		f.miss(section+"INSTITUTION", "is not set, but SIDECAR_OCLC_AUTH=hmac signs it")
 	}
 }
 
+// upstream implements provider.
 func (c *OCLC) upstream(roots *x509.CertPool) upstream.Upstream {
 	return upstream.NewOCLC(upstream.OCLCConfig{
 		Config:      c.upstreamConfig(c.TokenURL, c.Target, c.Targets, c.Scope, c.DefaultLifetime, roots),

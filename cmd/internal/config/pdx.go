@@ -26,6 +26,7 @@ type PDX struct {
 // On reports whether the upstream is configured.
 func (c *PDX) On() bool { return c.ClientID != "" }
 
+// upstream implements provider.
 func (c *PDX) upstream(roots *x509.CertPool) upstream.Upstream {
 	return upstream.NewPDX(upstream.PDXConfig{
 		Config:       c.upstreamConfig(c.TokenURL, c.Target, c.Targets, c.Scope, c.DefaultLifetime, roots),

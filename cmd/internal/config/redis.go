@@ -55,6 +55,7 @@ func (c *Redis) KeyRing() []RedisKey {
 
 var keyID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
+// parseKeyRing reads the keys of the form id:base64,... An empty text is no key.
 func parseKeyRing(s string) ([]RedisKey, *flaw) {
 	if s == "" {
 		return nil, nil

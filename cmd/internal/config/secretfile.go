@@ -57,6 +57,8 @@ func readRegularFile(path string) ([]byte, *flaw) {
 	return text, nil
 }
 
+// unreadable says that a file cannot be read, with the reason of the system but
+// without the path.
 func unreadable(err error) *flaw {
 	reason := "reading it fails"
 	if errno := syscall.Errno(0); errors.As(err, &errno) {

@@ -28,6 +28,7 @@ func (c *Config) WatchSecrets(ctx context.Context, onChange func(variable string
 	c.watchSecrets(ctx, onChange, pollEvery)
 }
 
+// watchSecrets is WatchSecrets with another time between two readings.
 func (c *Config) watchSecrets(ctx context.Context, onChange func(string, error), every time.Duration) {
 	if len(c.files) == 0 {
 		<-ctx.Done()
@@ -62,6 +63,7 @@ type secretFile struct {
 	fault string // the fault that was told last; empty: the file is good
 }
 
+// newSecretFile returns the file at path, from which s got the value text.
 func newSecretFile(s setting, path, text string) *secretFile {
 	file := &secretFile{variable: s.name, path: path, check: s.tag("check"), inUse: text, last: text}
 	if s.tag("file") == "rotates" {

@@ -16,6 +16,7 @@ type setting struct {
 	value   reflect.Value       // addressable
 }
 
+// tag returns the tag of that name, which Config explains.
 func (s setting) tag(key string) string { return s.field.Tag.Get(key) }
 
 // listener returns the value of a setting that is one.

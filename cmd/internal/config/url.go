@@ -26,6 +26,7 @@ func (t Targets) String() string {
 	return strings.Join(items, ",")
 }
 
+// parseTargets reads targets of the form name=URL,...
 func parseTargets(s string) (Targets, *flaw) {
 	targets := Targets{}
 	for i, item := range strings.Split(s, ",") {
@@ -61,6 +62,7 @@ var validName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 // hostName is the form of a host name, as loose as public zones are.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.)*[A-Za-z0-9_-]{0,62}[A-Za-z0-9]$|^[A-Za-z0-9]$`)
 
+// validHostName reports whether host has the form of a name, and no address.
 func validHostName(host string) bool { return len(host) <= 253 && hostName.MatchString(host) }
 
 // parseURL checks the form of a target or token endpoint. It never quotes the
@@ -95,6 +97,7 @@ func parseURL(s string) (*url.URL, *flaw) {
 	return u, nil
 }
 
+// portFlaw checks that u has no port or one from 1 to 65535.
 func portFlaw(u *url.URL) *flaw {
 	if u.Port() == "" && !strings.HasSuffix(u.Host, ":") {
 		return nil

@@ -140,6 +140,7 @@ var valueChecks = map[string]func(string) *flaw{
 	"scope":     scopeFlaw,
 }
 
+// rsaKeyFlaw checks that the text is a private key that assertions can be signed with.
 func rsaKeyFlaw(s string) *flaw {
 	if _, err := upstream.ParsePrivateKey(s); err != nil {
 		return flawf("give an unencrypted RSA key of at least 2048 bits in PEM, PKCS#1 or PKCS#8", "%s", err)
@@ -165,6 +166,7 @@ func oclcScopeFlaw(s string) *flaw {
 	return scopeFlaw(s)
 }
 
+// digitsFlaw checks the form of a registry id.
 func digitsFlaw(s string) *flaw {
 	if strings.Trim(s, "0123456789") != "" || len(s) > 20 {
 		return flawf("give the registry id, digits only", "is not a number")
@@ -172,6 +174,7 @@ func digitsFlaw(s string) *flaw {
 	return nil
 }
 
+// headerFlaw checks that the text can be sent in a header field as one word.
 func headerFlaw(s string) *flaw {
 	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return flawf("use printable ASCII without spaces", "cannot be sent in a header")
@@ -179,6 +182,7 @@ func headerFlaw(s string) *flaw {
 	return nil
 }
 
+// hostsFlaw checks a list of host names and IP addresses.
 func hostsFlaw(s string) *flaw {
 	items, flaw := parseList(s)
 	for _, item := range items {
@@ -189,6 +193,7 @@ func hostsFlaw(s string) *flaw {
 	return flaw
 }
 
+// methodsFlaw checks a list of methods; none stands for an empty one.
 func methodsFlaw(s string) *flaw {
 	if s == "none" {
 		return nil
@@ -209,6 +214,7 @@ func methodsFlaw(s string) *flaw {
 // reserved are names that people take for endpoints of the sidecar itself.
 var reserved = []string{"oauth2", "token", "metrics", "livez", "readyz", "healthz", "status", "admin", "debug"}
 
+// nameFlaw checks the name of a generic upstream, which is also that of its route.
 func nameFlaw(s string) *flaw {
 	ofProvider := func(p namedProvider) bool { return p.name == s }
 	switch {
@@ -220,6 +226,7 @@ func nameFlaw(s string) *flaw {
 	return nil
 }
 
+// caFileFlaw checks that the file at path has a certificate.
 func caFileFlaw(path string) *flaw {
 	text, flaw := readRegularFile(path)
 	if flaw == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
@@ -228,4 +235,5 @@ func caFileFlaw(path string) *flaw {
 	return flaw
 }
 
+// sortedKeys returns the keys of m in order.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
