@@ -52,7 +52,7 @@ func TestKeyCanonicalIsInjective(t *testing.T) {
 }
 
 // The same bytes, cut in other places, are other keys.
-func TestKeyCanonicalOfMovedSeparators(t *testing.T) {
+func TestKeysCutInOtherPlacesDiffer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.StringOfN(rapid.SampledFrom([]rune("a:|/,\x00\x01\n ")), 1, 12, -1).Draw(t, "all")
 		cut := func(name string) Key {
@@ -69,7 +69,7 @@ func TestKeyCanonicalOfMovedSeparators(t *testing.T) {
 	})
 }
 
-func TestFingerprint(t *testing.T) {
+func TestFingerprintsOfDifferentPartsDiffer(t *testing.T) {
 	seen := map[Fingerprint][]string{}
 	for _, parts := range [][]string{
 		nil, {""}, {"", ""}, {"ab"}, {"a", "b"}, {"b", "a"}, {"ab", ""}, {"", "ab"}, {"a\x00b"}, {"a:b"}, {"a", "b", ""},
@@ -135,7 +135,7 @@ func TestSubjectsThatLookAlikeAreDifferent(t *testing.T) {
 	}
 }
 
-func TestSubjectRules(t *testing.T) {
+func TestRuleOfAKindDecidesOnSubjects(t *testing.T) {
 	short := func(s string) bool { return len(s) < 3 || len(s) > 256 }
 	for _, tt := range []struct {
 		rule    *kindRule
@@ -167,7 +167,7 @@ func TestSubjectRules(t *testing.T) {
 	}
 }
 
-func TestScopes(t *testing.T) {
+func TestScopesAreChosenAmongTheAllowed(t *testing.T) {
 	const standard, allowed = "write  read read", "admin get:/x"
 	shop := newTestOAuth2(t, "http://token.example", func(c *OAuth2Config) { c.Scope, c.AllowedScopes = standard, allowed })
 	bare := newTestOAuth2(t, "http://token.example", func(c *OAuth2Config) { c.Scope = "" })
@@ -214,7 +214,7 @@ func TestKeyOfADefaultAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestScopeForms(t *testing.T) {
+func TestScopesHaveTheFormOfRFC6749(t *testing.T) {
 	for scope, want := range map[string]bool{
 		"": true, "read": true, "a b": true, "get:/api/x": true, "!#[]~": true,
 		`a"b`: false, `a\b`: false, "a\tb": false, "a\n": false, "\x00": false, "\x7f": false, "é": false,

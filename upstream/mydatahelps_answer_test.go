@@ -78,9 +78,9 @@ func mustNewToken(t *testing.T, access string) Token {
 	return token
 }
 
-// TestMyDataHelpsAsksTwice: one assertion may be lost by replay or delay, two
+// One assertion may be lost by replay or delay, two
 // are refused for a reason. Nothing else is asked twice.
-func TestMyDataHelpsAsksTwice(t *testing.T) {
+func TestMyDataHelpsAsksTwiceWithAnotherAssertion(t *testing.T) {
 	key := newMyDataHelpsSimulation(t, upstreamtest.Options{}).PrivateKey()
 	good := body(`{"access_token":"svc-1","expires_in":600,"token_type":"Bearer"}`)
 	bad := refused(400, `{"error":"invalid_client"}`)
@@ -171,9 +171,9 @@ func TestMyDataHelpsAssertionOfARepeatedRequest(t *testing.T) {
 	}
 }
 
-// TestMyDataHelpsKeys: every form of the key that the provider or an operator
+// Every form of the key that the provider or an operator
 // may write signs what the simulation takes.
-func TestMyDataHelpsKeys(t *testing.T) {
+func TestMyDataHelpsKeysOfEveryFormSign(t *testing.T) {
 	s := newMyDataHelpsSimulation(t, upstreamtest.Options{})
 	parsed, err := ParsePrivateKey(s.PrivateKey())
 	if err != nil {

@@ -25,7 +25,7 @@ func newSimulation(t *testing.T, auth string) *upstreamtest.Server {
 	return s
 }
 
-func TestOAuth2Request(t *testing.T) {
+func TestOAuth2RequestHasTheConfiguredProof(t *testing.T) {
 	const posted = "client_id=" + encodedID + "&client_secret=" + encodedSecret + "&grant_type=client_credentials"
 	tests := []struct {
 		name    string
@@ -238,7 +238,7 @@ func TestOAuth2AudienceIsExact(t *testing.T) {
 	}
 }
 
-func TestOAuth2BrokenPrivateKey(t *testing.T) {
+func TestBrokenPrivateKeyIsARefusedCredential(t *testing.T) {
 	s := newSimulation(t, AuthPrivateKeyJWT)
 	u := newTestOAuth2(t, s.TokenURL(), func(c *OAuth2Config) {
 		c.Auth, c.PrivateKey = AuthPrivateKeyJWT, NewSecret("canary-key")

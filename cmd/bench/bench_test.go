@@ -68,7 +68,7 @@ func TestBenchRuns(t *testing.T) {
 	t.Log("\n" + out.String())
 }
 
-func TestHistogram(t *testing.T) {
+func TestHistogramTellsQuantiles(t *testing.T) {
 	for v := uint64(1); v < 1<<50; v = v*5/4 + 1 {
 		bucket := bucketOf(v)
 		if low, high := floorOf(bucket), floorOf(bucket+1); v < low || v >= high || float64(high-low) > 1+float64(v)/subBuckets {
@@ -86,7 +86,7 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
-func TestPlans(t *testing.T) {
+func TestFlagsChooseWhatIsMeasured(t *testing.T) {
 	for args, want := range map[string]int{
 		"": 6, "-quick": 2, "-full": 18, "-targets plain,tls-h2 -conns 1,32": 4, "-full -sizes 1024": 9,
 	} {

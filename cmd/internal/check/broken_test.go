@@ -106,7 +106,7 @@ func untrusted(t *testing.T) string {
 	return s.URL
 }
 
-func TestCheckBrokenConnection(t *testing.T) {
+func TestBrokenConnectionsAreExplained(t *testing.T) {
 	html := http.Header{"Content-Type": {"text/html"}}
 	const page = "<!doctype html><title>" + testkit.Canary + "</title>"
 	checkBroken(t, []brokenCheck{
@@ -138,8 +138,8 @@ func TestCheckBrokenConnection(t *testing.T) {
 	})
 }
 
-// TestCheckRules makes sure that whatever may come has a cause and a mend.
-func TestCheckRules(t *testing.T) {
+// TestEveryFailureHasACauseAndAMend makes sure that whatever may come has a cause and a mend.
+func TestEveryFailureHasACauseAndAMend(t *testing.T) {
 	classes := []upstream.Class{upstream.ClassCredential, upstream.ClassSubject, upstream.ClassScope,
 		upstream.ClassThrottled, upstream.ClassUnavailable, upstream.ClassMalformed}
 	words := []string{"dns_error", "dns_timeout", "tls_certificate_error", "tls_alert_received", "tls_protocol_error", "connection_refused",

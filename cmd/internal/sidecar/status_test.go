@@ -109,7 +109,7 @@ func TestStatusIsServedStrictly(t *testing.T) {
 	}
 }
 
-func TestStatusWhileDraining(t *testing.T) {
+func TestStatusSaysThatItDrains(t *testing.T) {
 	w := startStatus(t)
 	w.sidecar.draining.Store(true)
 	if page := w.ask(t, "GET", "/").Body.String(); !strings.Contains(page, "Shutting down") || !strings.Contains(page, "Draining: requests") {

@@ -166,7 +166,7 @@ func TestStatusFollowsAnOutage(t *testing.T) {
 	})
 }
 
-// TestStatusTellsOfConnections: the numbers are in the JSON, and what a target did is on
+// The numbers are in the JSON, and what a target did is on
 // the page.
 func TestStatusTellsOfConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -17,9 +17,9 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestStatusEscapes shows names that no configuration lets through: should one
+// TestPageEscapesWhatItShows shows names that no configuration lets through: should one
 // ever come, it is text.
-func TestStatusEscapes(t *testing.T) {
+func TestPageEscapesWhatItShows(t *testing.T) {
 	const name = `"><script>alert(1)</script><style>*{}</style>{{.}}{}'</title> onload=x`
 	report := Report{Time: time.Now(), Version: name, Redis: redisReport{State: "left_alone", Cause: name},
 		Upstreams: []upstreamReport{{Name: name, Severity: severityError, Label: name, Meaning: name,
@@ -37,7 +37,7 @@ func TestStatusEscapes(t *testing.T) {
 	}
 }
 
-func TestJudge(t *testing.T) {
+func TestStateFollowsFromTheFacts(t *testing.T) {
 	failure := func(class upstream.Class) *upstream.Error { return &upstream.Error{Class: class} }
 	kept := cache.PinnedStatus{Keys: 1, Usable: 1}
 	none := cache.PinnedStatus{Keys: 1}
@@ -64,9 +64,9 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestJudgeOfABudget: what the whole fleet meets is a warning, and what this replica met
+// What the whole fleet meets is a warning, and what this replica met
 // itself goes before it.
-func TestJudgeOfABudget(t *testing.T) {
+func TestTroubleOfTheFleetIsAWarning(t *testing.T) {
 	ago := func(d time.Duration) cache.BudgetStatus {
 		return cache.BudgetStatus{Rate: 9, PutOff: time.Now().Add(-d)}
 	}
