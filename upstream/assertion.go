@@ -37,7 +37,7 @@ func (a assertion) message(fields url.Values) (message, error) {
 		return []byte(fields.Encode()), err
 	}
 	body, err := sign()
-	return message{contentType: formType, body: body, anew: sign}, err
+	return message{contentType: formType, body: body, newBody: sign}, err
 }
 
 // sign returns a new RS256 assertion. Each has a jti of its own: a server may

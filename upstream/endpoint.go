@@ -54,9 +54,9 @@ type message struct {
 	contentType string
 	body        []byte
 	header      http.Header
-	// anew makes a body of the same length for each time that the Transport
+	// newBody makes a body of the same length for each time that the Transport
 	// sends the request again, as one with an assertion must. Nil: body serves.
-	anew func() ([]byte, error)
+	newBody func() ([]byte, error)
 }
 
 const formType = "application/x-www-form-urlencoded"
@@ -88,9 +88,9 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	if err != nil {
 		return answer{}, e.fail(ClassUnavailable, 0, "the token request cannot be built")
 	}
-	if m.anew != nil {
+	if m.newBody != nil {
 		req.GetBody = func() (io.ReadCloser, error) {
-			body, err := m.anew()
+			body, err := m.newBody()
 			return io.NopCloser(bytes.NewReader(body)), err
 		}
 	}

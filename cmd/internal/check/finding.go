@@ -59,6 +59,8 @@ func fill(text string, f failure) string {
 	return strings.NewReplacer(
 		"{X}", e.Section,
 		"{credential}", f.credential(),
+		"{url}", e.Section+"TOKEN_URL",
+		"{roots}", "SIDECAR_CA_FILE",
 		"{host}", e.URL.Host,
 		"{timeout}", e.Timeout.String(),
 		"{auth}", e.Setting("AUTH"),

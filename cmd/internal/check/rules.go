@@ -163,41 +163,47 @@ var throttledRules = []rule{{
 	mend:  "wait {wait} and run check again; if it happens while serving, share one Redis among replicas (SIDECAR_REDIS_URL) or lower SIDECAR_TOKEN_RATE"},
 }
 
-var unavailableRules = []rule{
+// connectionRules are the known causes of failures of a connection, by the words of RFC
+// 9209 section 2.3. They hold for token endpoints and for Redis; {url} and {roots} name
+// the settings.
+var connectionRules = []rule{
 	{codes: "dns_error",
 		cause: "the name of {host} does not resolve",
-		mend:  "correct {X}TOKEN_URL, or the name servers of this machine or pod"},
+		mend:  "correct {url}, or the name servers of this machine or pod"},
 	{codes: "dns_timeout",
 		cause: "no name server answers for {host}",
-		mend:  "correct the name servers of this machine or pod, or allow DNS through its network policy; {X}TOKEN_URL was not reached"},
+		mend:  "correct the name servers of this machine or pod, or allow DNS through its network policy; {url} was not reached"},
 	{codes: "connection_refused",
 		cause: "{host} refuses the connection: nothing listens there, or a firewall rejects it",
-		mend:  "check host and port of {X}TOKEN_URL, and that this machine may connect to them"},
+		mend:  "check host and port of {url}, and that this machine may connect to them"},
 	{codes: "connection_timeout destination_ip_unroutable",
 		cause: "{host} cannot be reached: there is no route, or a firewall drops the connection",
-		mend:  "allow connections to {host}, or correct {X}TOKEN_URL; the sidecar connects directly and uses no HTTP proxy"},
+		mend:  "allow connections to {host}, or correct {url}; the sidecar connects directly and uses no HTTP proxy"},
 	{codes: "http_response_timeout",
 		cause: "timeout: {host} gave no whole answer within {timeout}",
-		mend:  "run check again; if the provider is merely slow, raise SIDECAR_TOKEN_TIMEOUT, else check {X}TOKEN_URL"},
+		mend:  "run check again; if the provider is merely slow, raise SIDECAR_TOKEN_TIMEOUT, else check {url}"},
 	{codes: "connection_terminated",
 		cause: "{host} ended the connection without a whole answer, as a firewall or proxy in between may",
-		mend:  "check scheme, host and port of {X}TOKEN_URL, and what stands between this machine and them"},
+		mend:  "check scheme, host and port of {url}, and what stands between this machine and them"},
 	{codes: "tls_certificate_error",
 		cause: "the TLS certificate of {host} is not trusted: it is of a private authority or of a proxy that opens TLS, has expired, or names another host",
-		mend:  "if you know the authority, put its PEM file into SIDECAR_CA_FILE; else correct the host in {X}TOKEN_URL"},
+		mend:  "if you know the authority, put its PEM file into {roots}; else correct the host in {url}"},
 	{codes: "tls_alert_received",
 		cause: "{host} refuses the TLS handshake: it wants another version than 1.2 or 1.3, or a client certificate",
-		mend:  "check host and port of {X}TOKEN_URL"},
+		mend:  "check host and port of {url}"},
 	{codes: "tls_protocol_error http_protocol_error",
-		cause: "{host} does not speak what the URL says, as when https:// names a port of plain HTTP",
-		mend:  "check scheme and port of {X}TOKEN_URL"},
+		cause: "{host} does not speak what the URL says, as when https:// names a port of plain HTTP, or rediss:// one without TLS",
+		mend:  "check scheme and port of {url}"},
+}
+
+var unavailableRules = append(slices.Clone(connectionRules), []rule{
 	{when: noAnswer,
 		cause: "no answer: {reason}",
 		mend:  "run check again; if it stays, check {X}TOKEN_URL"},
 	{
 		cause: "the token endpoint, or a proxy before it, fails with {status}",
 		mend:  "run check again later; if it stays, tell the provider, or check {X}TOKEN_URL"},
-}
+}...)
 
 var malformedRules = []rule{
 	{when: redirect,

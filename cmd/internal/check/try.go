@@ -40,7 +40,7 @@ type tokenTry struct {
 
 // tries lists, by upstream, the tokens to ask for.
 func (c *Config) tries(subjects []subject) ([][]*tokenTry, error) {
-	if err := vetSubjects(c.Upstreams, subjects); err != nil {
+	if err := checkSubjects(c.Upstreams, subjects); err != nil {
 		return nil, err
 	}
 	var all [][]*tokenTry
@@ -60,8 +60,8 @@ func (c *Config) tries(subjects []subject) ([][]*tokenTry, error) {
 	return all, nil
 }
 
-// vetSubjects makes sure that each subject has an upstream that takes it.
-func vetSubjects(upstreams []upstream.Upstream, subjects []subject) error {
+// checkSubjects makes sure that each subject has an upstream that takes it.
+func checkSubjects(upstreams []upstream.Upstream, subjects []subject) error {
 	var takers []string
 	for _, u := range upstreams {
 		takes := func(r upstream.Route) bool { return r.Subject != upstream.SubjectRefused }

@@ -51,8 +51,8 @@ func (f *faults) fault(variable string, w *flaw) {
 	f.faulty[variable] = true
 }
 
-// miss faults a setting that is not there, unless it is and has a fault of its own.
-func (f *faults) miss(variable, problem string) {
+// missing faults a setting that is not there, unless it is and has a fault of its own.
+func (f *faults) missing(variable, problem string) {
 	if !f.faulty[variable] {
 		f.fault(variable, flawf("set it", "%s", problem))
 	}

@@ -41,7 +41,7 @@ func (c *OAuth2) finish(f *faults, section string) {
 	}
 	for _, name := range needed {
 		if f.given[section+name] == "" {
-			f.miss(section+name, "is not set, but other settings of this number are")
+			f.missing(section+name, "is not set, but other settings of this number are")
 		}
 	}
 	if unwanted != "" && f.given[section+unwanted] != "" {

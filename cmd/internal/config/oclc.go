@@ -29,7 +29,7 @@ func (c *OCLC) On() bool { return c.WSKey != "" }
 // finish implements provider: the older signature covers the institution.
 func (c *OCLC) finish(f *faults, section string) {
 	if c.On() && c.Auth == "hmac" && c.Institution == "" {
-		f.miss(section+"INSTITUTION", "is not set, but SIDECAR_OCLC_AUTH=hmac signs it")
+		f.missing(section+"INSTITUTION", "is not set, but SIDECAR_OCLC_AUTH=hmac signs it")
 	}
 }
 

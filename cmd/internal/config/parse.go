@@ -83,11 +83,11 @@ func (l *loader) read(s setting) {
 		l.given[s.name] = fromFile
 		variable += "_FILE"
 		if text, flaw = readSecretFile(path); flaw == nil {
-			text, flaw = vetValue(s.tag("check"), text)
+			text, flaw = checkText(s.tag("check"), text)
 		}
 	default:
 		l.given[s.name] = fromVariable
-		text, flaw = vetValue(s.tag("check"), text)
+		text, flaw = checkText(s.tag("check"), text)
 	}
 	if flaw == nil {
 		flaw = s.set(text)

@@ -150,9 +150,9 @@ func (c *Redis) finish(f *faults) {
 	}
 	switch {
 	case f.given[key] == "" && f.given[cert] != "":
-		f.miss(key, "is not set, but the certificate is")
+		f.missing(key, "is not set, but the certificate is")
 	case f.given[cert] == "" && f.given[key] != "":
-		f.miss(cert, "is not set, but its private key is")
+		f.missing(cert, "is not set, but its private key is")
 	case f.given[cert] != "":
 		for _, file := range [][2]string{{cert, c.CertFile}, {key, c.KeyFile}} {
 			if _, flaw := readRegularFile(file[1]); flaw != nil && !f.faulty[file[0]] {

@@ -82,7 +82,7 @@ func (f *secretFile) reload() (changed bool, err error) {
 		return false, nil
 	}
 	if flaw == nil {
-		text, flaw = vetValue(f.check, text)
+		text, flaw = checkText(f.check, text)
 	}
 	switch {
 	case flaw != nil:

@@ -96,9 +96,9 @@ func orFlaw[T any](parse func(string) (T, error), mend, problem string) func(str
 	}
 }
 
-// vetValue checks the text of a setting by the rule that check names, and
+// checkText checks the text of a setting by the rule that check names, and
 // returns it as it is to be used.
-func vetValue(check, value string) (string, *flaw) {
+func checkText(check, value string) (string, *flaw) {
 	if check == "rsakey" {
 		// A key's armour makes white space around it harmless, and one line of
 		// an environment file cannot hold its line breaks.
