@@ -20,36 +20,23 @@ const (
 	outcomeUntried = "not_tried"
 )
 
-// row is what check reports of one token: a line of the table, and an
-// element of the JSON object.
+// row is what check reports of one token, or of Redis: a line of the table, and an
+// object of the JSON.
 type row struct {
-	Upstream     string `json:"upstream"`
-	Kind         string `json:"kind"`
-	Subject      string `json:"subject,omitempty"` // where it came from, not what it is
-	Host         string `json:"host"`
-	Outcome      string `json:"outcome"`
-	Class        string `json:"class,omitempty"` // of the failure
-	Code         string `json:"code,omitempty"`  // of the provider, or of RFC 9209 for a connection
-	Status       int    `json:"status,omitempty"`
-	SkewSeconds  int    `json:"clock_skew_seconds,omitempty"` // the provider's clock minus ours
-	AskedScope   string `json:"asked_scope,omitempty"`
-	GrantedScope string `json:"granted_scope,omitempty"` // empty if the answer did not say
-	Lifetime     int    `json:"lifetime_seconds,omitempty"`
-	Milliseconds int64  `json:"milliseconds"`
-	Cause        string `json:"cause,omitempty"`
-	Mend         string `json:"mend,omitempty"`
-
-	Missing []string `json:"-"` // of Redis: the rights that the user lacks
-}
-
-// redisRow is what the JSON object tells of Redis.
-type redisRow struct {
-	Mode         string   `json:"mode"`
+	Upstream     string   `json:"upstream,omitempty"`
+	Kind         string   `json:"kind,omitempty"`
+	Mode         string   `json:"mode,omitempty"`    // of Redis, in place of upstream and kind
+	Subject      string   `json:"subject,omitempty"` // where it came from, not what it is
 	Host         string   `json:"host"`
 	Outcome      string   `json:"outcome"`
-	Class        string   `json:"class,omitempty"`   // of the failure: unreachable, or refused by Redis
-	Code         string   `json:"code,omitempty"`    // of Redis, or of RFC 9209 for a connection
-	Missing      []string `json:"missing,omitempty"` // rights that the user lacks
+	Class        string   `json:"class,omitempty"` // of the failure; of Redis: unreachable, or refused
+	Code         string   `json:"code,omitempty"`  // of the provider or Redis, or of RFC 9209 for a connection
+	Status       int      `json:"status,omitempty"`
+	SkewSeconds  int      `json:"clock_skew_seconds,omitempty"` // the provider's clock minus ours
+	AskedScope   string   `json:"asked_scope,omitempty"`
+	GrantedScope string   `json:"granted_scope,omitempty"` // empty if the answer did not say
+	Lifetime     int      `json:"lifetime_seconds,omitempty"`
+	Missing      []string `json:"missing,omitempty"` // rights that the user of Redis lacks
 	Milliseconds int64    `json:"milliseconds"`
 	Cause        string   `json:"cause,omitempty"`
 	Mend         string   `json:"mend,omitempty"`
@@ -121,17 +108,18 @@ func (t *tokenTry) masked(scope string) string {
 
 // writeJSON writes all rows as one object; ok says whether all is good.
 func writeJSON(w io.Writer, rows, redis []row, ok bool) error {
-	var shared *redisRow
+	var shared *row
 	for _, r := range redis {
-		shared = &redisRow{r.Kind, r.Host, r.Outcome, r.Class, r.Code, r.Missing, r.Milliseconds, r.Cause, r.Mend}
+		r.Upstream, r.Kind, r.Mode = "", "", r.Kind
+		shared = &r
 	}
 	out := json.NewEncoder(w)
 	out.SetEscapeHTML(false)
 	out.SetIndent("", "  ")
 	return out.Encode(struct {
-		OK       bool      `json:"ok"`
-		Requests []row     `json:"requests"`
-		Redis    *redisRow `json:"redis,omitempty"`
+		OK       bool  `json:"ok"`
+		Requests []row `json:"requests"`
+		Redis    *row  `json:"redis,omitempty"`
 	}{ok, rows, shared})
 }
 

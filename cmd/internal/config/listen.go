@@ -30,13 +30,7 @@ func (l *loader) checkListeners(c *Config) {
 			l.checkExposure(c, s.name, listener)
 		}
 		for _, other := range list[:i] {
-			same := listener == other.listener()
-			if !same && listener.Network == "tcp" && other.listener().Network == "tcp" {
-				same = listener.endpoint().collides(other.listener().endpoint())
-			} else if listener.Network == "tcp" {
-				same = same && listener.endpoint().port != 0
-			}
-			if same {
+			if listener.collides(other.listener()) {
 				l.fault(s.name, flawf("give each listener an address of its own", "is the address of %s too", other.name))
 			}
 		}
@@ -92,6 +86,14 @@ func endpointOf(host, port string) endpoint {
 	return endpoint{name: host, port: n}
 }
 
+// collides reports whether two listeners cannot both start.
+func (l Listener) collides(other Listener) bool {
+	if l.Network == "tcp" && other.Network == "tcp" {
+		return l.endpoint().collides(other.endpoint())
+	}
+	return l == other
+}
+
 // endpoint returns where a TCP listener listens.
 func (l Listener) endpoint() endpoint {
 	i := strings.LastIndexByte(l.Address, ':')
@@ -104,7 +106,8 @@ func (e endpoint) wildcard() bool { return e.ip.IsValid() && e.ip.IsUnspecified(
 // loopback reports whether only programs on the machine reach e.
 func (e endpoint) loopback() bool { return e.ip.IsValid() && e.ip.IsLoopback() }
 
-// collides reports whether listeners at e and f cannot both start. Port 0 never does.
+// collides reports whether TCP listeners at e and f cannot both start. Those of port 0
+// always can.
 func (e endpoint) collides(f endpoint) bool {
 	return e.port == f.port && e.port != 0 &&
 		(e.wildcard() || f.wildcard() || e.ip == f.ip && e.name == f.name)
