@@ -5,12 +5,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
-	"io"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -143,20 +139,7 @@ func TestMyDataHelpsDelegatedClientIsAskedOnce(t *testing.T) {
 // server may have read the first copy.
 func TestMyDataHelpsAssertionOfARepeatedRequest(t *testing.T) {
 	key := newMyDataHelpsSimulation(t, upstreamtest.Options{}).PrivateKey()
-	var mu sync.Mutex // guards bodies
-	var bodies []string
-	target := serveRaw(t, func(c net.Conn, n int, body string) bool {
-		mu.Lock()
-		bodies = append(bodies, body)
-		mu.Unlock()
-		if n == 2 {
-			_ = c.(*net.TCPConn).SetLinger(0)
-			return false
-		}
-		const good = `{"access_token":"t","token_type":"bearer"}`
-		_, _ = io.WriteString(c, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(good), good))
-		return true
-	})
+	target, received := serveBreaking(t)
 	u := newTestMyDataHelps(t, target, key, nil)
 	for range 2 {
 		if _, err := fetchService(t, u); err != nil {
@@ -164,8 +147,7 @@ func TestMyDataHelpsAssertionOfARepeatedRequest(t *testing.T) {
 		}
 	}
 	u.endpoint.client.CloseIdleConnections()
-	mu.Lock()
-	defer mu.Unlock()
+	bodies := received()
 	if jti := jtiOf(t, bodies); len(bodies) != 3 || len(jti) != 3 {
 		t.Errorf("%d requests came with %d different jti, want 3", len(bodies), len(jti))
 	}
