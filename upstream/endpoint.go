@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// endpoint is one token endpoint with its own connections, so that one
-// provider's trouble never takes another's.
+// endpoint is one token endpoint. It has connections of its own, so that a provider
+// that is in trouble takes none away from another.
 type endpoint struct {
 	upstream string
 	url      *url.URL

@@ -76,7 +76,7 @@ func (u *humanAPI) refusal(a answer, key Key, code string) *Error {
 	ofUser := key.Subject != "" && code == "" && a.members != nil && a.status >= 400
 	if ofUser && (err.Class == ClassMalformed || err.Class == ClassCredential) {
 		err.reclassify(ClassSubject)
-		err.unauthorized(true)
+		err.interpret401(true)
 	}
 	return err
 }

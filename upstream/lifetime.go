@@ -15,9 +15,10 @@ const (
 	minLifetime = time.Second    // a shorter one could not be used
 )
 
-// lifetime reads expires_in, a number or a numeric string of seconds; failing
-// that expires_at (OCLC), by the provider's own clock where it shows one;
-// failing both it is fallback.
+// lifetime returns how long the token lives. It reads expires_in, which is a number of
+// seconds or a string that holds one. Where that is missing it reads expires_at (OCLC),
+// by the provider's own clock if the answer has a Date. Where both are missing the life
+// is fallback.
 func (a answer) lifetime(fallback time.Duration) (time.Duration, error) {
 	if a.has("expires_in") {
 		return parseSeconds(a.members["expires_in"])
@@ -72,9 +73,9 @@ func boundLifetime(seconds float64) (time.Duration, error) {
 // keep us away for a day.
 const maxRetryAfter = time.Hour
 
-// retryAfter reads Retry-After (RFC 9110 section 10.2.3), failing that the
-// RateLimit-Reset that MyDataHelps documents, in seconds. It is 0 if neither
-// is there or makes sense.
+// retryAfter returns how long the provider asks to be left alone. It reads Retry-After
+// (RFC 9110 section 10.2.3) or, where that is missing, the RateLimit-Reset that
+// MyDataHelps documents, in seconds. It returns 0 if neither is there or makes sense.
 func retryAfter(h http.Header, date time.Time) time.Duration {
 	value := h.Get("Retry-After")
 	if value == "" {

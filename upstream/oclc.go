@@ -110,7 +110,7 @@ func (u *oclc) token(a answer, key Key) (Token, error) {
 // for it is to one without a subject.
 func (u *oclc) refusal(a answer, key Key) *Error {
 	err := u.endpoint.refusal(a, key, codeClasses, a.text("error"))
-	err.unauthorized(key.Subject != "" && key.Subject != u.config.Institution)
+	err.interpret401(key.Subject != "" && key.Subject != u.config.Institution)
 	message := oclcMessage(a)
 	aboutSubject := strings.Contains(message, "context:") || u.config.HMAC && message == "unauthorized_client"
 	switch {

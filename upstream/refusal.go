@@ -15,7 +15,7 @@ func (e *endpoint) exchange(ctx context.Context, key Key, m message) (Token, err
 	}
 	if a.status != http.StatusOK || a.has("error") {
 		refused := e.refusal(a, key, codeClasses, a.text("error"))
-		refused.unauthorized(key.Subject != "")
+		refused.interpret401(key.Subject != "")
 		return Token{}, refused
 	}
 	return e.token(a, standardForm, key)
@@ -38,9 +38,10 @@ var codeClasses = map[string]Class{
 	"temporarily_unavailable": ClassUnavailable,
 }
 
-// refusal makes an *Error of an answer that is not good. Body first, status
-// second: providers put lasting refusals on 400, 401 and 403 alike. classes is
-// the provider's own table of codes, code the one found in the answer.
+// refusal makes an *Error of an answer that is not good. The code in the body decides, and
+// the status only if there is no known code: providers put lasting refusals on 400, 401
+// and 403 alike. classes is the provider's own table of codes, code the one that was
+// found in the answer.
 func (e *endpoint) refusal(a answer, key Key, classes map[string]Class, code string) *Error {
 	err := &Error{Upstream: e.upstream, Status: a.status, RetryAfter: a.retry, Skew: a.skew(time.Now())}
 	class, known := classes[code]
@@ -56,13 +57,13 @@ func (e *endpoint) refusal(a answer, key Key, classes map[string]Class, code str
 	return err
 }
 
-// unauthorized settles what a 401 means. By RFC 6749 section 5.2 it is for a
+// interpret401 decides what a 401 means; other statuses it leaves as they are. By RFC 6749 section 5.2 it is for a
 // client whose credential is refused, and servers send it with other codes than
 // invalid_client, with a page or with nothing: Keycloak says unauthorized_client
 // of a wrong secret, Auth0 access_denied. Where the request had no subject, nobody
 // but the client can be meant, whatever the code. Where it had one, invalid_grant
 // and invalid_scope say what is refused, and other codes leave it open.
-func (e *Error) unauthorized(hadSubject bool) {
+func (e *Error) interpret401(hadSubject bool) {
 	switch {
 	case e.Status != http.StatusUnauthorized:
 	case !hadSubject:

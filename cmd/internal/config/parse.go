@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// Parse reads the configuration from environ, in the form of os.Environ,
-// and from the files it names. Of the process's own environment it reads
-// nothing. A *Error with every fault there is comes back if the
-// configuration cannot be used. An empty value is a fault: an unset variable
-// that some template filled in must not switch a default or a guard.
+// Parse reads the configuration from environ, which is in the form of os.Environ, and
+// from the files that it names. It does not read the environment of the process. If the
+// configuration cannot be used, the error is a *Error that holds every fault there is.
+// An empty value is a fault: an unset variable that some template filled in must not
+// switch off a default or a guard.
 func Parse(environ []string) (*Config, error) {
 	l := &loader{vars: map[string]string{}, faults: faults{faulty: map[string]bool{}, given: map[string]origin{}}}
 	l.collect(environ)

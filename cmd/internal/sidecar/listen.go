@@ -13,7 +13,8 @@ import (
 	"token-sidecar/proxy"
 )
 
-// listen opens all listeners, then serves them: an error leaves none behind.
+// listen opens all listeners and serves them in the background. If one cannot be opened
+// it closes the others and returns the error.
 func (s *Sidecar) listen() error {
 	handlers := map[string]http.Handler{"data": s.proxy.Handler(), "admin": s.adminHandler()}
 	where := s.config.Dedicated()
