@@ -2,9 +2,8 @@
 # make test-short  runs those that need no other process, in a minute or so
 # make demo        the sidecar with simulated providers; nothing to set up
 # make bench       measures against a bare reverse proxy
-# make profile     tells the compiler where the time goes
 # make soak        the long runs
-.PHONY: test test-short tools demo bench profile lint generate fuzz soak build
+.PHONY: test test-short tools demo bench lint generate fuzz soak build
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -26,9 +25,6 @@ demo:
 
 bench:
 	go run ./cmd/bench
-
-profile:
-	go run -trimpath ./cmd/bench -profile cmd/token-sidecar/default.pgo
 
 lint:
 	test -z "$$(gofmt -l .)"

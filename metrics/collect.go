@@ -15,94 +15,81 @@ type Tokens struct {
 	HasPinned             bool
 }
 
-// CollectTokens has each scrape ask source for the tokens series. It must be
-// called once.
+// CollectTokens has each scrape ask source for the series of tokens, one scrape at a
+// time. It must be called once.
 func (m *Metrics) CollectTokens(source func() []Tokens) {
-	m.registry.MustRegister(&tokensCollector{source: source})
-}
-
-type tokensCollector struct {
-	source func() []Tokens
-	mu     sync.Mutex // one walk through the cache at a time
-}
-
-var (
-	tokensDesc = prometheus.NewDesc(namespace+"_tokens",
-		"Tokens in memory, by state.", []string{"upstream", "state"}, nil)
-	expiryDesc = prometheus.NewDesc(namespace+"_token_expiry_seconds",
-		"Least remaining life of a pinned token; 0 if one is missing.", []string{"upstream"}, nil)
-)
-
-// Describe implements [prometheus.Collector].
-func (c *tokensCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- tokensDesc
-	ch <- expiryDesc
-}
-
-// Collect implements [prometheus.Collector].
-func (c *tokensCollector) Collect(ch chan<- prometheus.Metric) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, t := range c.source() {
-		gauge := func(state string, n int) {
-			ch <- prometheus.MustNewConstMetric(tokensDesc, prometheus.GaugeValue, float64(n), t.Upstream, state)
+	states := desc("tokens", "Tokens in memory, by state.", "upstream", "state")
+	expiry := desc("token_expiry_seconds", "Least remaining life of a pinned token; 0 if one is missing.", "upstream")
+	m.registry.MustRegister(&collector{descs: []*prometheus.Desc{states, expiry}, collect: func(send sender) {
+		for _, t := range source() {
+			send.gauge(states, float64(t.Fresh), t.Upstream, "fresh")
+			send.gauge(states, float64(t.Stale), t.Upstream, "stale")
+			send.gauge(states, float64(t.Invalid), t.Upstream, "invalid")
+			if t.HasPinned {
+				send.gauge(expiry, max(t.PinnedLife.Seconds(), 0), t.Upstream)
+			}
 		}
-		gauge("fresh", t.Fresh)
-		gauge("stale", t.Stale)
-		gauge("invalid", t.Invalid)
-		if t.HasPinned {
-			ch <- prometheus.MustNewConstMetric(expiryDesc, prometheus.GaugeValue, max(t.PinnedLife.Seconds(), 0), t.Upstream)
-		}
-	}
+	}})
 }
 
 // Connections are the numbers of connections to the targets of one upstream.
 type Connections struct {
 	Upstream            string
 	InUse, Idle, Shared int    // now; Shared are those of HTTP/2, of uploads and of upgrades
-	Opened              uint64 // so far
+	Opened              uint64 // since the start
 	Distrusted          bool   // a target sent bytes unasked within the last hour
 }
 
-// CollectConnections has each scrape ask source for the series of connections. It must
-// be called once.
+// CollectConnections has each scrape ask source for the series of connections, one
+// scrape at a time. It must be called once.
 func (m *Metrics) CollectConnections(source func() []Connections) {
-	m.registry.MustRegister(connectionsCollector(source))
+	states := desc("target_connections", "Connections to targets, by state: in_use serves a request, idle is kept for one of the same key, shared is of HTTP/2, an upload or an upgrade.",
+		"upstream", "state")
+	opened := desc("target_connections_opened_total", "Connections opened to targets.", "upstream")
+	distrusted := desc("target_distrusted", "1 while no HTTP/1.1 connection is kept because a target sent bytes unasked within the last hour.", "upstream")
+	m.registry.MustRegister(&collector{descs: []*prometheus.Desc{states, opened, distrusted}, collect: func(send sender) {
+		for _, c := range source() {
+			send.gauge(states, float64(c.InUse), c.Upstream, "in_use")
+			send.gauge(states, float64(c.Idle), c.Upstream, "idle")
+			send.gauge(states, float64(c.Shared), c.Upstream, "shared")
+			send <- prometheus.MustNewConstMetric(opened, prometheus.CounterValue, float64(c.Opened), c.Upstream)
+			value := 0.0
+			if c.Distrusted {
+				value = 1
+			}
+			send.gauge(distrusted, value, c.Upstream)
+		}
+	}})
 }
 
-type connectionsCollector func() []Connections
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
+}
 
-var (
-	connectionsDesc = prometheus.NewDesc(namespace+"_target_connections",
-		"Connections to targets, by state: in_use serves a request, idle is kept for one of the same key, shared is of HTTP/2, an upload or an upgrade.",
-		[]string{"upstream", "state"}, nil)
-	openedDesc = prometheus.NewDesc(namespace+"_target_connections_opened_total",
-		"Connections opened to targets.", []string{"upstream"}, nil)
-	distrustedDesc = prometheus.NewDesc(namespace+"_target_distrusted",
-		"1 while no HTTP/1.1 connection is kept because a target sent bytes unasked within the last hour.", []string{"upstream"}, nil)
-)
+// collector is series whose values collect sends anew at each scrape.
+type collector struct {
+	descs   []*prometheus.Desc
+	collect func(sender)
+	mu      sync.Mutex // held while collect runs: one walk through the cache at a time
+}
 
 // Describe implements [prometheus.Collector].
-func (connectionsCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- connectionsDesc
-	ch <- openedDesc
-	ch <- distrustedDesc
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		ch <- d
+	}
 }
 
 // Collect implements [prometheus.Collector].
-func (source connectionsCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range source() {
-		gauge := func(state string, n int) {
-			ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(n), c.Upstream, state)
-		}
-		gauge("in_use", c.InUse)
-		gauge("idle", c.Idle)
-		gauge("shared", c.Shared)
-		ch <- prometheus.MustNewConstMetric(openedDesc, prometheus.CounterValue, float64(c.Opened), c.Upstream)
-		distrusted := 0.0
-		if c.Distrusted {
-			distrusted = 1
-		}
-		ch <- prometheus.MustNewConstMetric(distrustedDesc, prometheus.GaugeValue, distrusted, c.Upstream)
-	}
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.collect(ch)
+}
+
+// sender takes the values of one scrape.
+type sender chan<- prometheus.Metric
+
+func (s sender) gauge(d *prometheus.Desc, value float64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 }

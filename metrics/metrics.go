@@ -1,7 +1,13 @@
-// Package metrics holds every series of the program, in one struct on a
-// registry of its own. Labels are upstream names, and words and numbers from
-// fixed sets: never a subject, a scope, a path or anything else that a caller
-// chooses.
+// Package metrics holds every series of the program, in one struct on a registry
+// of its own. It imports no other package of the program. Labels are names of
+// upstreams, and words and numbers from fixed sets: never a subject, a scope, a path
+// or anything else that a caller chooses.
+//
+// What happens to requests and tokens is counted as it happens: upstream.go has the
+// series of one upstream, with the labels of the busiest looked up once. Numbers that
+// other packages keep anyway, of tokens in memory and of open connections, are asked
+// for at each scrape, in collect.go. metrics.go is the list of all series, with what
+// each of them means, and serves them to Prometheus.
 package metrics
 
 import (
@@ -10,12 +16,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 const namespace = "token_sidecar"
 
-// Metrics is the set of series. Its methods are safe for concurrent use.
+// Metrics is the set of series; the texts in define say what each one counts. Its
+// methods are safe for concurrent use and block on nothing.
 type Metrics struct {
 	registry *prometheus.Registry
 	version  string
@@ -43,75 +51,74 @@ type Metrics struct {
 // New returns the series on a fresh registry, with Go and process collectors
 // and build_info carrying version.
 func New(version string) *Metrics {
-	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		version:  version,
-		requests: counters("requests_total",
-			"Requests answered, by upstream, method and status code.", "upstream", "method", "code"),
-		requestSeconds: histograms("request_duration_seconds",
-			"Time from a request's arrival to the end of its answer.", prometheus.DefBuckets, "upstream"),
-		targetSeconds: histograms("target_duration_seconds",
-			"Time from sending a request to its target until the head of the answer.", prometheus.DefBuckets, "upstream"),
-		lookups: counters("token_lookups_total",
-			"Token look-ups of requests: fresh and stale came from memory at once, waited had to wait for a load, failed got none.",
-			"upstream", "result"),
-		waitSeconds: histograms("token_wait_seconds",
-			"How long requests waited for a token. Requests that did not wait are not in it.",
-			[]float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "upstream"),
-		tokenRequests: counters("token_requests_total",
-			"Token requests, by outcome: ok, or the class of failure.", "upstream", "outcome"),
-		tokenReqSeconds: histograms("token_request_duration_seconds",
-			"Duration of token requests.", prometheus.DefBuckets, "upstream"),
-		refreshes: counters("refreshes_total",
-			"Tokens replaced ahead of expiry, by outcome.", "upstream", "outcome"),
-		rejections: counters("rejections_total",
-			"Tokens that a target answered 401 to, by what was done: replaced, adopted (a newer one was there), cooled_down (replaced a short while ago), failed (no token request may be made now).",
-			"upstream", "action"),
-		redisOperations: counters("redis_operations_total",
-			"Operations on the shared cache, by outcome: ok, miss, invalid (a value that does not open), busy (another replica holds the lease), lost (the lease), error, skipped (Redis is left alone after errors).",
-			"operation", "outcome"),
-		narrowScope: counters("narrow_scope_total",
-			"Tokens that were granted less scope than was asked for.", "upstream"),
-		unaskedBytes: counters("target_unasked_bytes_total",
-			"Times that a target was seen to send bytes that belong to no answer; for an hour afterwards no HTTP/1.1 connection to it is kept.", "upstream"),
-		redirects: counters("redirects_total",
-			"Redirects that targets answered with, by where they lead: own (to the route's own target, through the sidecar), foreign (elsewhere), refused (to the sidecar itself or another route, or ambiguous; the app got a 502).",
-			"upstream", "to"),
-		secretReloads: counters("secret_reloads_total",
-			"Secret files read again after a change, by outcome.", "outcome"),
-		budget: gauges("token_budget",
-			"Token requests per second that all replicas may make together. Upstreams without a budget are not in it.", "upstream"),
-		budgetWaiting: gauges("token_budget_waiting",
-			"Loads of this replica that wait for their turn within the budget.", "upstream"),
-		budgetSlots: counters("token_budget_slots_total",
-			"Answers to loads that asked for a turn within the budget: now, later (a turn was kept for it), put_off (none within the time it can wait: a request was told when to come again), deferred (the same for a refresh, which tries again by itself), stopped (the token endpoint fails or asked for quiet, as a replica found), without (Redis could not be asked, so that this replica's TOKEN_RATE alone holds).",
-			"upstream", "outcome"),
-		logDropped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "log_lines_dropped_total",
-			Help: "Log lines dropped because nobody reads the log fast enough."}),
-	}
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
-		Help: "Always 1; the labels tell the build."}, []string{"version", "go_version"})
-	build.WithLabelValues(version, runtime.Version()).Set(1)
-	m.secretReloads.WithLabelValues("ok")
-	m.secretReloads.WithLabelValues("failed")
-	m.registry.MustRegister(build, m.requests, m.requestSeconds, m.targetSeconds, m.lookups, m.waitSeconds, m.tokenRequests,
-		m.tokenReqSeconds, m.refreshes, m.rejections, m.redisOperations, m.narrowScope, m.unaskedBytes, m.redirects, m.secretReloads,
-		m.budget, m.budgetWaiting, m.budgetSlots, m.logDropped,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := &Metrics{registry: prometheus.NewRegistry(), version: version}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.define(factory{promauto.With(m.registry)})
+	startAtZero(m.secretReloads, "ok", "failed")
 	return m
 }
 
-func counters(name, help string, labels ...string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+// define makes all series whose values are kept here.
+func (m *Metrics) define(f factory) {
+	m.requests = f.counters("requests_total",
+		"Requests answered, by upstream, method and status code.", "upstream", "method", "code")
+	m.requestSeconds = f.histograms("request_duration_seconds",
+		"Time from a request's arrival to the end of its answer.", prometheus.DefBuckets, "upstream")
+	m.targetSeconds = f.histograms("target_duration_seconds",
+		"Time from sending a request to its target until the head of the answer.", prometheus.DefBuckets, "upstream")
+	m.lookups = f.counters("token_lookups_total",
+		"Token look-ups of requests: fresh and stale came from memory at once, waited had to wait for a load, failed got none.",
+		"upstream", "result")
+	m.waitSeconds = f.histograms("token_wait_seconds",
+		"How long requests waited for a token. Requests that did not wait are not in it.",
+		[]float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "upstream")
+	m.tokenRequests = f.counters("token_requests_total",
+		"Token requests, by outcome: ok, or the class of failure.", "upstream", "outcome")
+	m.tokenReqSeconds = f.histograms("token_request_duration_seconds",
+		"Duration of token requests.", prometheus.DefBuckets, "upstream")
+	m.refreshes = f.counters("refreshes_total",
+		"Tokens replaced ahead of expiry, by outcome.", "upstream", "outcome")
+	m.rejections = f.counters("rejections_total",
+		"Tokens that a target answered 401 to, by what was done: replaced, adopted (a newer one was there), cooled_down (replaced a short while ago), failed (no token request may be made now).",
+		"upstream", "action")
+	m.redisOperations = f.counters("redis_operations_total",
+		"Operations on the shared cache, by outcome: ok, miss, invalid (a value that does not open), busy (another replica holds the lease), lost (the lease), error, skipped (Redis is left alone after errors).",
+		"operation", "outcome")
+	m.narrowScope = f.counters("narrow_scope_total",
+		"Tokens that were granted less scope than was asked for.", "upstream")
+	m.unaskedBytes = f.counters("target_unasked_bytes_total",
+		"Times that a target was seen to send bytes that belong to no answer; for an hour afterwards no HTTP/1.1 connection to it is kept.", "upstream")
+	m.redirects = f.counters("redirects_total",
+		"Redirects that targets answered with, by where they lead: own (to the route's own target, through the sidecar), foreign (elsewhere), refused (to the sidecar itself or another route, or ambiguous; the app got a 502).",
+		"upstream", "to")
+	m.secretReloads = f.counters("secret_reloads_total",
+		"Secret files read again after a change, by outcome.", "outcome")
+	m.budget = f.gauges("token_budget",
+		"Token requests per second that all replicas may make together. Upstreams without a budget are not in it.", "upstream")
+	m.budgetWaiting = f.gauges("token_budget_waiting",
+		"Loads of this replica that wait for their turn within the budget.", "upstream")
+	m.budgetSlots = f.counters("token_budget_slots_total",
+		"Answers to loads that asked for a turn within the budget: now, later (a turn was kept for it), put_off (none within the time it can wait: a request was told when to come again), deferred (the same for a refresh, which tries again by itself), stopped (the token endpoint fails or asked for quiet, as a replica found), without (Redis could not be asked, so that this replica's TOKEN_RATE alone holds).",
+		"upstream", "outcome")
+	m.logDropped = f.counters("log_lines_dropped_total",
+		"Log lines dropped because nobody reads the log fast enough.").WithLabelValues()
+	f.gauges("build_info", "Always 1; the labels tell the build.", "version", "go_version").
+		WithLabelValues(m.version, runtime.Version()).Set(1)
 }
 
-func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
-	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+// factory makes families of series, which it registers at once.
+type factory struct{ promauto.Factory }
+
+func (f factory) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return f.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
-func histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+func (f factory) gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return f.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func (f factory) histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return f.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
 }
 
 // Handler serves the series in the formats that Prometheus asks for, to at
@@ -120,8 +127,11 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
-// Gatherer gives the series to code in the same process, such as the status page.
+// Gatherer gives the series to code in the same process.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+
+// Version returns the version that build_info carries.
+func (m *Metrics) Version() string { return m.version }
 
 // redisOutcomes are the words that package shared uses as outcome of its
 // operations, beside error and skipped.
@@ -142,9 +152,16 @@ var redisOutcomes = map[string][]string{
 // before the first operation, as is right where there is no shared cache.
 func (m *Metrics) ExpectRedis() {
 	for operation, outcomes := range redisOutcomes {
-		for _, outcome := range append([]string{"error", "skipped"}, outcomes...) {
-			m.redisOperations.WithLabelValues(operation, outcome)
-		}
+		ofOperation := m.redisOperations.MustCurryWith(prometheus.Labels{"operation": operation})
+		startAtZero(ofOperation, append([]string{"error", "skipped"}, outcomes...)...)
+	}
+}
+
+// startAtZero makes the series with these values of the only label that is left.
+// Prometheus sees an increase only of a series that was there before.
+func startAtZero(counters *prometheus.CounterVec, values ...string) {
+	for _, value := range values {
+		counters.WithLabelValues(value)
 	}
 }
 
@@ -153,12 +170,11 @@ func (m *Metrics) RedisOperation(operation, outcome string) {
 	m.redisOperations.WithLabelValues(operation, outcome).Inc()
 }
 
-// SecretReload counts one changed secret file: taken, or refused as invalid.
-func (m *Metrics) SecretReload(ok bool) {
-	m.secretReloads.WithLabelValues(outcome(ok)).Inc()
-}
+// SecretReload counts one changed secret file, whose new value is in use (ok) or was
+// refused.
+func (m *Metrics) SecretReload(ok bool) { m.secretReloads.WithLabelValues(outcome(ok)).Inc() }
 
-// LogDropped counts n lost log lines.
+// LogDropped counts n log lines that nobody will see.
 func (m *Metrics) LogDropped(n int) { m.logDropped.Add(float64(n)) }
 
 func outcome(ok bool) string {

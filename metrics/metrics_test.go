@@ -180,17 +180,6 @@ func TestManyScrapesDelayNoRequest(t *testing.T) {
 	}
 }
 
-func TestTotalsAreThoseOfTheSeries(t *testing.T) {
-	m := metrics.New("test")
-	u := m.Upstream("pdx")
-	u.Request("GET", 200, time.Millisecond)
-	u.Request("BREW", 999, time.Millisecond)
-	u.Waited.Inc()
-	if got := m.Totals("pdx"); got != (metrics.Totals{Requests: 2, Waited: 1}) {
-		t.Errorf("%+v", got)
-	}
-}
-
 // TestSeriesOfAlertsExistBeforeTheFirstEvent has an upstream that nothing happened to:
 // an increase is seen only of a series that was there before.
 func TestSeriesOfAlertsExistBeforeTheFirstEvent(t *testing.T) {

@@ -49,7 +49,7 @@ func gzipped(t *testing.T, s string) string {
 	return b.String()
 }
 
-func TestGoodAnswers(t *testing.T) {
+func TestGoodAnswersGiveTheirToken(t *testing.T) {
 	long := strings.Repeat("a", 16<<10)
 	deep := strings.Repeat("[", 1000) + strings.Repeat("]", 1000)
 	tests := []struct{ name, body, token string }{
@@ -154,7 +154,7 @@ func TestBadAnswersAreRefused(t *testing.T) {
 	})
 }
 
-func TestGrantedScope(t *testing.T) {
+func TestGrantedScopeIsKept(t *testing.T) {
 	tests := []struct {
 		asked, member string // scope of the settings; member of the answer with its comma
 		want          string // scope of the token

@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -14,12 +15,29 @@ import (
 // assertionType is the client_assertion_type of RFC 7523 section 2.2.
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
+// assertionLifetime is short: the assertion is used at once. Five minutes is
+// the most that servers commonly take (SMART Backend Services).
+const assertionLifetime = 200 * time.Second
+
 // assertion signs JWTs that prove a client (RFC 7523 section 3).
 type assertion struct {
 	issuer   string // iss and sub
 	audience string // aud: the token endpoint
 	key      Secret // PEM
 	lifetime time.Duration
+}
+
+// message returns a form of fields and an assertion. It signs anew for each time that
+// the request is sent. The error is that of the key.
+func (a assertion) message(fields url.Values) (message, error) {
+	fields.Set("client_assertion_type", assertionType)
+	sign := func() ([]byte, error) {
+		jwt, err := a.sign()
+		fields.Set("client_assertion", jwt)
+		return []byte(fields.Encode()), err
+	}
+	body, err := sign()
+	return message{contentType: formType, body: body, newBody: sign}, err
 }
 
 // sign returns a new RS256 assertion. Each has a jti of its own: a server may

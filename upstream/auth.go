@@ -15,6 +15,16 @@ func basicAuth(id, secret string, encode bool) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))
 }
 
+// clientCredentials returns the parameters of RFC 6749 section 4.4.2 for key. An empty
+// scope is left out.
+func clientCredentials(key Key) url.Values {
+	fields := url.Values{"grant_type": {"client_credentials"}}
+	if key.Scope != "" {
+		fields.Set("scope", key.Scope)
+	}
+	return fields
+}
+
 // clientAuth says how a client proves itself at its token endpoint.
 type clientAuth struct {
 	id, secret string
@@ -22,7 +32,7 @@ type clientAuth struct {
 	plain      bool // Basic without encoding the halves first
 }
 
-// apply adds the proof to fields that go into the body, or to the header.
+// message returns a form of fields, with the proof in the form or in the header.
 func (c clientAuth) message(fields url.Values) message {
 	if c.post {
 		fields.Set("client_id", c.id)

@@ -49,6 +49,7 @@ func ConnError(err error) string {
 	return "http_protocol_error"
 }
 
+// isTimeout reports whether err says of itself that it is a timeout.
 func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.As(err, &t) && t.Timeout()

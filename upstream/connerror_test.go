@@ -21,7 +21,7 @@ type stalled struct{}
 func (stalled) Error() string { return "canary" }
 func (stalled) Timeout() bool { return true }
 
-func TestConnError(t *testing.T) {
+func TestConnErrorNamesWhatHappened(t *testing.T) {
 	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
 	read := func(err error) error { return &net.OpError{Op: "read", Net: "tcp", Err: err} }
 	tests := []struct {

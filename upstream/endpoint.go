@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// endpoint is one token endpoint with its own connections, so that one
-// provider's trouble never takes another's.
+// endpoint is one token endpoint. It has connections of its own, so that a provider
+// that is in trouble takes none away from another.
 type endpoint struct {
 	upstream string
 	url      *url.URL
@@ -22,6 +22,7 @@ type endpoint struct {
 	config   Config
 }
 
+// newEndpoint returns the token endpoint of c, with no connection yet.
 func newEndpoint(upstream string, c Config) *endpoint {
 	transport := &http.Transport{
 		// No Proxy: an environment variable must not send secrets elsewhere.
@@ -53,9 +54,9 @@ type message struct {
 	contentType string
 	body        []byte
 	header      http.Header
-	// anew makes a body of the same length for each time that the Transport
+	// newBody makes a body of the same length for each time that the Transport
 	// sends the request again, as one with an assertion must. Nil: body serves.
-	anew func() ([]byte, error)
+	newBody func() ([]byte, error)
 }
 
 const formType = "application/x-www-form-urlencoded"
@@ -85,11 +86,11 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	target.RawQuery = strings.ReplaceAll(m.query.Encode(), "+", "%20")
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(m.body))
 	if err != nil {
-		return answer{}, e.fail(ClassUnavailable, "the token request cannot be built")
+		return answer{}, e.fail(ClassUnavailable, 0, "the token request cannot be built")
 	}
-	if m.anew != nil {
+	if m.newBody != nil {
 		req.GetBody = func() (io.ReadCloser, error) {
-			body, err := m.anew()
+			body, err := m.newBody()
 			return io.NopCloser(bytes.NewReader(body)), err
 		}
 	}
@@ -108,16 +109,17 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	began := time.Now()
 	res, err := e.client.Do(req)
 	if err != nil {
-		return answer{}, e.fail(ClassUnavailable, "no answer: "+ConnError(err))
+		return answer{}, e.fail(ClassUnavailable, 0, "no answer: "+ConnError(err))
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
-		return answer{}, e.fail(ClassUnavailable, "the answer broke off: "+ConnError(err))
+		return answer{}, e.fail(ClassUnavailable, 0, "the answer broke off: "+ConnError(err))
 	}
 	return newAnswer(res, body, began), nil
 }
 
-func (e *endpoint) fail(class Class, reason string) *Error {
-	return &Error{Upstream: e.upstream, Class: class, Reason: reason}
+// fail returns a failure that says no more than these; status is 0 without an answer.
+func (e *endpoint) fail(class Class, status int, reason string) *Error {
+	return &Error{Upstream: e.upstream, Class: class, Status: status, Reason: reason}
 }

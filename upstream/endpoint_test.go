@@ -56,7 +56,7 @@ func TestBrokenConnections(t *testing.T) {
 	}
 }
 
-func TestSimulatedFaults(t *testing.T) {
+func TestFaultsOfAServerAreUnavailable(t *testing.T) {
 	s := upstreamtest.NewPDX(upstreamtest.Options{ClientID: testID, ClientSecret: testSecret})
 	t.Cleanup(s.Close)
 	u := newTestPDX(t, s.TokenURL(), nil)
@@ -89,7 +89,7 @@ func TestSimulatedFaults(t *testing.T) {
 	}
 }
 
-func TestUnreachable(t *testing.T) {
+func TestUnreachableEndpointIsUnavailable(t *testing.T) {
 	// Not a port that was free a moment ago: another process may take it.
 	const address = "127.0.0.1:1"
 	for _, tt := range []struct{ url, reason string }{

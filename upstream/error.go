@@ -48,3 +48,16 @@ func (e *Error) Error() string {
 	}
 	return b.String()
 }
+
+// reasons are the classes in our words.
+var reasons = map[Class]string{
+	ClassCredential:  "the credential is refused",
+	ClassSubject:     "no token is issued for this subject",
+	ClassScope:       "this scope or grant is not given to the client",
+	ClassThrottled:   "too many token requests",
+	ClassUnavailable: "the token endpoint fails",
+	ClassMalformed:   "the answer is not one a token endpoint gives",
+}
+
+// reclassify gives e another class, and its reason.
+func (e *Error) reclassify(class Class) { e.Class, e.Reason = class, reasons[class] }

@@ -15,49 +15,32 @@ type HumanAPIConfig struct {
 	HIP          bool // Health Intelligence Platform contract
 }
 
+// humanAPI is the upstream of Human API.
 type humanAPI struct {
 	common
 	config HumanAPIConfig
-	access kindRule
-	client kindRule
 }
-
-const (
-	humanAPIName  = "humanapi"
-	humanAPIAdmin = "admin"
-)
 
 // NewHumanAPI returns the upstream of Human API (Retrieve User Access Token).
 // The subject is the client_user_id. With HIP, the target named "admin" gets
 // the token of the client itself.
 func NewHumanAPI(c HumanAPIConfig) Upstream {
-	routes := c.Config.routes(humanAPIName, KindAccess, SubjectRequired)
-	for i := range routes {
-		if c.HIP && routes[i].Name == humanAPIName+"."+humanAPIAdmin {
-			routes[i].Kind, routes[i].Subject = KindClient, SubjectRefused
+	u := &humanAPI{newCommon("humanapi", c.Config, kindRule{kind: KindAccess, subject: SubjectRequired}), c}
+	u.kinds = append(u.kinds, kindRule{kind: KindClient}) // neither kind has scopes
+	for i := range u.routes {
+		if r := &u.routes[i]; c.HIP && r.Name == "humanapi.admin" {
+			r.Kind, r.Subject = KindClient, SubjectRefused
 		}
 	}
-	return &humanAPI{
-		common: common{routes, newEndpoint(humanAPIName, c.Config)},
-		config: c,
-		access: kindRule{subject: SubjectRequired},
-	}
+	return u
 }
 
-// Key takes no scope: Human API knows none.
-func (u *humanAPI) Key(kind Kind, subject, scope string) (Key, error) {
-	rule := u.access
-	if kind == KindClient {
-		rule = u.client
-	}
-	return rule.key(humanAPIName, kind, subject, scope)
-}
-
+// Fingerprint implements [Upstream].
 func (u *humanAPI) Fingerprint() Fingerprint {
 	return fingerprint(u.config.TokenURL.String(), u.config.ClientID, u.config.ClientSecret.Reveal())
 }
 
-// Fetch asks for a token of type "access" or "client". The refresh_token that
+// Fetch implements [Upstream]. It asks for a token of type "access" or "client". The refresh_token that
 // comes with it has no use today and is not kept: it would be one more secret.
 func (u *humanAPI) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error) {
 	members := map[string]string{
@@ -92,8 +75,8 @@ func (u *humanAPI) refusal(a answer, key Key, code string) *Error {
 	err := u.endpoint.refusal(a, key, humanAPICodes, code)
 	ofUser := key.Subject != "" && code == "" && a.members != nil && a.status >= 400
 	if ofUser && (err.Class == ClassMalformed || err.Class == ClassCredential) {
-		err.Class, err.Reason = ClassSubject, reasons[ClassSubject]
-		err.unauthorized(true)
+		err.reclassify(ClassSubject)
+		err.interpret401(true)
 	}
 	return err
 }

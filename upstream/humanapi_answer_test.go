@@ -116,7 +116,7 @@ func TestHumanAPISubjectIsNoCode(t *testing.T) {
 	}
 }
 
-// TestTokenKeepsNoRefreshToken: one would be a further secret in memory and in
+// A refresh token would be a further secret in memory and in
 // Redis, and no provider's is of use here.
 func TestTokenKeepsNoRefreshToken(t *testing.T) {
 	s := newScripted(t)

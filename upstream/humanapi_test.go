@@ -52,7 +52,7 @@ func fetchHIPClient(t *testing.T, u Upstream) (Token, error) {
 	return u.Fetch(t.Context(), mustKey(t, u, KindClient, "", ""), noTokens{t})
 }
 
-func TestHumanAPIRequest(t *testing.T) {
+func TestHumanAPIRequestIsWhatTheContractAsks(t *testing.T) {
 	const credential = `"client_id":"cid-made-up","client_secret":"cs+/=%20\u003c\u0026\u003e\"\\é"`
 	connect := func(id string) bool { return id != "not-connected" }
 	for _, tt := range []struct {
@@ -95,7 +95,7 @@ func TestHumanAPIRequest(t *testing.T) {
 }
 
 // What the simulation refuses in a request of the right form.
-func TestHumanAPIRefusals(t *testing.T) {
+func TestHumanAPIRefusalsOfARightRequest(t *testing.T) {
 	otherID := func(c *HumanAPIConfig) { c.ClientID = "other" }
 	otherSecret := func(c *HumanAPIConfig) { c.ClientSecret = NewSecret("cs%2B%2F%3D%2520%3C%26%3E%22%5C%C3%A9") } // the right one, URL-encoded
 	for _, tt := range []struct {

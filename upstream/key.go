@@ -45,6 +45,8 @@ var (
 	ErrSubjectInvalid  = errors.New("the subject is not in the form this upstream takes")
 	ErrSubjectNotTaken = errors.New("this route takes no subject")
 	ErrScopeNotAllowed = errors.New("the scope is not among those configured for this upstream")
+
+	errKindUnknown = errors.New("this upstream has no token of that kind") // no route asks for one
 )
 
 // SubjectRule says whether a kind of token is issued on behalf of a subject.
@@ -59,6 +61,7 @@ const (
 
 // kindRule says which keys exist for one kind of token.
 type kindRule struct {
+	kind           Kind
 	subject        SubjectRule
 	defaultSubject string
 	validSubject   func(string) bool // nil: visibleASCII
@@ -66,7 +69,7 @@ type kindRule struct {
 }
 
 // key checks subject and scope as the request gave them. An empty scope means the default.
-func (r kindRule) key(name string, kind Kind, subject, scope string) (Key, error) {
+func (r *kindRule) key(name, subject, scope string) (Key, error) {
 	switch {
 	case subject == "" && r.subject == SubjectRequired:
 		return Key{}, ErrSubjectRequired
@@ -82,13 +85,14 @@ func (r kindRule) key(name string, kind Kind, subject, scope string) (Key, error
 	if err != nil {
 		return Key{}, err
 	}
-	return Key{Upstream: name, Kind: kind, Subject: subject, Scope: scope}, nil
+	return Key{Upstream: name, Kind: r.kind, Subject: subject, Scope: scope}, nil
 }
 
 // maxSubject bounds a subject, in bytes: no provider's identifiers come near it.
 const maxSubject = 256
 
-func (r kindRule) subjectOK(subject string) bool {
+// subjectOK reports whether a subject that was given has the right form.
+func (r *kindRule) subjectOK(subject string) bool {
 	if len(subject) > maxSubject {
 		return false
 	}
@@ -133,6 +137,8 @@ func newScopeSet(standard, allowed string, always ...string) scopeSet {
 // maxScope bounds the scope that a request names, in bytes.
 const maxScope = 4096
 
+// choose returns the scope of a token for a request that named scope, sorted and without
+// doubles. Each item must be allowed.
 func (s scopeSet) choose(scope string) (string, error) {
 	if scope == "" {
 		return s.standard, nil

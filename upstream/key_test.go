@@ -52,7 +52,7 @@ func TestKeyCanonicalIsInjective(t *testing.T) {
 }
 
 // The same bytes, cut in other places, are other keys.
-func TestKeyCanonicalOfMovedSeparators(t *testing.T) {
+func TestKeysCutInOtherPlacesDiffer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.StringOfN(rapid.SampledFrom([]rune("a:|/,\x00\x01\n ")), 1, 12, -1).Draw(t, "all")
 		cut := func(name string) Key {
@@ -69,7 +69,7 @@ func TestKeyCanonicalOfMovedSeparators(t *testing.T) {
 	})
 }
 
-func TestFingerprint(t *testing.T) {
+func TestFingerprintsOfDifferentPartsDiffer(t *testing.T) {
 	seen := map[Fingerprint][]string{}
 	for _, parts := range [][]string{
 		nil, {""}, {"", ""}, {"ab"}, {"a", "b"}, {"b", "a"}, {"ab", ""}, {"", "ab"}, {"a\x00b"}, {"a:b"}, {"a", "b", ""},
@@ -112,13 +112,13 @@ func TestFingerprint(t *testing.T) {
 
 // Case D2.
 func TestSubjectsThatLookAlikeAreDifferent(t *testing.T) {
-	rule := kindRule{subject: SubjectRequired}
+	rule := kindRule{kind: KindAccess, subject: SubjectRequired}
 	for _, good := range []string{
 		"alice", "Alice", "ALICE", "%41lice", "../x", "*", "{a}", "a:b", "a|b", "q:r", `\`, "alice@example.org",
 		"7d0a4c1e-1111-4222-8333-944455556666", "!", "~", strings.Repeat("a", 256),
 	} {
 		// Taken as it is, byte for byte: no two of these are one subject.
-		if k, err := rule.key("p", KindAccess, good, ""); err != nil || k.Subject != good || k.Upstream != "p" || k.Kind != KindAccess {
+		if k, err := rule.key("p", good, ""); err != nil || k.Subject != good || k.Upstream != "p" || k.Kind != KindAccess {
 			t.Errorf("%q: %+v, %v", good, k, err)
 		}
 	}
@@ -129,34 +129,34 @@ func TestSubjectsThatLookAlikeAreDifferent(t *testing.T) {
 		"comma": "alice,bob", "quote": `"alice"`, "NUL": "a\x00b", "CR LF": "a\r\nSET k v", "LF": "a\n", "DEL": "a\x7f",
 		"257 bytes": strings.Repeat("a", 257),
 	} {
-		if k, err := rule.key("p", KindAccess, bad, ""); !errors.Is(err, ErrSubjectInvalid) || k != (Key{}) {
+		if k, err := rule.key("p", bad, ""); !errors.Is(err, ErrSubjectInvalid) || k != (Key{}) {
 			t.Errorf("%s: %+v, %v", name, k, err)
 		}
 	}
 }
 
-func TestSubjectRules(t *testing.T) {
+func TestRuleOfAKindDecidesOnSubjects(t *testing.T) {
 	short := func(s string) bool { return len(s) < 3 || len(s) > 256 }
 	for _, tt := range []struct {
-		rule    kindRule
+		rule    *kindRule
 		subject string
 		want    string
 		err     error
 	}{
-		{kindRule{}, "", "", nil},
-		{kindRule{}, "alice", "", ErrSubjectNotTaken},
-		{kindRule{}, " ", "", ErrSubjectNotTaken},
-		{kindRule{subject: SubjectOptional}, "", "", nil},
-		{kindRule{subject: SubjectOptional, defaultSubject: "home"}, "", "home", nil},
-		{kindRule{subject: SubjectOptional, defaultSubject: "home"}, "alice", "alice", nil},
-		{kindRule{subject: SubjectOptional, defaultSubject: "home"}, "a b", "", ErrSubjectInvalid},
-		{kindRule{subject: SubjectRequired}, "", "", ErrSubjectRequired},
-		{kindRule{subject: SubjectRequired, defaultSubject: "home"}, "", "", ErrSubjectRequired},
-		{kindRule{subject: SubjectRequired, validSubject: short}, "ab", "ab", nil},
-		{kindRule{subject: SubjectRequired, validSubject: short}, "abc", "", ErrSubjectInvalid},
-		{kindRule{subject: SubjectRequired, validSubject: short}, strings.Repeat("a", 257), "", ErrSubjectInvalid},
+		{&kindRule{}, "", "", nil},
+		{&kindRule{}, "alice", "", ErrSubjectNotTaken},
+		{&kindRule{}, " ", "", ErrSubjectNotTaken},
+		{&kindRule{subject: SubjectOptional}, "", "", nil},
+		{&kindRule{subject: SubjectOptional, defaultSubject: "home"}, "", "home", nil},
+		{&kindRule{subject: SubjectOptional, defaultSubject: "home"}, "alice", "alice", nil},
+		{&kindRule{subject: SubjectOptional, defaultSubject: "home"}, "a b", "", ErrSubjectInvalid},
+		{&kindRule{subject: SubjectRequired}, "", "", ErrSubjectRequired},
+		{&kindRule{subject: SubjectRequired, defaultSubject: "home"}, "", "", ErrSubjectRequired},
+		{&kindRule{subject: SubjectRequired, validSubject: short}, "ab", "ab", nil},
+		{&kindRule{subject: SubjectRequired, validSubject: short}, "abc", "", ErrSubjectInvalid},
+		{&kindRule{subject: SubjectRequired, validSubject: short}, strings.Repeat("a", 257), "", ErrSubjectInvalid},
 	} {
-		if k, err := tt.rule.key("p", KindAccess, tt.subject, ""); !errors.Is(err, tt.err) || k.Subject != tt.want {
+		if k, err := tt.rule.key("p", tt.subject, ""); !errors.Is(err, tt.err) || k.Subject != tt.want {
 			t.Errorf("%d, default %q, %.9q: %q, %v", tt.rule.subject, tt.rule.defaultSubject, tt.subject, k.Subject, err)
 		}
 	}
@@ -167,7 +167,7 @@ func TestSubjectRules(t *testing.T) {
 	}
 }
 
-func TestScopes(t *testing.T) {
+func TestScopesAreChosenAmongTheAllowed(t *testing.T) {
 	const standard, allowed = "write  read read", "admin get:/x"
 	shop := newTestOAuth2(t, "http://token.example", func(c *OAuth2Config) { c.Scope, c.AllowedScopes = standard, allowed })
 	bare := newTestOAuth2(t, "http://token.example", func(c *OAuth2Config) { c.Scope = "" })
@@ -214,7 +214,7 @@ func TestKeyOfADefaultAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestScopeForms(t *testing.T) {
+func TestScopesHaveTheFormOfRFC6749(t *testing.T) {
 	for scope, want := range map[string]bool{
 		"": true, "read": true, "a b": true, "get:/api/x": true, "!#[]~": true,
 		`a"b`: false, `a\b`: false, "a\tb": false, "a\n": false, "\x00": false, "\x7f": false, "é": false,

@@ -107,7 +107,7 @@ func TestDefaultLifetimeIsCutToo(t *testing.T) {
 	}
 }
 
-func TestExpiresAt(t *testing.T) {
+func TestExpiresAtGoesByTheProvidersClock(t *testing.T) {
 	const date = "Thu, 01 Jan 2026 00:00:00 GMT"
 	soon := time.Now().Add(2 * time.Hour).UTC().Truncate(time.Second)
 	tests := []struct {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -240,4 +242,29 @@ func serveRaw(t testing.TB, script func(c net.Conn, n int, body string) bool) st
 		work.Wait()
 	})
 	return "http://" + l.Addr().String() + "/token"
+}
+
+// serveBreaking is a token endpoint that breaks its connection in place of the second
+// answer. received returns the bodies of the requests so far.
+func serveBreaking(t testing.TB) (tokenURL string, received func() []string) {
+	t.Helper()
+	var mu sync.Mutex // guards bodies
+	var bodies []string
+	tokenURL = serveRaw(t, func(c net.Conn, n int, body string) bool {
+		mu.Lock()
+		bodies = append(bodies, body)
+		mu.Unlock()
+		if n == 2 {
+			_ = c.(*net.TCPConn).SetLinger(0)
+			return false
+		}
+		const good = `{"access_token":"t","token_type":"bearer"}`
+		_, _ = io.WriteString(c, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(good), good))
+		return true
+	})
+	return tokenURL, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(bodies)
+	}
 }

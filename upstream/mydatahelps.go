@@ -20,17 +20,13 @@ type MyDataHelpsConfig struct {
 	DelegatedClientSecret Secret
 }
 
+// myDataHelps is the upstream of MyDataHelps.
 type myDataHelps struct {
 	common
-	config      MyDataHelpsConfig
-	service     kindRule
-	participant kindRule
+	config MyDataHelpsConfig
 }
 
-const (
-	myDataHelpsName         = "mydatahelps"
-	myDataHelpsServiceScope = "api"
-)
+const myDataHelpsName = "mydatahelps"
 
 // NewMyDataHelps returns the upstream of MyDataHelps. A service account proves
 // itself with an assertion and gets a service token (MyDataHelps, REST API
@@ -39,36 +35,26 @@ const (
 // route requires a subject, so that a forgotten one never falls back to the
 // stronger service token.
 func NewMyDataHelps(c MyDataHelpsConfig) Upstream {
-	if c.Audience == "" {
+	if c.Audience == "" && c.TokenURL != nil {
 		c.Audience = c.TokenURL.String()
 	}
 	if c.AssertionLifetime == 0 {
 		c.AssertionLifetime = assertionLifetime
 	}
-	routes := append(c.Config.routes(myDataHelpsName, KindService, SubjectRefused),
-		Route{myDataHelpsName + ".participant", c.Target, KindParticipant, SubjectRequired})
-	return &myDataHelps{
-		common:      common{routes, newEndpoint(myDataHelpsName, c.Config)},
-		config:      c,
-		service:     kindRule{scopes: newScopeSet(myDataHelpsServiceScope, "")},
-		participant: kindRule{subject: SubjectRequired, scopes: newScopeSet(c.Scope, c.AllowedScopes)},
-	}
+	u := &myDataHelps{newCommon(myDataHelpsName, c.Config, kindRule{kind: KindService, scopes: newScopeSet("api", "")}), c}
+	u.kinds = append(u.kinds, kindRule{kind: KindParticipant, subject: SubjectRequired, scopes: newScopeSet(c.Scope, c.AllowedScopes)})
+	u.routes = append(u.routes, Route{myDataHelpsName + ".participant", u.routes[0].Target, KindParticipant, SubjectRequired})
+	return u
 }
 
-func (u *myDataHelps) Key(kind Kind, subject, scope string) (Key, error) {
-	rule := u.service
-	if kind == KindParticipant {
-		rule = u.participant
-	}
-	return rule.key(myDataHelpsName, kind, subject, scope)
-}
-
+// Fingerprint implements [Upstream].
 func (u *myDataHelps) Fingerprint() Fingerprint {
 	c := u.config
 	return fingerprint(c.TokenURL.String(), c.ServiceAccount, c.Audience, c.PrivateKey.Reveal(),
 		c.DelegatedClientID, c.DelegatedClientSecret.Reveal())
 }
 
+// Fetch implements [Upstream].
 func (u *myDataHelps) Fetch(ctx context.Context, key Key, tokens TokenSource) (Token, error) {
 	if key.Kind == KindParticipant {
 		return u.fetchParticipant(ctx, key, tokens)
@@ -82,23 +68,14 @@ func (u *myDataHelps) Fetch(ctx context.Context, key Key, tokens TokenSource) (T
 	return token, err
 }
 
+// fetchService makes the token request for a service token.
 func (u *myDataHelps) fetchService(ctx context.Context, key Key) (Token, error) {
 	c := u.config
-	fields := url.Values{
-		"scope":                 {key.Scope},
-		"grant_type":            {"client_credentials"},
-		"client_assertion_type": {assertionType},
-	}
-	sign := func() ([]byte, error) {
-		jwt, err := assertion{c.ServiceAccount, c.Audience, c.PrivateKey, c.AssertionLifetime}.sign()
-		fields.Set("client_assertion", jwt)
-		return []byte(fields.Encode()), err
-	}
-	body, err := sign()
+	m, err := assertion{c.ServiceAccount, c.Audience, c.PrivateKey, c.AssertionLifetime}.message(clientCredentials(key))
 	if err != nil {
-		return Token{}, u.endpoint.fail(ClassCredential, err.Error())
+		return Token{}, u.endpoint.fail(ClassCredential, 0, err.Error())
 	}
-	return u.exchange(ctx, key, message{contentType: formType, body: body, anew: sign})
+	return u.exchange(ctx, key, m)
 }
 
 // exchange makes a token request. The token endpoint refuses by 400 and a
@@ -107,7 +84,7 @@ func (u *myDataHelps) fetchService(ctx context.Context, key Key) (Token, error) 
 func (u *myDataHelps) exchange(ctx context.Context, key Key, m message) (Token, error) {
 	token, err := u.endpoint.exchange(ctx, key, m)
 	if e := refusalOf(err); e != nil && e.Status == http.StatusForbidden && e.Code == "" {
-		e.Class, e.Reason = ClassMalformed, reasons[ClassMalformed]
+		e.reclassify(ClassMalformed)
 	}
 	return token, err
 }
@@ -137,6 +114,8 @@ func (u *myDataHelps) fetchParticipant(ctx context.Context, key Key, tokens Toke
 	return u.delegate(ctx, key, other)
 }
 
+// delegate makes the token request for a participant token, which proves the delegated
+// client by the service token.
 func (u *myDataHelps) delegate(ctx context.Context, key Key, service Token) (Token, error) {
 	token, err := u.exchange(ctx, key, formMessage(url.Values{
 		"scope":          {key.Scope},

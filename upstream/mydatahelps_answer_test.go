@@ -5,12 +5,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
-	"io"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -78,9 +74,9 @@ func mustNewToken(t *testing.T, access string) Token {
 	return token
 }
 
-// TestMyDataHelpsAsksTwice: one assertion may be lost by replay or delay, two
+// One assertion may be lost by replay or delay, two
 // are refused for a reason. Nothing else is asked twice.
-func TestMyDataHelpsAsksTwice(t *testing.T) {
+func TestMyDataHelpsAsksTwiceWithAnotherAssertion(t *testing.T) {
 	key := newMyDataHelpsSimulation(t, upstreamtest.Options{}).PrivateKey()
 	good := body(`{"access_token":"svc-1","expires_in":600,"token_type":"Bearer"}`)
 	bad := refused(400, `{"error":"invalid_client"}`)
@@ -143,20 +139,7 @@ func TestMyDataHelpsDelegatedClientIsAskedOnce(t *testing.T) {
 // server may have read the first copy.
 func TestMyDataHelpsAssertionOfARepeatedRequest(t *testing.T) {
 	key := newMyDataHelpsSimulation(t, upstreamtest.Options{}).PrivateKey()
-	var mu sync.Mutex // guards bodies
-	var bodies []string
-	target := serveRaw(t, func(c net.Conn, n int, body string) bool {
-		mu.Lock()
-		bodies = append(bodies, body)
-		mu.Unlock()
-		if n == 2 {
-			_ = c.(*net.TCPConn).SetLinger(0)
-			return false
-		}
-		const good = `{"access_token":"t","token_type":"bearer"}`
-		_, _ = io.WriteString(c, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(good), good))
-		return true
-	})
+	target, received := serveBreaking(t)
 	u := newTestMyDataHelps(t, target, key, nil)
 	for range 2 {
 		if _, err := fetchService(t, u); err != nil {
@@ -164,16 +147,15 @@ func TestMyDataHelpsAssertionOfARepeatedRequest(t *testing.T) {
 		}
 	}
 	u.endpoint.client.CloseIdleConnections()
-	mu.Lock()
-	defer mu.Unlock()
+	bodies := received()
 	if jti := jtiOf(t, bodies); len(bodies) != 3 || len(jti) != 3 {
 		t.Errorf("%d requests came with %d different jti, want 3", len(bodies), len(jti))
 	}
 }
 
-// TestMyDataHelpsKeys: every form of the key that the provider or an operator
+// Every form of the key that the provider or an operator
 // may write signs what the simulation takes.
-func TestMyDataHelpsKeys(t *testing.T) {
+func TestMyDataHelpsKeysOfEveryFormSign(t *testing.T) {
 	s := newMyDataHelpsSimulation(t, upstreamtest.Options{})
 	parsed, err := ParsePrivateKey(s.PrivateKey())
 	if err != nil {

@@ -49,7 +49,7 @@ func fetchService(t *testing.T, u Upstream) (Token, error) {
 	return u.Fetch(t.Context(), mustKey(t, u, KindService, "", ""), noTokens{t})
 }
 
-func TestMyDataHelpsServiceRequest(t *testing.T) {
+func TestMyDataHelpsServiceRequestIsWhatTheContractAsks(t *testing.T) {
 	s := newMyDataHelpsSimulation(t, upstreamtest.Options{Lifetime: 10 * time.Minute})
 	for _, tt := range []struct {
 		name   string
@@ -132,7 +132,7 @@ func wantAssertion(t *testing.T, s *upstreamtest.Server, assertion, aud string, 
 	}
 }
 
-func TestMyDataHelpsParticipantRequest(t *testing.T) {
+func TestMyDataHelpsParticipantRequestIsWhatTheContractAsks(t *testing.T) {
 	const scopes = "Participant%3Aread+SurveyAnswers%3Aread"
 	for _, tt := range []struct {
 		name    string
@@ -181,7 +181,7 @@ func TestMyDataHelpsParticipantRequest(t *testing.T) {
 }
 
 // A participant is refused or the service token is dead: both are invalid_grant.
-func TestMyDataHelpsInvalidGrant(t *testing.T) {
+func TestMyDataHelpsInvalidGrantReplacesTheServiceTokenOnce(t *testing.T) {
 	s := newMyDataHelpsSimulation(t, upstreamtest.Options{KnowsParticipant: func(id string) bool { return id != "nobody" }})
 	u := newTestMyDataHelps(t, s.TokenURL(), s.PrivateKey(), nil)
 	tokens := newChain(t, u)
@@ -217,7 +217,7 @@ func TestMyDataHelpsInvalidGrant(t *testing.T) {
 	}
 }
 
-func TestMyDataHelpsServiceTokenFails(t *testing.T) {
+func TestFailedServiceTokenMakesNoParticipantRequest(t *testing.T) {
 	s := newMyDataHelpsSimulation(t, upstreamtest.Options{})
 	u := newTestMyDataHelps(t, s.TokenURL(), s.PrivateKey(), nil)
 	tokens := newChain(t, u)

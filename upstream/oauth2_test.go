@@ -3,15 +3,11 @@ package upstream
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"reflect"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,7 +21,7 @@ func newSimulation(t *testing.T, auth string) *upstreamtest.Server {
 	return s
 }
 
-func TestOAuth2Request(t *testing.T) {
+func TestOAuth2RequestHasTheConfiguredProof(t *testing.T) {
 	const posted = "client_id=" + encodedID + "&client_secret=" + encodedSecret + "&grant_type=client_credentials"
 	tests := []struct {
 		name    string
@@ -172,20 +168,7 @@ func TestOAuth2AssertionIsNeverReplayed(t *testing.T) {
 // A Transport repeats a request by itself when a kept connection breaks. The
 // server may have read the first copy.
 func TestOAuth2AssertionOfARepeatedRequest(t *testing.T) {
-	var mu sync.Mutex // guards bodies
-	var bodies []string
-	target := serveRaw(t, func(c net.Conn, n int, body string) bool {
-		mu.Lock()
-		bodies = append(bodies, body)
-		mu.Unlock()
-		if n == 2 {
-			_ = c.(*net.TCPConn).SetLinger(0)
-			return false
-		}
-		const good = `{"access_token":"t","token_type":"bearer"}`
-		_, _ = io.WriteString(c, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(good), good))
-		return true
-	})
+	target, received := serveBreaking(t)
 	s := newSimulation(t, AuthPrivateKeyJWT)
 	u := newTestOAuth2(t, target, keyConfig(s))
 	for range 2 {
@@ -194,8 +177,7 @@ func TestOAuth2AssertionOfARepeatedRequest(t *testing.T) {
 		}
 	}
 	u.endpoint.client.CloseIdleConnections()
-	mu.Lock()
-	defer mu.Unlock()
+	bodies := received()
 	if len(bodies) != 3 {
 		t.Fatalf("%d requests came, want 3", len(bodies))
 	}
@@ -238,7 +220,7 @@ func TestOAuth2AudienceIsExact(t *testing.T) {
 	}
 }
 
-func TestOAuth2BrokenPrivateKey(t *testing.T) {
+func TestBrokenPrivateKeyIsARefusedCredential(t *testing.T) {
 	s := newSimulation(t, AuthPrivateKeyJWT)
 	u := newTestOAuth2(t, s.TokenURL(), func(c *OAuth2Config) {
 		c.Auth, c.PrivateKey = AuthPrivateKeyJWT, NewSecret("canary-key")

@@ -17,10 +17,10 @@ type OCLCConfig struct {
 	InBody      bool   // parameters in a form body; else in the query
 }
 
+// oclc is the upstream of OCLC.
 type oclc struct {
 	common
 	config OCLCConfig
-	rule   kindRule
 }
 
 const oclcName = "oclc"
@@ -30,18 +30,16 @@ const oclcName = "oclc"
 // Basic (OCLC, Client Credentials Grant). The subject is the context
 // institution, on whose data the token works; a key may serve several.
 func NewOCLC(c OCLCConfig) Upstream {
-	e := newEndpoint(oclcName, c.Config)
+	u := &oclc{newCommon(oclcName, c.Config, kindRule{
+		kind: KindClient, subject: SubjectOptional, defaultSubject: c.Institution, validSubject: isRegistryID,
+		scopes: newScopeSet(c.Scope, c.AllowedScopes),
+	}), c}
 	if c.HMAC {
 		// On a kept connection the Transport may send a request twice, and the
 		// signature's nonce is good for once.
-		e.client.Transport.(*http.Transport).DisableKeepAlives = true
+		u.endpoint.client.Transport.(*http.Transport).DisableKeepAlives = true
 	}
-	return &oclc{
-		common: common{c.Config.routes(oclcName, KindClient, SubjectOptional), e},
-		config: c,
-		rule: kindRule{subject: SubjectOptional, defaultSubject: c.Institution, validSubject: isRegistryID,
-			scopes: newScopeSet(c.Scope, c.AllowedScopes)},
-	}
+	return u
 }
 
 // isRegistryID accepts decimal digits: institutions are numbered.
@@ -49,14 +47,12 @@ func isRegistryID(s string) bool {
 	return len(s) <= 20 && strings.Trim(s, "0123456789") == ""
 }
 
-func (u *oclc) Key(kind Kind, subject, scope string) (Key, error) {
-	return u.rule.key(oclcName, kind, subject, scope)
-}
-
+// Fingerprint implements [Upstream].
 func (u *oclc) Fingerprint() Fingerprint {
 	return fingerprint(u.config.TokenURL.String(), u.config.WSKey, u.config.Secret.Reveal(), u.config.Institution)
 }
 
+// Fetch implements [Upstream].
 func (u *oclc) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error) {
 	a, err := u.endpoint.send(ctx, u.message(key))
 	if err != nil {
@@ -68,6 +64,7 @@ func (u *oclc) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error)
 	return u.token(a, key)
 }
 
+// message returns the token request for key, with the proof of the client.
 func (u *oclc) message(key Key) message {
 	c := u.config
 	fields := url.Values{"grant_type": {"client_credentials"}, "scope": {key.Scope}}
@@ -100,8 +97,7 @@ func (u *oclc) token(a answer, key Key) (Token, error) {
 	}
 	for _, name := range []string{"context_institution_id", "contextInstitutionId"} {
 		if got := a.text(name); got != "" && key.Subject != "" && got != key.Subject {
-			return Token{}, &Error{Upstream: oclcName, Class: ClassMalformed, Status: a.status,
-				Reason: "the token is for another institution than asked"}
+			return Token{}, u.endpoint.fail(ClassMalformed, a.status, "the token is for another institution than asked")
 		}
 	}
 	return u.endpoint.token(a, form, key)
@@ -114,17 +110,16 @@ func (u *oclc) token(a answer, key Key) (Token, error) {
 // for it is to one without a subject.
 func (u *oclc) refusal(a answer, key Key) *Error {
 	err := u.endpoint.refusal(a, key, codeClasses, a.text("error"))
-	err.unauthorized(key.Subject != "" && key.Subject != u.config.Institution)
+	err.interpret401(key.Subject != "" && key.Subject != u.config.Institution)
 	message := oclcMessage(a)
 	aboutSubject := strings.Contains(message, "context:") || u.config.HMAC && message == "unauthorized_client"
 	switch {
 	case err.Code != "":
 	case a.status < 500 && strings.Contains(message, "No valid authentication credentials found"):
-		err.Class = ClassCredential
+		err.reclassify(ClassCredential)
 	case a.status == http.StatusForbidden && !aboutSubject:
-		err.Class = ClassScope
+		err.reclassify(ClassScope)
 	}
-	err.Reason = reasons[err.Class]
 	return err
 }
 
@@ -134,6 +129,5 @@ func oclcMessage(a answer) string {
 	if message := a.text("message"); message != "" {
 		return message
 	}
-	older, _ := parseObject(a.members["error"])
-	return answer{members: older}.text("errorMessage")
+	return answer{members: parseObject(a.members["error"])}.text("errorMessage")
 }

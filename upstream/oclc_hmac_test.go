@@ -27,7 +27,7 @@ func TestWSKeySignatureVector(t *testing.T) {
 	}
 }
 
-func TestEscape3986(t *testing.T) {
+func TestEscape3986LeavesTheUnreserved(t *testing.T) {
 	const s, want = "aZ09-._~ +*/=&:é", "aZ09-._~%20%2B%2A%2F%3D%26%3A%C3%A9"
 	if got := escape3986(s); got != want {
 		t.Errorf("%q is escaped as %s, want %s", s, got, want)
@@ -39,7 +39,7 @@ func withHMAC(c *OCLCConfig) { c.HMAC = true }
 var hmacForm = regexp.MustCompile(`^http://www\.worldcat\.org/wskey/v2/hmac/v1 ` +
 	`clientId="made-up-wskey", timestamp="(\d+)", nonce="([A-Z2-7]{26})", signature="([A-Za-z0-9+/]{43}=)"$`)
 
-func TestOCLCHMACRequest(t *testing.T) {
+func TestOCLCHMACRequestIsSignedAnew(t *testing.T) {
 	s := newOCLCSimulation(t, upstreamtest.Options{LegacyHMAC: true, Lifetime: time.Hour, InstitutionOnKey: func(id string) bool { return id != "5" }})
 	u := newTestOCLC(t, s.TokenURL(), withHMAC)
 	seen := map[string]bool{}

@@ -48,7 +48,7 @@ func newOCLCSimulation(t *testing.T, o upstreamtest.Options) *upstreamtest.Serve
 	return s
 }
 
-func TestOCLCRequest(t *testing.T) {
+func TestOCLCRequestIsWhatTheContractAsks(t *testing.T) {
 	auth := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(testWSKey+":"+testOCLCSecret)) + "\n"
 	query := func(scope string) string {
 		return "POST /token?grant_type=client_credentials&scope=" + scope + "\nAccept: application/json\n" +
@@ -97,8 +97,8 @@ func TestOCLCRequest(t *testing.T) {
 	}
 }
 
-// TestOCLCEncodedSecret: else the table above would show little.
-func TestOCLCEncodedSecret(t *testing.T) {
+// Without this refusal the table above would show little.
+func TestOCLCEncodedSecretIsRefused(t *testing.T) {
 	s := newOCLCSimulation(t, upstreamtest.Options{})
 	u := newTestOCLC(t, s.TokenURL(), func(c *OCLCConfig) { c.Secret = NewSecret("bWFk%2BS11%2FC1zZWNyZXQ%3D%3D") })
 	token, err := fetchOCLC(t, u, "")
@@ -107,8 +107,8 @@ func TestOCLCEncodedSecret(t *testing.T) {
 	}
 }
 
-// TestOCLCPlaceOfParameters: each place is refused by a server of the other.
-func TestOCLCPlaceOfParameters(t *testing.T) {
+// Each place is refused by a server of the other.
+func TestOCLCParametersStandInOnePlace(t *testing.T) {
 	for _, inBody := range []bool{false, true} {
 		s := newOCLCSimulation(t, upstreamtest.Options{FormBody: !inBody})
 		token, err := fetchOCLC(t, newTestOCLC(t, s.TokenURL(), func(c *OCLCConfig) { c.InBody = inBody }), "")

@@ -173,10 +173,10 @@ func pauses() []pause {
 	}
 }
 
-// TestPauses has an app ask ten times a second for a token that is refused,
+// TestPausesGrowWhileRefusalsLast has an app ask ten times a second for a token that is refused,
 // and tells when the provider is asked again, and whether others are served
 // meanwhile.
-func TestPauses(t *testing.T) {
+func TestPausesGrowWhileRefusalsLast(t *testing.T) {
 	simulation := upstreamtest.NewMyDataHelps(upstreamtest.Options{})
 	defer simulation.Close()
 	all := providers(simulation.PrivateKey())
@@ -213,9 +213,9 @@ func wantServed(t *testing.T, c *cache.Cache, key upstream.Key, want bool) {
 	}
 }
 
-// TestUserConnects: a user who is refused, connects a source, and is served
+// A user who is refused, connects a source, and is served
 // when the short pause is over.
-func TestUserConnects(t *testing.T) {
+func TestUserWhoConnectsIsServedAfterTheShortPause(t *testing.T) {
 	for _, code := range []string{"ACCESS_TOKEN_GENERATION_NOT_ALLOWED", "UNKNOWN_CLIENT_USER_ID"} {
 		synctest.Test(t, func(t *testing.T) {
 			const connects = 12 * time.Second
@@ -242,10 +242,10 @@ func TestUserConnects(t *testing.T) {
 	}
 }
 
-// TestChainHeals: the endpoint of a two-level chain is down until the breaker opens
-// and all is cold. Whoever may probe needs the service token first,
+// TestChainHealsWithOneProbe has the endpoint of a two-level chain down until the breaker
+// opens and all is cold. Whoever may probe needs the service token first,
 // which must not wait for the probe.
-func TestChainHeals(t *testing.T) {
+func TestChainHealsWithOneProbe(t *testing.T) {
 	simulation := upstreamtest.NewMyDataHelps(upstreamtest.Options{})
 	defer simulation.Close()
 	synctest.Test(t, func(t *testing.T) {

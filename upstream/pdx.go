@@ -1,9 +1,6 @@
 package upstream
 
-import (
-	"context"
-	"net/url"
-)
+import "context"
 
 // PDXConfig configures Mydex PDX.
 type PDXConfig struct {
@@ -18,10 +15,10 @@ type PDXConfig struct {
 // (Mydex, Personal Data eXchange Overview).
 const pdxScope = "mydex:pdx"
 
+// pdx is the upstream of Mydex PDX.
 type pdx struct {
 	common
 	config PDXConfig
-	rule   kindRule
 }
 
 // NewPDX returns the upstream of Mydex PDX: client credentials at
@@ -30,28 +27,19 @@ type pdx struct {
 // token belongs to the client, so no subject is taken; members are told apart
 // by headers and parameters that the app sends itself.
 func NewPDX(c PDXConfig) Upstream {
-	return &pdx{
-		common: common{c.Config.routes("pdx", KindClient, SubjectRefused), newEndpoint("pdx", c.Config)},
-		config: c,
-		rule:   kindRule{scopes: newScopeSet(c.Scope, c.AllowedScopes, pdxScope)},
-	}
+	rule := kindRule{kind: KindClient, scopes: newScopeSet(c.Scope, c.AllowedScopes, pdxScope)}
+	return &pdx{newCommon("pdx", c.Config, rule), c}
 }
 
-func (u *pdx) Key(kind Kind, subject, scope string) (Key, error) {
-	return u.rule.key("pdx", kind, subject, scope)
-}
-
+// Fingerprint implements [Upstream].
 func (u *pdx) Fingerprint() Fingerprint {
 	return fingerprint(u.config.TokenURL.String(), u.config.ClientID, u.config.ClientSecret.Reveal())
 }
 
-// Fetch always sends scope: the server (ORY Hydra) issues a token without any
-// scope to a request that names none.
+// Fetch implements [Upstream]. It always sends a scope: the server (ORY Hydra) issues a
+// token without any scope to a request that names none.
 func (u *pdx) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error) {
 	c := u.config
 	auth := clientAuth{id: c.ClientID, secret: c.ClientSecret.Reveal(), post: c.Post, plain: c.PlainBasic}
-	return u.endpoint.exchange(ctx, key, auth.message(url.Values{
-		"grant_type": {"client_credentials"},
-		"scope":      {key.Scope},
-	}))
+	return u.endpoint.exchange(ctx, key, auth.message(clientCredentials(key)))
 }

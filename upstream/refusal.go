@@ -6,6 +6,21 @@ import (
 	"time"
 )
 
+// exchange makes one token request whose answer is in the form of RFC 6749
+// section 5. The error is an *Error.
+func (e *endpoint) exchange(ctx context.Context, key Key, m message) (Token, error) {
+	a, err := e.send(ctx, m)
+	if err != nil {
+		return Token{}, err
+	}
+	if a.status != http.StatusOK || a.has("error") {
+		refused := e.refusal(a, key, codeClasses, a.text("error"))
+		refused.interpret401(key.Subject != "")
+		return Token{}, refused
+	}
+	return e.token(a, standardForm, key)
+}
+
 // codeClasses tells failures apart by their code: RFC 6749 section 5.2, and
 // the further codes of RFC 6749 section 4.1.2.1 that token endpoints send too.
 // A code that stands neither here nor in a provider's own table is not
@@ -23,9 +38,10 @@ var codeClasses = map[string]Class{
 	"temporarily_unavailable": ClassUnavailable,
 }
 
-// refusal makes an *Error of an answer that is not good. Body first, status
-// second: providers put lasting refusals on 400, 401 and 403 alike. classes is
-// the provider's own table of codes, code the one found in the answer.
+// refusal makes an *Error of an answer that is not good. The code in the body decides, and
+// the status only if there is no known code: providers put lasting refusals on 400, 401
+// and 403 alike. classes is the provider's own table of codes, code the one that was
+// found in the answer.
 func (e *endpoint) refusal(a answer, key Key, classes map[string]Class, code string) *Error {
 	err := &Error{Upstream: e.upstream, Status: a.status, RetryAfter: a.retry, Skew: a.skew(time.Now())}
 	class, known := classes[code]
@@ -37,35 +53,27 @@ func (e *endpoint) refusal(a answer, key Key, classes map[string]Class, code str
 	if class == ClassSubject && key.Subject == "" {
 		class = ClassScope // there is no subject that could be at fault
 	}
-	err.Class, err.Reason = class, reasons[class]
+	err.reclassify(class)
 	return err
 }
 
-// unauthorized settles what a 401 means. By RFC 6749 section 5.2 it is for a
+// interpret401 decides what a 401 means; other statuses it leaves as they are. By RFC 6749 section 5.2 it is for a
 // client whose credential is refused, and servers send it with other codes than
 // invalid_client, with a page or with nothing: Keycloak says unauthorized_client
 // of a wrong secret, Auth0 access_denied. Where the request had no subject, nobody
 // but the client can be meant, whatever the code. Where it had one, invalid_grant
 // and invalid_scope say what is refused, and other codes leave it open.
-func (e *Error) unauthorized(hadSubject bool) {
+func (e *Error) interpret401(hadSubject bool) {
 	switch {
 	case e.Status != http.StatusUnauthorized:
 	case !hadSubject:
-		e.Class, e.Reason = ClassCredential, reasons[ClassCredential]
+		e.reclassify(ClassCredential)
 	case e.Class == ClassSubject || e.Class == ClassScope:
 		e.Unsure = e.Code != "invalid_grant" && e.Code != "invalid_scope"
 	}
 }
 
-var reasons = map[Class]string{
-	ClassCredential:  "the credential is refused",
-	ClassSubject:     "no token is issued for this subject",
-	ClassScope:       "this scope or grant is not given to the client",
-	ClassThrottled:   "too many token requests",
-	ClassUnavailable: "the token endpoint fails",
-	ClassMalformed:   "the answer is not one a token endpoint gives",
-}
-
+// classOfStatus tells failures apart that have no known code.
 func classOfStatus(status int) Class {
 	switch {
 	case status == http.StatusUnauthorized:
@@ -78,32 +86,4 @@ func classOfStatus(status int) Class {
 		return ClassUnavailable
 	}
 	return ClassMalformed
-}
-
-// skew returns how far the provider's clock is from ours. Its Date was written
-// between the request and now, in whole seconds: what that explains is no skew.
-func (a answer) skew(now time.Time) time.Duration {
-	skew := a.date.Sub(a.began)
-	if skew > 0 {
-		skew = max(a.date.Sub(now), 0)
-	}
-	if a.date.IsZero() || skew.Abs() < 2*time.Second {
-		return 0
-	}
-	return skew
-}
-
-// exchange makes one token request whose answer is in the form of RFC 6749
-// section 5. The error is an *Error.
-func (e *endpoint) exchange(ctx context.Context, key Key, m message) (Token, error) {
-	a, err := e.send(ctx, m)
-	if err != nil {
-		return Token{}, err
-	}
-	if a.status != http.StatusOK || a.has("error") {
-		refused := e.refusal(a, key, codeClasses, a.text("error"))
-		refused.unauthorized(key.Subject != "")
-		return Token{}, refused
-	}
-	return e.token(a, standardForm, key)
 }

@@ -84,7 +84,7 @@ func TestRefusalsAreRetriedAtTheirOwnPace(t *testing.T) {
 	})
 }
 
-func TestRefusalOfASubject(t *testing.T) {
+func TestRefusalWithoutASubjectIsOfTheScope(t *testing.T) {
 	e := newTestOAuth2(t, "http://token.example", nil).endpoint
 	for subject, want := range map[string]Class{"": ClassScope, "alice": ClassSubject} {
 		key := Key{Upstream: "shop", Kind: KindParticipant, Subject: subject}
@@ -97,7 +97,7 @@ func TestRefusalOfASubject(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
+func TestRetryAfterIsBounded(t *testing.T) {
 	const date = "Thu, 01 Jan 2026 00:00:00 GMT"
 	tests := []struct {
 		name   string

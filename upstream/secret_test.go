@@ -117,7 +117,7 @@ func TestSecretReplaceIsSeenByCopies(t *testing.T) {
 	}
 }
 
-func TestSecretUnset(t *testing.T) {
+func TestZeroSecretIsUnset(t *testing.T) {
 	var s Secret
 	if s.IsSet() || s.Reveal() != "" || NewSecret("").IsSet() || !NewSecret("x").IsSet() {
 		t.Error("IsSet is wrong")

@@ -1,8 +1,16 @@
-// Package upstream knows the remote APIs: which keys they issue tokens for and
-// how their token endpoints are asked (RFC 6749). One file per provider; what
-// they share stands beside them: endpoint.go sends a token request, answer.go
-// reads what comes back, refusal.go tells failures apart, auth.go and
-// assertion.go prove who we are.
+// Package upstream knows the remote APIs: which tokens there are of each, and how
+// its token endpoint is asked for one (RFC 6749). The rest of the program sees them
+// through the interface Upstream alone.
+//
+// There is one file for each provider, which cites the provider's documentation for
+// every fact: pdx.go, oclc.go with its older signature in oclc_hmac.go, humanapi.go,
+// mydatahelps.go, and oauth2.go for any other API with client credentials. They put
+// together a token request, with the client's proof of itself from auth.go or
+// assertion.go. refusal.go makes the exchange and tells failures apart; endpoint.go
+// sends the request and takes what comes back; answer.go reads it, with lifetime.go
+// for how long the token lives and how long to wait; connerror.go names what happened
+// to a connection. upstream.go is what all upstreams have in common, with the interface.
+// The values are in token.go, secret.go, key.go and error.go.
 package upstream
 
 import (
@@ -10,6 +18,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -75,15 +84,36 @@ type Route struct {
 	Subject SubjectRule
 }
 
-// common is what all upstreams have.
+// common is the part of an Upstream that is the same for all providers.
 type common struct {
 	routes   []Route
 	endpoint *endpoint
+	kinds    []kindRule // one for each kind of token
 }
 
-func (c common) Name() string          { return c.endpoint.upstream }
-func (c common) Routes() []Route       { return c.routes }
-func (c common) CloseIdleConnections() { c.endpoint.client.CloseIdleConnections() }
+// newCommon returns what an upstream needs whose tokens are all of the kind of rule.
+func newCommon(name string, c Config, rule kindRule) common {
+	return common{c.routes(name, rule.kind, rule.subject), newEndpoint(name, c), []kindRule{rule}}
+}
+
+// Name implements [Upstream].
+func (c *common) Name() string { return c.endpoint.upstream }
+
+// Routes implements [Upstream].
+func (c *common) Routes() []Route { return c.routes }
+
+// CloseIdleConnections implements [Upstream].
+func (c *common) CloseIdleConnections() { c.endpoint.client.CloseIdleConnections() }
+
+// Key implements [Upstream]. The kind must be that of one of the routes.
+func (c *common) Key(kind Kind, subject, scope string) (Key, error) {
+	for i := range c.kinds {
+		if rule := &c.kinds[i]; rule.kind == kind {
+			return rule.key(c.endpoint.upstream, subject, scope)
+		}
+	}
+	return Key{}, errKindUnknown
+}
 
 // Target is a further API host of an upstream, routed as "upstream.Name".
 type Target struct {
@@ -105,9 +135,20 @@ type Config struct {
 
 // routes returns the main route and one for each further target.
 func (c Config) routes(name string, kind Kind, rule SubjectRule) []Route {
-	all := []Route{{name, c.Target, kind, rule}}
+	all := []Route{{name, withoutSlash(c.Target), kind, rule}}
 	for _, t := range c.Targets {
-		all = append(all, Route{name + "." + t.Name, t.URL, kind, rule})
+		all = append(all, Route{name + "." + t.Name, withoutSlash(t.URL), kind, rule})
 	}
 	return all
+}
+
+// withoutSlash returns u without a slash at the end of its path. It may be nil, in a
+// configuration that is about to be refused.
+func withoutSlash(u *url.URL) *url.URL {
+	if u == nil || !strings.HasSuffix(u.Path, "/") {
+		return u
+	}
+	trimmed := *u
+	trimmed.Path = strings.TrimSuffix(u.Path, "/")
+	return &trimmed
 }

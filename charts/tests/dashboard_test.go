@@ -57,7 +57,7 @@ func plain(expr string) string {
 	return strings.NewReplacer("$namespace", ".*", "$upstream", ".*", "$__rate_interval", "15s", "$__range", "1m").Replace(expr)
 }
 
-func TestDashboard(t *testing.T) {
+func TestDashboardIsOneGrafanaTakes(t *testing.T) {
 	d := readDashboard(t)
 	if d.Title == "" || d.UID == "" || d.SchemaVersion < 38 {
 		t.Errorf("title %q, uid %q, schema %d (Grafana 10 has 38 and 39)", d.Title, d.UID, d.SchemaVersion)

@@ -143,7 +143,7 @@ func helmObjects(t *testing.T, c call) map[string]bool {
 		}
 	}
 	if c.args[1] == "./shop" {
-		return map[string]bool{"deployment/shop": true} // TestDocsChart has it
+		return map[string]bool{"deployment/shop": true} // TestChartOfTheDocsRenders has it
 	}
 	if _, err := os.Stat(filepath.Join(root, c.args[1], "Chart.yaml")); err != nil {
 		t.Errorf("no chart at %s", c.args[1])

@@ -97,7 +97,7 @@ func docsValues(t *testing.T) []map[string]any {
 	return all
 }
 
-func TestDocsChart(t *testing.T) {
+func TestChartOfTheDocsRenders(t *testing.T) {
 	all := docsValues(t)
 	for i, values := range all {
 		// Later blocks add to the first.
@@ -134,7 +134,7 @@ func docsManifests(t *testing.T) []runtime.Object {
 	return objects
 }
 
-func TestDocsManifests(t *testing.T) {
+func TestManifestsOfTheDocsAreValid(t *testing.T) {
 	objects := docsManifests(t)
 	checkPod(t, objects)
 	pod := onlyPod(t, objects)

@@ -31,7 +31,7 @@ func instructions(t *testing.T) (all []string, last []string) {
 	return all, last
 }
 
-func TestDockerfile(t *testing.T) {
+func TestDockerfileHasWhatItMust(t *testing.T) {
 	all, last := instructions(t)
 	for _, want := range []string{
 		"ARG GO_IMAGE=docker.io/library/golang:1.26",
@@ -66,9 +66,9 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
-// TestBuildContext makes sure that .dockerignore lets in all that the program
+// TestBuildContextHasTheWholeProgram makes sure that .dockerignore lets in all that the program
 // is built from.
-func TestBuildContext(t *testing.T) {
+func TestBuildContextHasTheWholeProgram(t *testing.T) {
 	var allowed []string
 	for _, line := range strings.Split(string(read(t, root+"/.dockerignore")), "\n") {
 		if name, ok := strings.CutPrefix(line, "!"); ok {
@@ -112,10 +112,10 @@ func TestBinaryIsStaticAndSmall(t *testing.T) {
 	}
 }
 
-// TestImageBuilds builds the Dockerfile with buildah. No registry may be in
+// TestImageBuildsWithoutARegistry builds the Dockerfile with buildah. No registry may be in
 // reach, so two stand-ins take the place of the base images: a shell with this
 // machine's Go, and nothing at all.
-func TestImageBuilds(t *testing.T) {
+func TestImageBuildsWithoutARegistry(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long")
 	}

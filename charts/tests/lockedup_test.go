@@ -31,9 +31,9 @@ func secretVolume(t *testing.T, dir, generation string, files map[string]string)
 	}
 }
 
-// TestLockedUp runs the program as the chart does: nothing to write to, no
+// TestProgramRunsLockedUp runs the program as the chart does: nothing to write to, no
 // shell, no rights; and rotates its secret there.
-func TestLockedUp(t *testing.T) {
+func TestProgramRunsLockedUp(t *testing.T) {
 	idp := &provider{life: 3600, secret: "first"}
 	server := httptest.NewServer(idp)
 	defer server.Close()

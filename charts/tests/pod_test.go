@@ -163,7 +163,7 @@ func checkDrain(t *testing.T, pod *core.PodTemplateSpec, env map[string]string, 
 	}
 }
 
-func TestPods(t *testing.T) {
+func TestPodsRunWithTheLeastRights(t *testing.T) {
 	for name, values := range valueSets(t) {
 		t.Run(name, func(t *testing.T) {
 			objects, err := render(t, values)

@@ -7,9 +7,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestRefusals gives values that must not be installed, and a word that the
+// TestValuesThatMustNotBeInstalledAreRefused gives values that must not be installed, and a word that the
 // refusal must name.
-func TestRefusals(t *testing.T) {
+func TestValuesThatMustNotBeInstalledAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ values, names string }{
 		"a typo at the top":             {"podMoniter: {enabled: true}", "podMoniter"},
 		"a typo inside":                 {"podMonitor: {enable: true}", "enable"},
@@ -60,7 +60,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestRefusalsOfADependency(t *testing.T) {
+func TestDependencyIsRefusedAsTheChartItself(t *testing.T) {
 	none := map[string]any{}
 	if _, err := renderText(parent(t, ""), none, kubeVersion); err == nil || !strings.Contains(err.Error(), "no API is configured") {
 		t.Errorf("a sidecar without any API: %v", err)

@@ -143,7 +143,7 @@ func valueSets(t *testing.T) map[string]map[string]any {
 	return sets
 }
 
-func TestLintStrict(t *testing.T) {
+func TestChartPassesStrictLint(t *testing.T) {
 	version, err := chartutil.ParseKubeVersion(kubeVersion)
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func TestLintStrict(t *testing.T) {
 	}
 }
 
-func TestGolden(t *testing.T) {
+func TestManifestsAreAsReviewed(t *testing.T) {
 	for name, values := range valueSets(t) {
 		t.Run(name, func(t *testing.T) {
 			text, err := renderText(sidecarChart(t), values, kubeVersion)
@@ -233,7 +233,7 @@ func parent(t *testing.T, alias string) *chart.Chart {
 	return c
 }
 
-func TestAsADependency(t *testing.T) {
+func TestChartServesAsADependency(t *testing.T) {
 	values := func(key string) map[string]any {
 		return map[string]any{key: map[string]any{
 			"existingSecret": "oclc",

@@ -48,7 +48,7 @@ func promtool(t *testing.T, args ...string) {
 	}
 }
 
-func TestRulesCheck(t *testing.T) {
+func TestRulesPassPromtool(t *testing.T) {
 	promtool(t, "check", "rules", chartDir+"/files/rules.yaml")
 }
 

@@ -64,6 +64,7 @@ func runBare(ctx context.Context, o bareOptions) error {
 
 const copyBuffer = 32 << 10
 
+// copyBuffers are buffers of httputil.ReverseProxy, used again and again.
 type copyBuffers struct{ sync.Pool }
 
 // Get implements [httputil.BufferPool].

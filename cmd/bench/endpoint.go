@@ -14,6 +14,17 @@ import (
 // endpointScope is the scope that the token endpoint grants, and that is asked for.
 const endpointScope = "bench"
 
+// What a load of a token is measured with, in each way.
+const (
+	// loadWorkers is how many loads are under way at a time.
+	loadWorkers = 16
+	// loadTimeout bounds one operation of Redis. It is longer than by default, so that a
+	// busy machine does not make one load into another.
+	loadTimeout = 5 * time.Second
+
+	loadClient, loadSecret = "bench", "a-secret-of-the-usual-length-0123456789"
+)
+
 // runEndpoint is a token endpoint at listen that gives everybody a token of 1 KiB for an
 // hour, until ctx ends. It looks at nothing, so that it does not hold up what is measured.
 func runEndpoint(ctx context.Context, listen string) error {

@@ -14,22 +14,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"token-sidecar/cache"
 	"token-sidecar/cache/shared"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
-)
-
-const (
-	// loadWorkers is how many loads are under way at a time.
-	loadWorkers = 16
-	// loadTimeout bounds one operation of Redis. It is longer than by default, so that a
-	// busy machine does not make one load into another.
-	loadTimeout = 5 * time.Second
-
-	loadClient, loadSecret = "bench", "a-secret-of-the-usual-length-0123456789"
 )
 
 // tokenLoadOptions say what the loads of tokens go to, and how many are made.

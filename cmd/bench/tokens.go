@@ -142,6 +142,7 @@ func runRefresh(ctx context.Context, n int, out io.Writer) error {
 	return json.NewEncoder(out).Encode(refreshResult{float64(used.Microseconds()) / float64(done), done})
 }
 
+// newStubCache returns a cache of n tokens whose loads s serves.
 func newStubCache(s *stub, n int) *cache.Cache {
 	return cache.New(cache.Config{
 		Upstreams: []upstream.Upstream{s},

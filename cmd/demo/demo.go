@@ -3,22 +3,16 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/rs/zerolog"
 
-	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/sidecar"
-	"token-sidecar/metrics"
 )
 
 // demo is the providers and the sidecar, running.
@@ -31,6 +25,7 @@ type demo struct {
 	proxied   *http.Client     // of an app that has it as its http_proxy
 }
 
+// anyPort is a loopback address with a port that the system chooses.
 const anyPort = "127.0.0.1:0"
 
 // free returns address, or any port if another program has it.
@@ -43,93 +38,6 @@ func free(address string) string {
 	return address
 }
 
-// start starts everything the demo consists of, what the sidecar needs first,
-// and blocks until the tokens that need no subject are loaded.
-func start(ctx context.Context, data, admin string, life lives, log zerolog.Logger) (*demo, error) {
-	d := &demo{providers: startProviders(life), redis: miniredis.NewMiniRedis()}
-	// No Proxy: the person's environment may name one for everything else.
-	d.direct = &http.Client{Transport: &http.Transport{}}
-	if err := d.redis.Start(); err != nil {
-		d.stop()
-		return nil, fmt.Errorf("start the embedded Redis: %w", err)
-	}
-	var err error
-	if d.sidecar, err = d.startSidecar(ctx, data, admin, log); err == nil {
-		err = d.awaitShared(ctx)
-	}
-	if err == nil {
-		// It finds what the first one has loaded.
-		d.replica, err = d.startSidecar(ctx, anyPort, anyPort, log)
-	}
-	if err != nil {
-		d.stop()
-		return nil, err
-	}
-	d.proxied = &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: d.address("data")})}}
-	return d, nil
-}
-
-func (d *demo) startSidecar(ctx context.Context, data, admin string, log zerolog.Logger) (*sidecar.Sidecar, error) {
-	settings, err := config.Parse(d.environ(data, admin))
-	if err != nil {
-		return nil, fmt.Errorf("configure the sidecar: %w", err)
-	}
-	s, err := sidecar.Start(settings, log, metrics.New("demo"))
-	if err != nil {
-		return nil, fmt.Errorf("start the sidecar: %w", err)
-	}
-	if err := d.await(ctx, s, pinnedLoaded); err != nil {
-		s.Stop()
-		return nil, fmt.Errorf("wait for the tokens that need no subject: %w", err)
-	}
-	return s, nil
-}
-
-// awaitShared blocks until the first sidecar has shared the token of each
-// provider that needs no subject. A second one that came before would fetch
-// tokens of its own, and then each would have the other's to fall back on.
-func (d *demo) awaitShared(ctx context.Context) error {
-	for {
-		shared := 0
-		for _, name := range d.redis.Keys() {
-			if strings.HasSuffix(name, ":token") {
-				shared++
-			}
-		}
-		if shared >= len(upstreams()) {
-			return nil
-		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the tokens to be shared: %d are: %w", shared, ctx.Err())
-		}
-	}
-}
-
-// environ is a sidecar's environment.
-func (d *demo) environ(data, admin string) []string {
-	key := sha256.Sum256([]byte("a demo's key is known to everyone"))
-	return append(d.providers.environ(), "SIDECAR_LISTEN="+data, "SIDECAR_ADMIN_LISTEN="+admin,
-		"SIDECAR_REDIS_URL=redis://"+d.redis.Addr(),
-		"SIDECAR_REDIS_KEYS=demo:"+base64.StdEncoding.EncodeToString(key[:]))
-}
-
-// stop ends everything, in the opposite order.
-func (d *demo) stop() {
-	d.direct.CloseIdleConnections()
-	if d.proxied != nil {
-		d.proxied.CloseIdleConnections()
-	}
-	for _, s := range []*sidecar.Sidecar{d.replica, d.sidecar} {
-		if s != nil {
-			s.Stop()
-		}
-	}
-	d.redis.Close()
-	d.providers.close()
-}
-
 // address returns where a listener of the sidecar listens: data, admin, or
 // that of a route.
 func (d *demo) address(listener string) string { return d.sidecar.Addr(listener).String() }
@@ -137,10 +45,12 @@ func (d *demo) address(listener string) string { return d.sidecar.Addr(listener)
 // series holds the sidecar's metrics by name and labels as they are written.
 type series map[string]float64
 
+// lookups returns how many look-ups of tokens had that result.
 func (s series) lookups(upstream, result string) int {
 	return int(s[fmt.Sprintf("token_sidecar_token_lookups_total{result=%q,upstream=%q}", result, upstream)])
 }
 
+// refreshes returns how often a token was replaced ahead of its expiry.
 func (s series) refreshes(upstream string) int {
 	return int(s[fmt.Sprintf("token_sidecar_refreshes_total{outcome=\"ok\",upstream=%q}", upstream)])
 }
@@ -148,16 +58,6 @@ func (s series) refreshes(upstream string) int {
 // left returns how long the pinned token of an upstream still lives.
 func (s series) left(upstream string) time.Duration {
 	return time.Duration(s[fmt.Sprintf("token_sidecar_token_expiry_seconds{upstream=%q}", upstream)] * float64(time.Second))
-}
-
-// pinnedLoaded reports whether no pinned token is missing.
-func pinnedLoaded(s series) bool {
-	for _, name := range upstreams() {
-		if s.left(name) <= 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // scrape reads the metrics from the admin listener, as Prometheus would.

@@ -74,8 +74,8 @@ var mistakes = [][]mistake{{
 	}, "first request", "status is 503, not 200"},
 }}
 
-// TestOnceFails shows that the table is judged.
-func TestOnceFails(t *testing.T) {
+// TestOnceFailsIfARowIsWrong shows that the table is judged.
+func TestOnceFailsIfARowIsWrong(t *testing.T) {
 	skipIfShort(t)
 	for _, together := range mistakes {
 		t.Run(together[0].name+" and others", func(t *testing.T) {

@@ -5,6 +5,13 @@
 //	go run ./cmd/demo -once   drives every upstream itself and checks what comes back
 //
 // With -v the sidecar's own log lines are shown too.
+//
+// main.go reads the flags; start.go starts the providers, an embedded Redis, the sidecar
+// and a replica of it. watch.go shows a person what to type, and each token request
+// that comes of it; once.go plays all rows and checks what comes of them. providers.go is
+// the table of the simulated providers, rows.go the requests to each of them and their
+// right outcome. request.go is one request of an app, and demo.go what all of these see of
+// the sidecar that runs.
 package main
 
 import (
@@ -21,6 +28,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
+// main runs the demo until it is done or interrupted.
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -52,6 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return runUntilDone(ctx, stdout, logger(stderr, *verbose, zerolog.WarnLevel))
 }
 
+// logger returns a logger for people, of the level quiet unless more was asked for.
 func logger(w io.Writer, verbose bool, quiet zerolog.Level) zerolog.Logger {
 	if verbose {
 		quiet = zerolog.InfoLevel
@@ -63,6 +72,7 @@ func logger(w io.Writer, verbose bool, quiet zerolog.Level) zerolog.Logger {
 // onceLimit makes a hang a failure.
 const onceLimit = 2 * time.Minute
 
+// runOnce plays all rows once.
 func runOnce(ctx context.Context, stdout io.Writer, log zerolog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, onceLimit)
 	defer cancel()
@@ -76,6 +86,7 @@ func runOnce(ctx context.Context, stdout io.Writer, log zerolog.Logger) error {
 	return d.once(ctx, stdout)
 }
 
+// runUntilDone shows what to type, and token requests, until ctx ends.
 func runUntilDone(ctx context.Context, stdout io.Writer, log zerolog.Logger) error {
 	d, err := start(ctx, free("127.0.0.1:8080"), free("127.0.0.1:9090"), lives{others: shownLife, ledger: shownLife}, log)
 	if err != nil {

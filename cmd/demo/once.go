@@ -12,16 +12,6 @@ import (
 	"token-sidecar/upstream/upstreamtest"
 )
 
-// source is where a token came from.
-type source string
-
-const (
-	nowhere       source = "-" // none was looked up
-	memory        source = "memory"
-	tokenEndpoint source = "token endpoint"
-	redis         source = "redis" // waited for, without a token request: another replica had it
-)
-
 // result is what came of a row.
 type result struct {
 	row    row
@@ -63,6 +53,7 @@ type tally struct {
 	looked int // look-ups that did not
 }
 
+// tally returns what both sides have counted so far.
 func (d *demo) tally(ctx context.Context, r request) (tally, error) {
 	var t tally
 	s, err := d.scrape(ctx, d.serving(r))

@@ -7,15 +7,6 @@ import (
 	"token-sidecar/upstream/upstreamtest"
 )
 
-// Subjects that the simulated providers treat as their names say. They know
-// every other one.
-const (
-	unknownParticipant = "nobody"
-	unconnectedUser    = "not-connected"
-	foreignInstitution = "99999" // not on the WSKey
-	homeInstitution    = "128807"
-)
-
 // lives is how long tokens live.
 type lives struct{ ledger, others time.Duration }
 
@@ -52,6 +43,7 @@ func upstreams() []string {
 // providers are the running simulations by name.
 type providers map[string]*upstreamtest.Server
 
+// startProviders starts the simulations, whose tokens live for so long.
 func startProviders(life lives) providers {
 	all := providers{}
 	for _, p := range table() {

@@ -26,6 +26,25 @@ type want struct {
 	renewed              bool // the token is newer than the one seen last
 }
 
+// source is where a token came from.
+type source string
+
+const (
+	nowhere       source = "-" // none was looked up
+	memory        source = "memory"
+	tokenEndpoint source = "token endpoint"
+	redis         source = "redis" // waited for, without a token request: another replica had it
+)
+
+// Subjects that the simulated providers treat as their names say. They know
+// every other one.
+const (
+	unknownParticipant = "nobody"
+	unconnectedUser    = "not-connected"
+	foreignInstitution = "99999" // not on the WSKey
+	homeInstitution    = "128807"
+)
+
 const (
 	readScope = "Participant:read"
 	mamScope  = "get:/api/pds/mam"

@@ -15,7 +15,7 @@ import (
 	"token-sidecar/upstream/upstreamtest"
 )
 
-func TestVersionAndHelp(t *testing.T) {
+func TestVersionAndHelpGoToStdout(t *testing.T) {
 	t.Parallel()
 	stdout, stderr, code := run(t, nil, "version")
 	if want := "token-sidecar " + testkit.Version + " " + runtime.Version() + "\n"; code != 0 || stdout != want || stderr != "" {
@@ -52,7 +52,7 @@ func TestKeygenFitsRedisKeys(t *testing.T) {
 	p.mustGet(200, "/books/item")
 }
 
-func TestHealthcheck(t *testing.T) {
+func TestHealthcheckFindsEveryListener(t *testing.T) {
 	t.Parallel()
 	_, port, _ := net.SplitHostPort(freeAddress(t))
 	tests := map[string]struct{ listen, expose string }{
@@ -87,7 +87,7 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
-func TestHealthcheckWhileDraining(t *testing.T) {
+func TestHealthcheckTellsReadyFromLive(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	environ := books.environ("SIDECAR_ADMIN_LISTEN="+freeAddress(t), "SIDECAR_DRAIN_DELAY=10m")

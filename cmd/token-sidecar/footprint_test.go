@@ -32,7 +32,7 @@ func memoryKiB(t *testing.T, pid int, field string) int {
 	return kib
 }
 
-func TestFootprint(t *testing.T) {
+func TestProgramStaysSmall(t *testing.T) {
 	info, err := os.Stat(testkit.Binary(t))
 	if err != nil {
 		t.Fatal(err)

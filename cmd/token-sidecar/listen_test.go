@@ -67,7 +67,7 @@ func TestUnixSocketIsForItsOwner(t *testing.T) {
 	refused(t, admin)
 }
 
-// TestAdminSocketTakesAnyHost: as on the data listener, a Unix socket needs no guard
+// As on the data listener, a Unix socket needs no guard
 // against names that resolve to loopback.
 //
 // Case P14.
@@ -83,7 +83,7 @@ func TestAdminSocketTakesAnyHost(t *testing.T) {
 	}
 }
 
-func TestDedicatedListener(t *testing.T) {
+func TestDedicatedListenerServesItsRoute(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p := start(t, &books.secrets, books.environ("SIDECAR_OAUTH2_0_LISTEN=127.0.0.1:0")...)

@@ -19,6 +19,7 @@ import (
 // version is set by the linker: -X main.version=1.2.3.
 var version = "dev"
 
+// main runs the program and exits with the code that it asks for.
 func main() {
 	// net/http writes what a peer sends unasked to the standard logger.
 	log.SetOutput(io.Discard)

@@ -35,7 +35,7 @@ func TestStderrThatNobodyReadsBlocksNothing(t *testing.T) {
 }
 
 // Once the log is read again it goes on, and the lost lines are counted.
-func TestStderrThatIsReadAgain(t *testing.T) {
+func TestLogGoesOnWhenItIsReadAgain(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p, r := startOnPipe(t, books)

@@ -140,7 +140,7 @@ func TestDrainTimeoutCutsWhatHangs(t *testing.T) {
 	}
 }
 
-// TestSecondSignalEndsAtOnce: who signals again while requests are waited for does not
+// A caller who signals again while requests are waited for does not
 // want to wait.
 //
 // Case P15.
@@ -275,7 +275,7 @@ func awaitTokenRequests(t *testing.T, books *provider, n int) {
 
 // A client that has gone when the end comes holds nothing up. (One that ends its
 // connection within 20 ms of its request may have ended half of it, and is waited for.)
-func TestEndAfterClientsLeft(t *testing.T) {
+func TestClientsThatLeftDoNotHoldUpTheEnd(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	target, came := streamer(t)

@@ -105,7 +105,7 @@ func (p *process) served(caller string) (p99 time.Duration, kib int) {
 	return times[len(times)*99/100], kib
 }
 
-// P3: thousands of callers that stall in their bodies cost the app nothing and the sidecar
+// Thousands of callers that stall in their bodies cost the app nothing and the sidecar
 // little: those without the caller's token are answered at once, and of the others no body
 // is waited for beyond its time. The times are told and not judged: other tests run beside.
 //

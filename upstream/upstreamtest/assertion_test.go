@@ -47,7 +47,7 @@ func assertionForm(assertion, scope string) url.Values {
 	}
 }
 
-func TestAssertion(t *testing.T) {
+func TestWrongAssertionsAreRefused(t *testing.T) {
 	otherKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)

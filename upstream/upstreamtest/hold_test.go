@@ -69,9 +69,9 @@ func TestCloseEndsHolds(t *testing.T) {
 	s.Close() // waits for the handler
 }
 
-// TestWhatAHumanAPIRemembers has two clients, tokens in the form of the test, one of
+// TestHumanAPIRemembersAsMuchAsAsked has two clients, tokens in the form of the test, one of
 // which has expired, and a short log.
-func TestWhatAHumanAPIRemembers(t *testing.T) {
+func TestHumanAPIRemembersAsMuchAsAsked(t *testing.T) {
 	n := 0
 	s := upstreamtest.NewHumanAPI(upstreamtest.Options{Lifetime: time.Second, KeepExpired: true, LogSize: 2,
 		KnowsClient: func(id, secret string) bool { return id == "other" && secret == "word" },

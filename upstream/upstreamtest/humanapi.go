@@ -39,6 +39,7 @@ func NewHumanAPI(o Options) *Server {
 	return s.start(&humanAPI{s}, paths, "admin")
 }
 
+// humanAPI is what is special about the simulated Human API.
 type humanAPI struct{ *Server }
 
 // humanRequest holds the members of a token request that decide.

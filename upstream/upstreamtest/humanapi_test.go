@@ -31,7 +31,7 @@ func humanBody(t *testing.T, s *upstreamtest.Server, changes map[string]any) str
 
 var forClient = map[string]any{"type": "client", "client_user_id": nil}
 
-func TestHumanAPIConnect(t *testing.T) {
+func TestHumanAPIServesConnectedUsers(t *testing.T) {
 	var connected atomic.Bool
 	s := upstreamtest.NewHumanAPI(upstreamtest.Options{ConnectedUser: func(string) bool { return connected.Load() }})
 	defer s.Close()
@@ -62,7 +62,7 @@ func TestHumanAPIConnect(t *testing.T) {
 	}
 }
 
-func TestHumanAPIHIP(t *testing.T) {
+func TestHumanAPIOfHIPServesTheClient(t *testing.T) {
 	s := upstreamtest.NewHumanAPI(upstreamtest.Options{HIP: true})
 	defer s.Close()
 	res := do(t, http.MethodPost, s.TokenURL(), humanBody(t, s, forClient), jsonHeader)
@@ -129,7 +129,7 @@ func TestHumanAPIRefuses(t *testing.T) {
 	}
 }
 
-func TestHumanAPIForm(t *testing.T) {
+func TestHumanAPITakesOneJSONObject(t *testing.T) {
 	s := upstreamtest.NewHumanAPI(upstreamtest.Options{})
 	defer s.Close()
 	good := humanBody(t, s, nil)

@@ -43,6 +43,7 @@ func NewMyDataHelps(o Options) *Server {
 	return s.start(&myDataHelps{Server: s}, []string{"/identityserver/connect/token"}, "designer")
 }
 
+// myDataHelps is what is special about the simulated MyDataHelps.
 type myDataHelps struct {
 	*Server
 	quota quota

@@ -94,7 +94,7 @@ func TestMyDataHelpsRefuses(t *testing.T) {
 	}
 }
 
-func TestMyDataHelpsAPI(t *testing.T) {
+func TestMyDataHelpsAPITakesItsTokens(t *testing.T) {
 	s := upstreamtest.NewMyDataHelps(upstreamtest.Options{HourlyLimit: 2})
 	defer s.Close()
 	service := serviceToken(t, s)

@@ -66,6 +66,7 @@ func NewOAuth2(o OAuth2Options) *Server {
 // where it must be.
 func reservedSecret() string { return rand.Text()[:8] + "+/%:&= " + rand.Text() }
 
+// oauth2 is what is special about the simulated generic provider.
 type oauth2 struct {
 	*Server
 	auth string

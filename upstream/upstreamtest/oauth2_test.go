@@ -8,7 +8,7 @@ import (
 	"token-sidecar/upstream/upstreamtest"
 )
 
-func TestOAuth2(t *testing.T) {
+func TestOAuth2TakesOneWayOfAuthentication(t *testing.T) {
 	byBasic := upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Name: "acme"})
 	defer byBasic.Close()
 	byPost := upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Auth: upstreamtest.AuthPost})

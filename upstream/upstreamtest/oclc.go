@@ -53,6 +53,7 @@ const (
 	oclcHome    = "128807"   // institution of a token without a context
 )
 
+// oclc is what is special about the simulated OCLC.
 type oclc struct{ *Server }
 
 func (p *oclc) subject(c *call) string {

@@ -34,14 +34,14 @@ func hmacAuth(key, timestamp, nonce, signature string) string {
 }
 
 // Without this the test below would only show that two pieces of code agree.
-func TestHMACVector(t *testing.T) {
+func TestSignatureIsThatOfOtherLibraries(t *testing.T) {
 	got := hmacSign("made-up-wskey", "bWFkZS11cC1zZWNyZXQ=", "1700000000", "1234567890", hmacSorted)
 	if want := "PfT6xHBiHCPSSk9uxq05GztX0/gQt6fvAHDR0qjBLaM="; got != want {
 		t.Errorf("signature %s, want %s", got, want)
 	}
 }
 
-func TestOCLCHMAC(t *testing.T) {
+func TestOCLCHMACVerifiesSignatures(t *testing.T) {
 	s := upstreamtest.NewOCLC(upstreamtest.Options{LegacyHMAC: true, InstitutionOnKey: func(id string) bool { return id != "5" }})
 	defer s.Close()
 	now := strconv.FormatInt(time.Now().Unix(), 10)

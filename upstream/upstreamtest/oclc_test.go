@@ -84,7 +84,7 @@ func TestOCLCRefuses(t *testing.T) {
 	}
 }
 
-func TestOCLCVariants(t *testing.T) {
+func TestOCLCVariantsAnswerAsAsked(t *testing.T) {
 	s := upstreamtest.NewOCLC(upstreamtest.Options{FormBody: true, ExpiresInString: true, GrantOnly: []string{"wcapi"}})
 	defer s.Close()
 	h := formHeader(basic(s.ClientID(), s.ClientSecret()))

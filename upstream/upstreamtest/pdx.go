@@ -32,6 +32,7 @@ func NewPDX(o Options) *Server {
 
 const pdxScope = "mydex:pdx"
 
+// pdx is what is special about the simulated Mydex PDX.
 type pdx struct{ *Server }
 
 func (*pdx) subject(*call) string { return "" }

@@ -13,7 +13,7 @@ func pdxForm() url.Values {
 	return url.Values{"grant_type": {"client_credentials"}, "scope": {"mydex:pdx get:/api/pds/mam"}}
 }
 
-func TestPDXIssues(t *testing.T) {
+func TestPDXIssuesTokensOfItsScope(t *testing.T) {
 	s := upstreamtest.NewPDX(upstreamtest.Options{})
 	defer s.Close()
 	res := do(t, http.MethodPost, s.TokenURL(), pdxForm().Encode(), formHeader(encodedBasic(s)))
@@ -69,7 +69,7 @@ func TestPDXRefuses(t *testing.T) {
 	}
 }
 
-func TestPDXForm(t *testing.T) {
+func TestPDXTakesNoOtherMethodOrPath(t *testing.T) {
 	s := upstreamtest.NewPDX(upstreamtest.Options{})
 	defer s.Close()
 	h := formHeader(encodedBasic(s))

@@ -21,7 +21,7 @@ func issue(t *testing.T, s *upstreamtest.Server) string {
 	return do(t, http.MethodPost, s.TokenURL(), pdxForm().Encode(), formHeader(encodedBasic(s))).text(t, "access_token")
 }
 
-func TestRevocation(t *testing.T) {
+func TestRevokedTokensAreRefused(t *testing.T) {
 	s := upstreamtest.NewPDX(upstreamtest.Options{})
 	defer s.Close()
 	one, two := issue(t, s), issue(t, s)
@@ -52,7 +52,7 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
-func TestExpiry(t *testing.T) {
+func TestTokensEndAfterTheirLife(t *testing.T) {
 	s := upstreamtest.NewPDX(upstreamtest.Options{Lifetime: 1900 * time.Millisecond})
 	defer s.Close()
 	token := issue(t, s)
@@ -90,7 +90,7 @@ func TestTokenLogIsExact(t *testing.T) {
 	}
 }
 
-func TestTokenFault(t *testing.T) {
+func TestTokenFaultReplacesTheAnswer(t *testing.T) {
 	s := upstreamtest.NewPDX(upstreamtest.Options{})
 	defer s.Close()
 	s.SetTokenFault(func(r *http.Request, n int) *upstreamtest.Answer {
@@ -120,7 +120,7 @@ func TestTokenFault(t *testing.T) {
 	}
 }
 
-func TestResetAndHang(t *testing.T) {
+func TestResetAndHangGiveNoAnswer(t *testing.T) {
 	s := upstreamtest.NewPDX(upstreamtest.Options{})
 	defer s.Close()
 	arrived := make(chan struct{})
@@ -187,7 +187,7 @@ func TestCloseEndsDelaysAndHangs(t *testing.T) {
 	}
 }
 
-func TestLeakedHeaders(t *testing.T) {
+func TestHeadersForTheSidecarAreRefused(t *testing.T) {
 	s := upstreamtest.NewPDX(upstreamtest.Options{})
 	defer s.Close()
 	h := http.Header{"Authorization": {"Bearer " + issue(t, s)}, "X-Token-Subject": {"a"}, "X_sidecar_token": {"b"}}
@@ -203,7 +203,7 @@ func TestLeakedHeaders(t *testing.T) {
 	}
 }
 
-func TestManyAtOnce(t *testing.T) {
+func TestManyMayAskAtOnce(t *testing.T) {
 	s := upstreamtest.NewPDX(upstreamtest.Options{})
 	defer s.Close()
 	t.Run("all", func(t *testing.T) {

@@ -106,7 +106,7 @@ func untrusted(t *testing.T) string {
 	return s.URL
 }
 
-func TestCheckBrokenConnection(t *testing.T) {
+func TestBrokenConnectionsAreExplained(t *testing.T) {
 	html := http.Header{"Content-Type": {"text/html"}}
 	const page = "<!doctype html><title>" + testkit.Canary + "</title>"
 	checkBroken(t, []brokenCheck{
@@ -138,14 +138,13 @@ func TestCheckBrokenConnection(t *testing.T) {
 	})
 }
 
-// TestCheckRules makes sure that whatever may come has a cause and a mend.
-func TestCheckRules(t *testing.T) {
+// TestEveryFailureHasACauseAndAMend makes sure that whatever may come has a cause and a mend.
+func TestEveryFailureHasACauseAndAMend(t *testing.T) {
 	classes := []upstream.Class{upstream.ClassCredential, upstream.ClassSubject, upstream.ClassScope,
 		upstream.ClassThrottled, upstream.ClassUnavailable, upstream.ClassMalformed}
 	words := []string{"dns_error", "dns_timeout", "tls_certificate_error", "tls_alert_received", "tls_protocol_error", "connection_refused",
 		"connection_timeout", "destination_ip_unroutable", "http_response_timeout", "connection_terminated", "http_protocol_error"}
 	for _, e := range configOf(t, generic()).Endpoints {
-		try := &tokenTry{endpoint: e, kind: upstream.KindClient}
 		var all []*upstream.Error
 		for _, class := range classes {
 			for _, status := range []int{0, 200, 302, 400, 401, 403, 404, 500} {
@@ -156,13 +155,13 @@ func TestCheckRules(t *testing.T) {
 			for _, start := range []string{"no answer: ", "the answer broke off: "} {
 				err := &upstream.Error{Class: upstream.ClassUnavailable, Reason: start + word}
 				all = append(all, err)
-				if f := (failedTry{err, try}); !strings.Contains(f.finding().cause, e.URL.Host) {
-					t.Errorf("%s: %q does not name the host", word, f.finding().cause)
+				if found := explain(failure{err, e, upstream.KindClient, false}); !strings.Contains(found.cause, e.URL.Host) {
+					t.Errorf("%s: %q does not name the host", word, found.cause)
 				}
 			}
 		}
 		for _, err := range all {
-			found := failedTry{err, try}.finding()
+			found := explain(failure{err, e, upstream.KindClient, false})
 			if found.cause == "" || !strings.Contains(found.mend, "SIDECAR_") || strings.ContainsAny(found.cause+found.mend, "{}\n") {
 				t.Errorf("%v: %+v", err, found)
 			}

@@ -2,9 +2,10 @@
 // token endpoint for a token, and says of each failure what the likely cause is
 // and how to mend it.
 //
-// check.go reads the arguments and is the order of things; try.go asks for the
-// tokens; redis.go tries Redis; finding.go finds the cause of a failure in the table of rules.go;
-// report.go prints what came of it, for people or as JSON.
+// check.go reads the arguments, is the order of things, and gives the verdict. try.go
+// asks for the tokens, and redis.go tries Redis. report.go makes rows of what came of
+// it and prints them, for people or as JSON. finding.go explains each failure by the
+// first rule in rules.go that matches it; failure.go is the facts that rules look at.
 package check
 
 import (
@@ -49,12 +50,6 @@ type Config struct {
 	// force, and warnings about them.
 	Preamble func(io.Writer) error
 }
-
-// UsageError says what is wrong with the arguments. It quotes none of them:
-// each might be, or hold, a subject.
-type UsageError struct{ Message string }
-
-func (e *UsageError) Error() string { return e.Message }
 
 // Run makes one live token request per upstream and kind of token, tries Redis, and
 // writes to stdout what came of each and what the likely cause of a failure is. It
@@ -104,59 +99,29 @@ type options struct {
 	subjects []subject
 }
 
-type subject struct{ upstream, id string }
-
 // parseArgs reads the flags. Its errors quote no argument: each might be, or
 // hold, a subject.
 func parseArgs(args []string) (options, error) {
 	var o options
-	var subjects []string
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&o.json, "json", false, "")
-	// Split below: the errors of a flag.Func quote the value.
+	wellFormed := true // no error of the flag tells: it would quote the value
 	flags.Func("subject", "", func(s string) error {
-		subjects = append(subjects, s)
+		name, id, _ := strings.Cut(s, "=")
+		wellFormed = wellFormed && name != "" && id != ""
+		o.subjects = append(o.subjects, subject{name, id})
 		return nil
 	})
-	err := flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
 		return o, err
-	}
-	if err != nil || flags.NArg() > 0 {
+	case err != nil || flags.NArg() > 0:
 		return o, &UsageError{"check takes only --json and --subject upstream=id; see token-sidecar check --help"}
-	}
-	for _, s := range subjects {
-		name, id, _ := strings.Cut(s, "=")
-		if name == "" || id == "" {
-			return o, &UsageError{"--subject is not in the form upstream=id"}
-		}
-		o.subjects = append(o.subjects, subject{name, id})
+	case !wellFormed:
+		return o, &UsageError{"--subject is not in the form upstream=id"}
 	}
 	return o, nil
-}
-
-// vetSubjects makes sure that each subject has an upstream that takes it.
-func vetSubjects(upstreams []upstream.Upstream, subjects []subject) error {
-	takes := map[string]bool{}
-	for _, u := range upstreams {
-		for _, r := range u.Routes() {
-			if r.Subject != upstream.SubjectRefused {
-				takes[u.Name()] = true
-			}
-		}
-	}
-	for _, s := range subjects {
-		switch {
-		case takes[s.upstream]:
-		case len(takes) == 0:
-			return &UsageError{"--subject: no configured upstream takes a subject"}
-		default:
-			return &UsageError{"--subject names no configured upstream that takes a subject; these do: " +
-				strings.Join(slices.Sorted(maps.Keys(takes)), ", ")}
-		}
-	}
-	return nil
 }
 
 // judge returns the verdict on all rows, nil if they are good.

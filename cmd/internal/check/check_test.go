@@ -18,7 +18,7 @@ import (
 	"token-sidecar/upstream/upstreamtest"
 )
 
-func TestCheckAllGood(t *testing.T) {
+func TestGoodUpstreamsPass(t *testing.T) {
 	mdh := testkit.Closing(t, upstreamtest.NewMyDataHelps(upstreamtest.Options{}))
 	pdx := testkit.Closing(t, upstreamtest.NewPDX(upstreamtest.Options{}))
 	oclc := testkit.Closing(t, upstreamtest.NewOCLC(upstreamtest.Options{}))
@@ -79,7 +79,7 @@ func checkTable(t *testing.T, text string, rows int) {
 	}
 }
 
-func TestCheckUntried(t *testing.T) {
+func TestWhatNeedsASubjectIsNotTriedWithoutOne(t *testing.T) {
 	mdh := testkit.Closing(t, upstreamtest.NewMyDataHelps(upstreamtest.Options{}))
 	human := testkit.Closing(t, upstreamtest.NewHumanAPI(upstreamtest.Options{}))
 	text, report, err := runCheck(t, testkit.MyDataHelps(mdh))
@@ -98,7 +98,7 @@ func TestCheckUntried(t *testing.T) {
 	}
 }
 
-func TestCheckSeveralSubjects(t *testing.T) {
+func TestEachSubjectIsTriedByItself(t *testing.T) {
 	human := testkit.Closing(t, upstreamtest.NewHumanAPI(upstreamtest.Options{KnowsUser: func(id string) bool { return id != checkUser }}))
 	text, report, err := runCheck(t, testkit.HumanAPI(human), "--subject", "humanapi=ann", "--subject", "humanapi="+checkUser)
 	if exitCode(err) != 1 || len(report.Requests) != 2 {
@@ -110,7 +110,7 @@ func TestCheckSeveralSubjects(t *testing.T) {
 	testkit.AssertNoLeak(t, text+report.raw, checkUser)
 }
 
-func TestCheckCall(t *testing.T) {
+func TestWrongCallsMakeNoTokenRequest(t *testing.T) {
 	human := testkit.Closing(t, upstreamtest.NewHumanAPI(upstreamtest.Options{}))
 	oclc := testkit.Closing(t, upstreamtest.NewOCLC(upstreamtest.Options{}))
 	c := configOf(t, append(testkit.HumanAPI(human), testkit.OCLC(oclc)...))
@@ -135,7 +135,7 @@ func TestCheckCall(t *testing.T) {
 	}
 }
 
-func TestCheckWithoutSubjectsToTake(t *testing.T) {
+func TestSubjectThatNoUpstreamTakesIsRefused(t *testing.T) {
 	var out bytes.Buffer
 	pdx := testkit.Closing(t, upstreamtest.NewPDX(upstreamtest.Options{}))
 	err := Run(t.Context(), configOf(t, testkit.PDX(pdx)), []string{"--subject", "pdx=" + testkit.Canary}, &out)
@@ -144,8 +144,8 @@ func TestCheckWithoutSubjectsToTake(t *testing.T) {
 	}
 }
 
-// TestCheckOwnAuthority trusts a server through CA_FILE.
-func TestCheckOwnAuthority(t *testing.T) {
+// TestRootsOfTheCAFileAreTrusted trusts a server through CA_FILE.
+func TestRootsOfTheCAFileAreTrusted(t *testing.T) {
 	provider := testkit.Closing(t, upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{Lifetime: time.Minute, Scopes: []string{"read"}}))
 	plain, err := url.Parse(provider.TokenURL())
 	if err != nil {
@@ -165,7 +165,7 @@ func TestCheckOwnAuthority(t *testing.T) {
 	testkit.AssertNoLeak(t, text+report.raw, provider.ClientSecret())
 }
 
-func TestCheckInterrupted(t *testing.T) {
+func TestInterruptedCheckSaysSo(t *testing.T) {
 	s := testkit.Closing(t, upstreamtest.NewPDX(upstreamtest.Options{}))
 	ctx, cancel := context.WithCancel(t.Context())
 	s.SetTokenFault(func(*http.Request, int) *upstreamtest.Answer {
@@ -178,8 +178,8 @@ func TestCheckInterrupted(t *testing.T) {
 	}
 }
 
-// TestCheckNarrowServed is a token that is used, and worth a word.
-func TestCheckNarrowServed(t *testing.T) {
+// TestNarrowTokenPassesAndIsExplained is a token that is used, and worth a word.
+func TestNarrowTokenPassesAndIsExplained(t *testing.T) {
 	s := testkit.Closing(t, upstreamtest.NewOCLC(upstreamtest.Options{Scopes: []string{"WMS_NCIP", "WMS_ACQ"}, GrantOnly: []string{"WMS_ACQ"}}))
 	text, report, err := runCheck(t, testkit.OCLC(s, "OCLC_SCOPE=WMS_NCIP WMS_ACQ"))
 	if r := report.Requests[0]; err != nil || r.Outcome != outcomeOK || !strings.Contains(r.Cause, "left out WMS_NCIP") || !strings.Contains(r.Mend, "SIDECAR_OCLC_SCOPE") {

@@ -20,19 +20,6 @@ type Redis struct {
 	Try func(context.Context) error
 }
 
-// redisRow is what the JSON object tells of Redis.
-type redisRow struct {
-	Mode         string   `json:"mode"`
-	Host         string   `json:"host"`
-	Outcome      string   `json:"outcome"`
-	Class        string   `json:"class,omitempty"`   // of the failure: unreachable, or refused by Redis
-	Code         string   `json:"code,omitempty"`    // of Redis, or of RFC 9209 for a connection
-	Missing      []string `json:"missing,omitempty"` // rights that the user lacks
-	Milliseconds int64    `json:"milliseconds"`
-	Cause        string   `json:"cause,omitempty"`
-	Mend         string   `json:"mend,omitempty"`
-}
-
 // The classes of failure at Redis.
 const (
 	classUnreachable = "unreachable"
@@ -74,27 +61,15 @@ func judgeRedis(rows []row) error {
 	return nil
 }
 
-// redisRules are the known causes of failures at Redis. The first that lists the
-// code is taken; the last lists none and matches every code.
-var redisRules = []rule{
-	{codes: "dns_error dns_timeout",
-		cause: "the name of {host} does not resolve",
-		mend:  "correct SIDECAR_REDIS_URL, or the name servers of this machine or pod"},
-	{codes: "connection_refused",
-		cause: "{host} refuses the connection: nothing listens there, or a firewall rejects it",
-		mend:  "start Redis, or check host and port of SIDECAR_REDIS_URL"},
-	{codes: "connection_timeout destination_ip_unroutable connection_read_timeout",
-		cause: "{host} cannot be reached, or does not answer within {timeout}, which is as long as the sidecar waits",
-		mend:  "check host and port of SIDECAR_REDIS_URL, firewalls and network policies on the way, and how far away and how busy Redis is"},
-	{codes: "tls_certificate_error",
-		cause: "the TLS certificate of {host} is not trusted, has expired, or names another host",
-		mend:  "put the PEM file of the authority into SIDECAR_REDIS_CA_FILE, or correct the host in SIDECAR_REDIS_URL"},
+// redisRules are the known causes of failures at Redis beside connectionRules. The
+// first that lists the code is taken; the last lists none and matches every code.
+var redisRules = slices.Concat([]rule{
+	{codes: "connection_read_timeout",
+		cause: "{host} does not answer within {timeout}, which is as long as the sidecar waits",
+		mend:  "check host and port of {url}, and how far away and how busy Redis is"},
 	{codes: "tls_alert_received",
 		cause: "{host} refuses the TLS handshake, as when it wants a client certificate",
 		mend:  "set SIDECAR_REDIS_CERT_FILE and SIDECAR_REDIS_KEY_FILE"},
-	{codes: "tls_protocol_error connection_terminated http_protocol_error",
-		cause: "{host} ends the connection or does not speak what the URL says, as when rediss:// names a port without TLS, or redis:// one with it",
-		mend:  "check scheme, host and port of SIDECAR_REDIS_URL"},
 	{codes: "WRONGPASS",
 		cause: "wrong user or password",
 		mend:  "check user:password@ in SIDECAR_REDIS_URL; in Sentinel mode that of the data servers is in its parameters username and password"},
@@ -119,10 +94,10 @@ var redisRules = []rule{
 	{codes: "MOVED ASK",
 		cause: "{host} is a node of a cluster, and SIDECAR_REDIS_MODE is {mode}",
 		mend:  "set SIDECAR_REDIS_MODE=cluster"},
-	{
-		cause: "Redis cannot be used: {code}",
-		mend:  "check SIDECAR_REDIS_URL and SIDECAR_REDIS_MODE, then the server"},
-}
+}, connectionRules, []rule{{
+	cause: "Redis cannot be used: {code}",
+	mend:  "check SIDECAR_REDIS_URL and SIDECAR_REDIS_MODE, then the server"},
+})
 
 // finding returns what the first rule that matches says.
 func (r *Redis) finding(failed *shared.TryError) finding {
@@ -140,7 +115,7 @@ func (r *Redis) finding(failed *shared.TryError) finding {
 	if slices.Contains(failed.Missing, "time") {
 		missing += ". Without TIME there is no TOKEN_BUDGET of all replicas: each of them makes as many token requests as SIDECAR_TOKEN_RATE allows"
 	}
-	fill := strings.NewReplacer("{host}", r.Host, "{mode}", r.Mode, "{timeout}", r.Timeout.String(), "{code}", failed.Cause,
+	fill := strings.NewReplacer("{url}", "SIDECAR_REDIS_URL", "{roots}", "SIDECAR_REDIS_CA_FILE", "{host}", r.Host, "{mode}", r.Mode, "{timeout}", r.Timeout.String(), "{code}", failed.Cause,
 		"{missing}", missing, "{rights}", strings.Join(rights, " "))
 	for _, rule := range redisRules {
 		if rule.codes == "" || slices.Contains(strings.Fields(rule.codes), failed.Cause) {

@@ -18,7 +18,7 @@ func elsewhere(s *upstreamtest.Server, from, to string) string {
 	return "HUMANAPI_TOKEN_URL=" + strings.Replace(s.TokenURL(), from, to, 1)
 }
 
-func TestCheckBrokenAssertion(t *testing.T) {
+func TestRefusedAssertionsAreExplained(t *testing.T) {
 	mdh := func(more ...string) func(*testing.T) []string {
 		return func(t *testing.T) []string {
 			return testkit.MyDataHelps(testkit.Closing(t, upstreamtest.NewMyDataHelps(upstreamtest.Options{})), more...)
@@ -57,7 +57,7 @@ func TestCheckBrokenAssertion(t *testing.T) {
 	})
 }
 
-func TestCheckBrokenClient(t *testing.T) {
+func TestRefusedClientsAreExplained(t *testing.T) {
 	pdx := func(more ...string) func(*testing.T) []string {
 		return func(t *testing.T) []string {
 			return testkit.PDX(testkit.Closing(t, upstreamtest.NewPDX(upstreamtest.Options{})), more...)
@@ -83,7 +83,7 @@ func TestCheckBrokenClient(t *testing.T) {
 	})
 }
 
-func TestCheckBrokenOCLC(t *testing.T) {
+func TestRefusalsOfOCLCAreExplained(t *testing.T) {
 	oclc := func(o upstreamtest.Options, more ...string) func(*testing.T) []string {
 		return func(t *testing.T) []string { return testkit.OCLC(testkit.Closing(t, upstreamtest.NewOCLC(o)), more...) }
 	}
@@ -103,7 +103,7 @@ func TestCheckBrokenOCLC(t *testing.T) {
 	})
 }
 
-func TestCheckBrokenHumanAPI(t *testing.T) {
+func TestRefusalsOfHumanAPIAreExplained(t *testing.T) {
 	human := func(o upstreamtest.Options, more ...string) func(*testing.T) []string {
 		return func(t *testing.T) []string {
 			return testkit.HumanAPI(testkit.Closing(t, upstreamtest.NewHumanAPI(o)), more...)
@@ -131,8 +131,8 @@ func TestCheckBrokenHumanAPI(t *testing.T) {
 	})
 }
 
-// TestCheckSkew also tells machines by how much.
-func TestCheckSkew(t *testing.T) {
+// TestClocksThatDifferAreExplained also tells machines by how much.
+func TestClocksThatDifferAreExplained(t *testing.T) {
 	a := dated(upstreamtest.OAuthError(http.StatusBadRequest, "invalid_client"), 10*time.Minute)
 	_, report, _ := runCheck(t, testkit.MyDataHelps(faulty(testkit.Closing(t, upstreamtest.NewMyDataHelps(upstreamtest.Options{})), a)))
 	seconds := report.Requests[0].SkewSeconds

@@ -20,26 +20,26 @@ const (
 	outcomeUntried = "not_tried"
 )
 
-// row is what check reports of one token: a line of the table, and an
-// element of the JSON object.
+// row is what check reports of one token, or of Redis: a line of the table, and an
+// object of the JSON.
 type row struct {
-	Upstream     string `json:"upstream"`
-	Kind         string `json:"kind"`
-	Subject      string `json:"subject,omitempty"` // where it came from, not what it is
-	Host         string `json:"host"`
-	Outcome      string `json:"outcome"`
-	Class        string `json:"class,omitempty"` // of the failure
-	Code         string `json:"code,omitempty"`  // of the provider, or of RFC 9209 for a connection
-	Status       int    `json:"status,omitempty"`
-	SkewSeconds  int    `json:"clock_skew_seconds,omitempty"` // the provider's clock minus ours
-	AskedScope   string `json:"asked_scope,omitempty"`
-	GrantedScope string `json:"granted_scope,omitempty"` // empty if the answer did not say
-	Lifetime     int    `json:"lifetime_seconds,omitempty"`
-	Milliseconds int64  `json:"milliseconds"`
-	Cause        string `json:"cause,omitempty"`
-	Mend         string `json:"mend,omitempty"`
-
-	Missing []string `json:"-"` // of Redis: the rights that the user lacks
+	Upstream     string   `json:"upstream,omitempty"`
+	Kind         string   `json:"kind,omitempty"`
+	Mode         string   `json:"mode,omitempty"`    // of Redis, in place of upstream and kind
+	Subject      string   `json:"subject,omitempty"` // where it came from, not what it is
+	Host         string   `json:"host"`
+	Outcome      string   `json:"outcome"`
+	Class        string   `json:"class,omitempty"` // of the failure; of Redis: unreachable, or refused
+	Code         string   `json:"code,omitempty"`  // of the provider or Redis, or of RFC 9209 for a connection
+	Status       int      `json:"status,omitempty"`
+	SkewSeconds  int      `json:"clock_skew_seconds,omitempty"` // the provider's clock minus ours
+	AskedScope   string   `json:"asked_scope,omitempty"`
+	GrantedScope string   `json:"granted_scope,omitempty"` // empty if the answer did not say
+	Lifetime     int      `json:"lifetime_seconds,omitempty"`
+	Missing      []string `json:"missing,omitempty"` // rights that the user of Redis lacks
+	Milliseconds int64    `json:"milliseconds"`
+	Cause        string   `json:"cause,omitempty"`
+	Mend         string   `json:"mend,omitempty"`
 }
 
 // rowsOf makes the report of tries that were made.
@@ -51,10 +51,10 @@ func rowsOf(tries [][]*tokenTry) []row {
 		first := map[*upstream.Error]finding{}
 		for _, t := range list {
 			row := t.row()
-			if cause := t.cause(); cause != nil {
+			if cause := causeOf(t.err); cause != nil {
 				found, again := first[cause]
 				if !again {
-					found = failedTry{cause, t}.finding()
+					found = explain(t.failure(cause))
 					first[cause] = found
 				}
 				row.Cause, row.Mend = found.cause, found.mend
@@ -78,19 +78,24 @@ func (t *tokenTry) row() row {
 	if t.given == "" && t.key.Subject != "" {
 		row.Subject = "(default)"
 	}
-	if cause := t.cause(); cause != nil {
+	if cause := causeOf(t.err); cause != nil {
 		row.Outcome, row.Class, row.Status = outcomeFailed, string(cause.Class), cause.Status
-		row.Code = failedTry{cause, t}.code()
+		row.Code = t.failure(cause).code()
 		row.SkewSeconds = int(cause.Skew.Round(time.Second) / time.Second)
 		return row
 	}
 	row.GrantedScope = t.masked(t.token.Scope())
 	row.Lifetime = int(t.token.Expiry().Sub(t.token.Issued()).Round(time.Second) / time.Second)
 	if upstream.Narrower(t.token.Scope(), t.key.Scope) {
-		found := t.narrowFinding()
+		found := explainNarrow(t.endpoint.Section, t.key.Scope, t.token.Scope())
 		row.Cause, row.Mend = found.cause, found.mend
 	}
 	return row
+}
+
+// failure returns the facts that explain why t failed with cause.
+func (t *tokenTry) failure(cause *upstream.Error) failure {
+	return failure{cause, t.endpoint, t.kind, t.given != ""}
 }
 
 // masked takes the given subject out of a scope: OCLC grants context:<subject>.
@@ -101,18 +106,20 @@ func (t *tokenTry) masked(scope string) string {
 	return strings.ReplaceAll(scope, t.given, t.shown)
 }
 
+// writeJSON writes all rows as one object; ok says whether all is good.
 func writeJSON(w io.Writer, rows, redis []row, ok bool) error {
-	var shared *redisRow
+	var shared *row
 	for _, r := range redis {
-		shared = &redisRow{r.Kind, r.Host, r.Outcome, r.Class, r.Code, r.Missing, r.Milliseconds, r.Cause, r.Mend}
+		r.Upstream, r.Kind, r.Mode = "", "", r.Kind
+		shared = &r
 	}
 	out := json.NewEncoder(w)
 	out.SetEscapeHTML(false)
 	out.SetIndent("", "  ")
 	return out.Encode(struct {
-		OK       bool      `json:"ok"`
-		Requests []row     `json:"requests"`
-		Redis    *redisRow `json:"redis,omitempty"`
+		OK       bool  `json:"ok"`
+		Requests []row `json:"requests"`
+		Redis    *row  `json:"redis,omitempty"`
 	}{ok, rows, shared})
 }
 
@@ -156,6 +163,7 @@ func findingsText(rows []row) string {
 	return text.String()
 }
 
+// sameFinding reports whether two rows have the same to say.
 func (r row) sameFinding(other row) bool {
 	return r.Upstream == other.Upstream && r.Outcome == other.Outcome && r.Cause == other.Cause && r.Mend == other.Mend
 }
@@ -192,6 +200,7 @@ func (r row) outcome() string {
 	return r.Class
 }
 
+// dash stands for an empty cell.
 func dash(s string) string {
 	if s == "" {
 		return "-"

@@ -1,10 +1,32 @@
 package check
 
-import "token-sidecar/upstream"
+import (
+	"slices"
+	"strings"
 
-// rules are the known causes of failed token requests by class of
-// failure. The first that matches is taken: special ones stand before general
-// ones. Placeholders are those of failedTry.fill.
+	"token-sidecar/upstream"
+)
+
+// rule is one thing that may be wrong. Empty fields match everything.
+type rule struct {
+	family string // of config.TokenEndpoint
+	kind   upstream.Kind
+	codes  string // space-separated
+	when   func(failure) bool
+	cause  string // with the placeholders of fill
+	mend   string // as well
+}
+
+// matches reports whether the rule speaks of such a failure.
+func (r rule) matches(f failure) bool {
+	return (r.family == "" || r.family == f.endpoint.Family) &&
+		(r.kind == "" || r.kind == f.kind) &&
+		(r.codes == "" || slices.Contains(strings.Fields(r.codes), f.code())) &&
+		(r.when == nil || r.when(f))
+}
+
+// rules are the known causes of failed token requests by class of failure. The
+// first that matches is taken: special ones stand before general ones.
 var rules = map[upstream.Class][]rule{
 	upstream.ClassCredential:  credentialRules,
 	upstream.ClassScope:       scopeRules,
@@ -21,7 +43,7 @@ var credentialRules = []rule{
 	{when: audienceDiffers,
 		cause: "wrong audience: {X}AUDIENCE differs from the token URL that the assertion is sent to",
 		mend:  "remove {X}AUDIENCE, which then follows {X}TOKEN_URL, unless the provider told you this very value"},
-	{family: "oclc", when: authIs("hmac"),
+	{family: "oclc", when: hmacAuth,
 		cause: "wrong WSKey or secret, or the signature is made for another institution",
 		mend:  "check {X}WSKEY, {X}SECRET and {X}INSTITUTION; keys made for oauth.oclc.org need {X}AUTH=basic"},
 	{family: "oclc",
@@ -42,7 +64,7 @@ var credentialRules = []rule{
 	{family: "mydatahelps",
 		cause: "wrong key or service account: the assertion is not signed with a key that the provider has for this account",
 		mend:  "compare {X}SERVICE_ACCOUNT and {X}PRIVATE_KEY with the service account in MyDataHelps Designer; they must belong together and to the host {host}"},
-	{when: authIs("private_key_jwt"),
+	{when: signed,
 		cause: "wrong key or client id: the assertion is not signed with a key that the provider has for this client",
 		mend:  "compare {X}CLIENT_ID and {X}PRIVATE_KEY with what is registered at the provider; if both are right, ask which aud it wants ({X}AUDIENCE)"},
 	{when: encoded("form"),
@@ -141,47 +163,53 @@ var throttledRules = []rule{{
 	mend:  "wait {wait} and run check again; if it happens while serving, share one Redis among replicas (SIDECAR_REDIS_URL) or lower SIDECAR_TOKEN_RATE"},
 }
 
-var unavailableRules = []rule{
+// connectionRules are the known causes of failures of a connection, by the words of RFC
+// 9209 section 2.3. They hold for token endpoints and for Redis; {url} and {roots} name
+// the settings.
+var connectionRules = []rule{
 	{codes: "dns_error",
 		cause: "the name of {host} does not resolve",
-		mend:  "correct {X}TOKEN_URL, or the name servers of this machine or pod"},
+		mend:  "correct {url}, or the name servers of this machine or pod"},
 	{codes: "dns_timeout",
 		cause: "no name server answers for {host}",
-		mend:  "correct the name servers of this machine or pod, or allow DNS through its network policy; {X}TOKEN_URL was not reached"},
+		mend:  "correct the name servers of this machine or pod, or allow DNS through its network policy; {url} was not reached"},
 	{codes: "connection_refused",
 		cause: "{host} refuses the connection: nothing listens there, or a firewall rejects it",
-		mend:  "check host and port of {X}TOKEN_URL, and that this machine may connect to them"},
+		mend:  "check host and port of {url}, and that this machine may connect to them"},
 	{codes: "connection_timeout destination_ip_unroutable",
 		cause: "{host} cannot be reached: there is no route, or a firewall drops the connection",
-		mend:  "allow connections to {host}, or correct {X}TOKEN_URL; the sidecar connects directly and uses no HTTP proxy"},
+		mend:  "allow connections to {host}, or correct {url}; the sidecar connects directly and uses no HTTP proxy"},
 	{codes: "http_response_timeout",
 		cause: "timeout: {host} gave no whole answer within {timeout}",
-		mend:  "run check again; if the provider is merely slow, raise SIDECAR_TOKEN_TIMEOUT, else check {X}TOKEN_URL"},
+		mend:  "run check again; if the provider is merely slow, raise SIDECAR_TOKEN_TIMEOUT, else check {url}"},
 	{codes: "connection_terminated",
 		cause: "{host} ended the connection without a whole answer, as a firewall or proxy in between may",
-		mend:  "check scheme, host and port of {X}TOKEN_URL, and what stands between this machine and them"},
+		mend:  "check scheme, host and port of {url}, and what stands between this machine and them"},
 	{codes: "tls_certificate_error",
 		cause: "the TLS certificate of {host} is not trusted: it is of a private authority or of a proxy that opens TLS, has expired, or names another host",
-		mend:  "if you know the authority, put its PEM file into SIDECAR_CA_FILE; else correct the host in {X}TOKEN_URL"},
+		mend:  "if you know the authority, put its PEM file into {roots}; else correct the host in {url}"},
 	{codes: "tls_alert_received",
 		cause: "{host} refuses the TLS handshake: it wants another version than 1.2 or 1.3, or a client certificate",
-		mend:  "check host and port of {X}TOKEN_URL"},
+		mend:  "check host and port of {url}"},
 	{codes: "tls_protocol_error http_protocol_error",
-		cause: "{host} does not speak what the URL says, as when https:// names a port of plain HTTP",
-		mend:  "check scheme and port of {X}TOKEN_URL"},
+		cause: "{host} does not speak what the URL says, as when https:// names a port of plain HTTP, or rediss:// one without TLS",
+		mend:  "check scheme and port of {url}"},
+}
+
+var unavailableRules = append(slices.Clone(connectionRules), []rule{
 	{when: noAnswer,
 		cause: "no answer: {reason}",
 		mend:  "run check again; if it stays, check {X}TOKEN_URL"},
 	{
 		cause: "the token endpoint, or a proxy before it, fails with {status}",
 		mend:  "run check again later; if it stays, tell the provider, or check {X}TOKEN_URL"},
-}
+}...)
 
 var malformedRules = []rule{
 	{when: redirect,
 		cause: "redirect: {host} answers with {status}, which is not followed, since it would carry the credential elsewhere",
 		mend:  "put the address at which the token endpoint really is into {X}TOKEN_URL, with scheme, host and path as the provider documents them"},
-	{when: page,
+	{when: notJSON,
 		cause: "{host} answers with something that is not JSON, such as an HTML page: the URL is that of a website, or a proxy's own page answers",
 		mend:  "correct {X}TOKEN_URL, or let this machine reach {host} without the proxy in between"},
 	{when: good,

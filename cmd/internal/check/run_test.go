@@ -23,7 +23,7 @@ const (
 type report struct {
 	OK       bool
 	Requests []row
-	Redis    *redisRow
+	Redis    *row
 	raw      string // as it was printed
 }
 

@@ -2,9 +2,10 @@ package check
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +14,16 @@ import (
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
+
+// subject is one that the command line names, with its upstream.
+type subject struct{ upstream, id string }
+
+// UsageError says what is wrong with the arguments. It quotes none of them:
+// each might be, or hold, a subject.
+type UsageError struct{ Message string }
+
+// Error returns the message.
+func (e *UsageError) Error() string { return e.Message }
 
 // tokenTry is one token that check asks for, and then what came of it.
 type tokenTry struct {
@@ -29,7 +40,7 @@ type tokenTry struct {
 
 // tries lists, by upstream, the tokens to ask for.
 func (c *Config) tries(subjects []subject) ([][]*tokenTry, error) {
-	if err := vetSubjects(c.Upstreams, subjects); err != nil {
+	if err := checkSubjects(c.Upstreams, subjects); err != nil {
 		return nil, err
 	}
 	var all [][]*tokenTry
@@ -49,47 +60,61 @@ func (c *Config) tries(subjects []subject) ([][]*tokenTry, error) {
 	return all, nil
 }
 
-// triesOf lists the kinds of token that routes of u need, each for every
-// subject that was given.
+// checkSubjects makes sure that each subject has an upstream that takes it.
+func checkSubjects(upstreams []upstream.Upstream, subjects []subject) error {
+	var takers []string
+	for _, u := range upstreams {
+		takes := func(r upstream.Route) bool { return r.Subject != upstream.SubjectRefused }
+		if slices.ContainsFunc(u.Routes(), takes) {
+			takers = append(takers, u.Name())
+		}
+	}
+	for _, s := range subjects {
+		switch {
+		case slices.Contains(takers, s.upstream):
+		case len(takers) == 0:
+			return &UsageError{"--subject: no configured upstream takes a subject"}
+		default:
+			return &UsageError{"--subject names no configured upstream that takes a subject; these do: " + strings.Join(takers, ", ")}
+		}
+	}
+	return nil
+}
+
+// triesOf lists the kinds of token that routes of u need, each for every subject that
+// was given, or once without a key if it needs one and none was given.
 func triesOf(u upstream.Upstream, endpoint *config.TokenEndpoint, given []string) ([]*tokenTry, error) {
 	var list []*tokenTry
-	type kindRule struct {
-		kind upstream.Kind
-		rule upstream.SubjectRule
+	add := func(t tokenTry) {
+		known := func(other *tokenTry) bool { return other.kind == t.kind && other.key == t.key }
+		if !slices.ContainsFunc(list, known) {
+			t.endpoint = endpoint
+			list = append(list, &t)
+		}
 	}
-	seen := map[kindRule]bool{}
-	keys := map[upstream.Key]bool{}
-	add := func(kind upstream.Kind, subject, shown string) error {
+	addKey := func(kind upstream.Kind, subject, shown string) error {
 		key, err := u.Key(kind, subject, "")
 		if err != nil {
 			return &UsageError{fmt.Sprintf("--subject of %s: %v", u.Name(), err)}
 		}
-		if !keys[key] {
-			keys[key] = true
-			list = append(list, &tokenTry{endpoint: endpoint, kind: kind, key: key, given: subject, shown: shown})
-		}
+		add(tokenTry{kind: kind, key: key, given: subject, shown: shown})
 		return nil
 	}
 	for _, r := range u.Routes() {
-		kind := kindRule{r.Kind, r.Subject}
-		if seen[kind] {
-			continue
-		}
-		seen[kind] = true
-		if r.Subject != upstream.SubjectRequired {
-			if err := add(r.Kind, "", ""); err != nil {
-				return nil, err
-			}
-		} else if len(given) == 0 {
-			list = append(list, &tokenTry{endpoint: endpoint, kind: r.Kind})
-		}
-		if r.Subject == upstream.SubjectRefused {
-			continue
+		var err error
+		switch {
+		case r.Subject != upstream.SubjectRequired:
+			err = addKey(r.Kind, "", "")
+		case len(given) == 0:
+			add(tokenTry{kind: r.Kind})
 		}
 		for i, subject := range given {
-			if err := add(r.Kind, subject, shownSubject(i, len(given))); err != nil {
-				return nil, err
+			if r.Subject != upstream.SubjectRefused && err == nil {
+				err = addKey(r.Kind, subject, shownSubject(i, len(given)))
 			}
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return list, nil
@@ -121,13 +146,4 @@ func (c *Config) try(ctx context.Context, tries [][]*tokenTry) {
 	}
 	all.Wait()
 	_ = tokens.Close()
-}
-
-// cause returns the failure of the token request, nil if there was none.
-func (t *tokenTry) cause() *upstream.Error {
-	var cause *upstream.Error
-	if t.err != nil && !errors.As(t.err, &cause) {
-		return &upstream.Error{Class: upstream.ClassUnavailable, Reason: "the check was interrupted"}
-	}
-	return cause
 }

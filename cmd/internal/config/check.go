@@ -1,28 +1,21 @@
 package config
 
 import (
-	"fmt"
-	"reflect"
+	"net/url"
 	"slices"
 	"strings"
-	"time"
 )
 
-// check finds what is wrong with values that could be read: first each alone,
-// then each section, then all together.
+// check finds what is wrong with values that are right by themselves: with those of
+// one section first, then with those of all sections together.
 func (l *loader) check(c *Config) {
 	all := c.settings()
-	for _, s := range all {
-		if !l.faulty[s.name] {
-			l.checkRange(s)
-			l.checkChoice(s, all)
-		}
-	}
+	l.checkMeaning(all)
 	l.checkSection(redisSection, all)
 	for _, p := range c.known() {
 		l.checkSection(p.section, all)
 	}
-	l.checkRedis(&c.Redis)
+	c.Redis.finish(&l.faults)
 	l.checkBudgets(all)
 	l.checkUpstreams(c)
 	l.checkListeners(c)
@@ -30,61 +23,17 @@ func (l *loader) check(c *Config) {
 	l.checkVend(c)
 }
 
-// checkRange applies the tags above, min and max. A setting without a default that was
-// not given is not there to be judged.
-func (l *loader) checkRange(s setting) {
-	above, least, most := s.tag("above"), s.tag("min"), s.tag("max")
-	if most == "" || s.tag("envDefault") == "" && l.origin[s.name] == "" {
-		return
-	}
-	value := magnitude(s.value)
-	if above != "" && value <= bound(s, above) {
-		l.fault(s.name, flawf(fmt.Sprintf("choose a value up to %s", most), "is not above %s", above))
-	}
-	if least != "" && value < bound(s, least) {
-		l.fault(s.name, flawf(fmt.Sprintf("choose a value from %s to %s", least, most), "is less than %s", least))
-	}
-	if value > bound(s, most) {
-		l.fault(s.name, flawf(fmt.Sprintf("choose a value up to %s", most), "is more than %s", most))
-	}
-}
-
-func magnitude(v reflect.Value) float64 {
-	if v.CanInt() {
-		return float64(v.Int())
-	}
-	return v.Float()
-}
-
-// bound reads a limit in the form of the setting itself.
-func bound(s setting, text string) float64 {
-	switch s.value.Interface().(type) {
-	case time.Duration:
-		d, _ := parseDuration(text)
-		return float64(d)
-	case ByteSize:
-		b, _ := parseByteSize(text)
-		return float64(b)
-	case Rate:
-		r, _ := parseRate(text)
-		return float64(r)
-	}
-	f, _ := parseFloat(text)
-	return f
-}
-
-// checkChoice applies the tags oneof and only.
-func (l *loader) checkChoice(s setting, all []setting) {
-	if choices := s.tag("oneof"); choices != "" && !slices.Contains(strings.Split(choices, ","), s.value.String()) {
-		l.fault(s.name, flawf("choose one of "+choices, "is not a value this setting takes"))
-	}
-	name, value, ok := strings.Cut(s.tag("only"), "=")
-	if !ok || l.origin[s.name] == "" {
-		return
-	}
-	for _, other := range all {
-		if other.name == s.section+name && !l.faulty[other.name] && other.value.String() != value {
-			l.fault(s.name, flawf("remove it", "has no meaning unless %s is %s", other.name, value))
+// checkMeaning applies the tag only.
+func (l *loader) checkMeaning(all []setting) {
+	for _, s := range all {
+		name, value, ok := strings.Cut(s.tag("only"), "=")
+		if !ok || l.given[s.name] == "" || l.faulty[s.name] {
+			continue
+		}
+		for _, other := range all {
+			if other.name == s.section+name && !l.faulty[other.name] && other.value.String() != value {
+				l.fault(s.name, flawf("remove it", "has no meaning unless %s is %s", other.name, value))
+			}
 		}
 	}
 }
@@ -97,10 +46,10 @@ func (l *loader) checkSection(section string, all []setting) {
 		switch {
 		case s.section != section:
 		case s.tag("needed") == "":
-			if l.origin[s.name] != "" {
+			if l.given[s.name] != "" {
 				others = append(others, s.name)
 			}
-		case l.origin[s.name] != "":
+		case l.given[s.name] != "":
 			given = append(given, s.name)
 		default:
 			missing = append(missing, s.name)
@@ -122,12 +71,12 @@ func (l *loader) checkSection(section string, all []setting) {
 func (l *loader) checkBudgets(all []setting) {
 	var given []string
 	for _, s := range all {
-		if _, ok := s.value.Interface().(Rate); ok && l.origin[s.name] != "" {
+		if _, ok := s.value.Interface().(Rate); ok && l.given[s.name] != "" {
 			given = append(given, s.name)
 		}
 	}
 	const url = redisSection + "URL"
-	if len(given) == 0 || l.origin[url] != "" || l.faulty[url] {
+	if len(given) == 0 || l.given[url] != "" || l.faulty[url] {
 		return
 	}
 	names := strings.Join(given, " and ")
@@ -135,12 +84,12 @@ func (l *loader) checkBudgets(all []setting) {
 		"is not set, but %s is, and replicas share a budget through Redis only", names))
 }
 
-// checkUpstreams checks what the settings of one upstream say together, and
-// that there is an upstream at all.
+// checkUpstreams checks what the settings of each upstream say together, that no two
+// have one name, and that there is an upstream at all.
 func (l *loader) checkUpstreams(c *Config) {
 	first := map[string]string{} // section by name
 	for _, p := range c.providers() {
-		p.check(l, p.section)
+		p.finish(&l.faults, p.section)
 		if section, ok := first[p.name]; ok && p.name != "" {
 			l.fault(p.section+"NAME", flawf("choose another", "is the name of %sNAME too", section))
 		}
@@ -152,17 +101,14 @@ func (l *loader) checkUpstreams(c *Config) {
 // checkSome makes sure that there is an upstream. It says nothing if one was
 // begun: its own faults say more.
 func (l *loader) checkSome(c *Config) {
-	if len(c.OAuth2) > 0 || l.faulty[oauth2Section(0)+"NAME"] {
-		return
-	}
-	for name := range l.origin {
-		begun := strings.HasPrefix(name, prefix+"OAUTH2_")
+	begun := len(c.OAuth2) > 0 || l.faulty[oauth2Section(0)+"NAME"]
+	for name := range l.given {
 		for _, p := range c.known() {
 			begun = begun || strings.HasPrefix(name, p.section)
 		}
-		if begun {
-			return
-		}
+	}
+	if begun {
+		return
 	}
 	var credentials []string
 	for _, s := range c.settings() {
@@ -174,14 +120,49 @@ func (l *loader) checkSome(c *Config) {
 		"is not set, nor is any other upstream's credential"))
 }
 
-// checkVend makes sure that only tokens of a subject are ever handed out.
-func (l *loader) checkVend(c *Config) {
-	var routes []string
-	for _, p := range c.providers() {
-		if p.On() {
-			routes = append(routes, p.subjectRoutes()...)
+// checkURLs checks targets and token endpoints against the rest: encryption,
+// and requests that would come back to the sidecar.
+func (l *loader) checkURLs(c *Config, all []setting) {
+	listeners := c.listeners()
+	for _, s := range all {
+		switch v := s.value.Interface().(type) {
+		case *url.URL:
+			if v != nil {
+				l.checkURL(c, s.name, v, listeners)
+			}
+		case Targets:
+			for _, target := range v.List() {
+				l.checkURL(c, s.name, target.URL, listeners)
+			}
 		}
 	}
+}
+
+// checkURL checks one URL of the setting name: http:// is for loopback only, unless
+// INSECURE_HTTP says otherwise, and no URL leads to a listener of the sidecar's own.
+func (l *loader) checkURL(c *Config, name string, u *url.URL, listeners []setting) {
+	if l.faulty[name] {
+		return
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	remote := endpointOf(u.Hostname(), port)
+	if u.Scheme == "http" && !remote.loopback() && !c.InsecureHTTP {
+		l.fault(name, flawf("use https://, or set SIDECAR_INSECURE_HTTP=true to send credentials and tokens in clear",
+			"is http:// to a host that is not loopback"))
+	}
+	for _, s := range listeners {
+		if listener := s.listener(); listener.Network == "tcp" && remote.reaches(listener.endpoint()) {
+			l.fault(name, flawf("name the remote API", "leads back to the sidecar's own %s", s.name))
+		}
+	}
+}
+
+// checkVend makes sure that only tokens of a subject are ever handed out.
+func (l *loader) checkVend(c *Config) {
+	routes := c.subjectRoutes()
 	mend := "remove it"
 	if len(routes) > 0 {
 		mend = "choose among " + strings.Join(routes, ",")

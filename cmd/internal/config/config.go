@@ -1,41 +1,54 @@
-// Package config reads the program's settings from its environment and from the
-// files that the environment names.
+// Package config reads the settings of the program from its environment and from
+// the files that the environment names, says all that is wrong with them at once and
+// how to mend it, and hands out what the other packages are made with.
 //
-// config.go is the one struct of all settings, settings.go lists its fields, and
-// help.go and effective.go print them. parse.go fills the struct: types.go and
-// url.go read single values, value.go judges their text, secretfile.go reads
-// them from files. check.go, listen.go and redis.go judge the values, alone and
-// together; fault.go is how what is wrong is told. providers.go is the table of
-// the providers, each of which has a file of its own (mydatahelps.go, pdx.go,
-// oclc.go, humanapi.go, and oauth2.go for any other) with its settings, their
-// defaults, their checks, and what is made of them. secretwatch.go reads secret
-// files again when they change.
+// parse.go is the way of the settings: environ.go finds the program's variables in
+// the environment, parse.go gives each setting its value, and check.go judges the
+// values together. The rest of the program then asks for what the settings are for:
+// upstreams.go makes the upstreams, secretwatch.go keeps secrets up to date with their
+// files, effective.go and help.go print settings for people. listen.go judges
+// addresses for check.go and effective.go. settings.go lists all settings, by the tags
+// of the one struct, which is in config.go. providers.go is the table of the providers,
+// each of which has a file of its own with its settings, what they must fulfil
+// together and what is made of them: mydatahelps.go, pdx.go, oclc.go, humanapi.go, and
+// oauth2.go for any other; common.go is what they share. value.go turns the text of one
+// setting into a value and judges it by itself. It knows the keys and URLs of redis.go,
+// the types of values in types.go and url.go, and has secretfile.go read a file.
+// fault.go is how what is wrong is told.
 package config
 
 import (
 	"crypto/x509"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"time"
 
 	"token-sidecar/upstream"
 )
 
+// prefix is how every variable begins.
+const prefix = "SIDECAR_"
+
+// oauth2Section is how the variables of the generic upstream n begin.
+func oauth2Section(n int) string { return fmt.Sprintf("%sOAUTH2_%d_", prefix, n) }
+
 // Config is the whole configuration of the program. The tags of its fields are
 // the only list of settings there is: parsing, help text and the table of the
 // README are made from them.
 //
-//	env, envDefault, envPrefix  as caarlos0/env reads them
-//	help      what the setting means
-//	shown     the default in words, where it depends on other settings
-//	group     heading of this setting and those that follow
-//	file      X_FILE may name a file: "rotates" while running, "start" only then
-//	check     name of a rule in valueChecks
-//	oneof     the values there are
+//	env         name of the variable, without what envPrefix puts before it
+//	envPrefix   how the variables of the settings in this struct begin
+//	envDefault  default, in the form of the variable
+//	when, then  the default is then where another setting of the section has that value
+//	help        what the setting means
+//	shown       the default in words, where code fills it in
+//	group       heading of this setting and those that follow
+//	file        X_FILE may name a file: "rotates" while running, "start" only then
+//	check       name of a rule in valueChecks
+//	oneof       the values there are
 //	above, min, max  range of a number, size, rate or duration
-//	needed    the section is on when all of these are set
-//	only      the setting has a meaning only beside NAME=value of its section
+//	needed      the section is on when all of these are set
+//	only        the setting has a meaning only beside NAME=value of its section
 //
 // A Config from Parse is complete and consistent. It is read-only, save
 // that Secrets from files change their value while WatchSecrets runs.
@@ -67,8 +80,8 @@ type Config struct {
 	Providers
 	OAuth2 []OAuth2 `envPrefix:"OAUTH2_" group:"Any OAuth 2.0 API with client credentials"`
 
-	origin map[string]origin // by variable, of those that were given
-	files  []secretFile
+	given map[string]origin // by variable, of those that were set
+	files []*secretFile
 }
 
 // Roots returns the system's certificate authorities and those of CA_FILE. They
@@ -80,13 +93,5 @@ func (c *Config) Roots() (*x509.CertPool, error) {
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	if c.CAFile == "" {
-		return pool, nil
-	}
-	pem, err := os.ReadFile(c.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("read SIDECAR_CA_FILE: %w", err)
-	}
-	pool.AppendCertsFromPEM(pem)
-	return pool, nil
+	return pool, addRoots(pool, c.CAFile)
 }

@@ -148,7 +148,7 @@ func TestCredentialsAloneAreEnough(t *testing.T) {
 	}
 }
 
-func TestDefaults(t *testing.T) {
+func TestWhatIsNotSetHasTheDocumentedDefault(t *testing.T) {
 	c := mustParse(t, pdxWith())
 	if c.Listen != (Listener{"tcp", "127.0.0.1:8080"}) || c.AdminListen.Address != "127.0.0.1:9090" || c.MaxTokens != 10000 ||
 		c.RefreshAhead != 0.2 || c.ReplayLimit != 64<<10 || c.TokenTimeout != 10*time.Second || c.TokenRate != 100 ||
@@ -158,7 +158,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestTokenBudgets(t *testing.T) {
+func TestTokenBudgetsAreReadPerSecond(t *testing.T) {
 	redis := []string{"REDIS_URL=redis://h", "REDIS_KEYS=" + ringKey("a", 1)}
 	if b := mustParse(t, pdxWith(redis...)).Budgets(); len(b) != 0 {
 		t.Errorf("nobody set a budget, and there are %v", b)
@@ -181,7 +181,7 @@ func TestTokenBudgets(t *testing.T) {
 	}
 }
 
-// TestRatesReadAsTheyAreWritten: what is shown of a rate, in the settings in force, means
+// What is shown of a rate, in the settings in force, means
 // the same when it is set.
 func TestRatesReadAsTheyAreWritten(t *testing.T) {
 	for text, want := range map[string]string{
@@ -205,7 +205,7 @@ func TestRatesReadAsTheyAreWritten(t *testing.T) {
 	}
 }
 
-func TestGoodSettings(t *testing.T) {
+func TestGoodSettingsAreTaken(t *testing.T) {
 	for _, environ := range [][]string{
 		pdxWith("LISTEN=localhost:0", "ADMIN_LISTEN=localhost:0"),
 		pdxWith("LISTEN=[::1]:8080"),
@@ -237,7 +237,7 @@ func TestSecretFileLosesOneLineBreak(t *testing.T) {
 	}
 }
 
-func TestKeyRing(t *testing.T) {
+func TestKeyRingKeepsTheOrderOfItsKeys(t *testing.T) {
 	c := mustParse(t, pdxWith("REDIS_URL=redis://h", "REDIS_KEYS="+ringKey("new", 9)+","+ringKey("old", 3)))
 	ring := c.Redis.KeyRing()
 	if len(ring) != 2 || ring[0].ID != "new" || len(ring[1].Key.Reveal()) != 32 || ring[1].Key.Reveal()[0] != 3 {

@@ -38,7 +38,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 		section = s.section
 		switch {
 		case !off[section]:
-			from := c.origin[s.name]
+			from := c.given[s.name]
 			if from == "" {
 				from = "default"
 			}

@@ -32,16 +32,39 @@ func (e *Error) Error() string {
 // flaw is what a check finds wrong with a value, without the variable's name.
 type flaw struct{ problem, mend string }
 
+// flawf returns a flaw whose problem is formatted; mend is taken as it is.
 func flawf(mend, problem string, args ...any) *flaw {
 	return &flaw{problem: fmt.Sprintf(problem, args...), mend: mend}
 }
 
-// miss faults a setting that is not there, unless it is and has a fault of its own.
-func (l *loader) miss(variable, problem string) {
-	if !l.faulty[variable] {
-		l.fault(variable, flawf("set it", "%s", problem))
+// faults gathers what is wrong while the configuration is read.
+type faults struct {
+	list   []Fault
+	faulty map[string]bool   // variables with a fault, without _FILE: nothing more is said of them
+	given  map[string]origin // by variable, of those that were set
+}
+
+// fault adds what is wrong with a variable, which may end in _FILE.
+func (f *faults) fault(variable string, w *flaw) {
+	f.list = append(f.list, Fault{variable, w.problem, w.mend})
+	f.faulty[strings.TrimSuffix(variable, "_FILE")] = true
+	f.faulty[variable] = true
+}
+
+// missing faults a setting that is not there, unless it is and has a fault of its own.
+func (f *faults) missing(variable, problem string) {
+	if !f.faulty[variable] {
+		f.fault(variable, flawf("set it", "%s", problem))
 	}
 }
+
+// origin says where the value of a setting came from; empty: it is the default.
+type origin string
+
+const (
+	fromVariable origin = "variable"
+	fromFile     origin = "file"
+)
 
 // quote shows a part of a setting that is not a secret: short, and with
 // control characters escaped, since it ends up on terminals.
@@ -51,39 +74,4 @@ func quote(s string) string {
 		return strconv.QuoteToASCII(s[:limit]) + "..."
 	}
 	return strconv.QuoteToASCII(s)
-}
-
-// nearest returns the known name closest to name, "" if none is close.
-func nearest(name string, known []string) string {
-	best, bestDistance := "", max(3, len(name)/3)+1
-	for _, candidate := range known {
-		if d := levenshtein(name, candidate, bestDistance); d < bestDistance {
-			best, bestDistance = candidate, d
-		}
-	}
-	return best
-}
-
-// levenshtein returns the edit distance of a and b, or limit if it is at
-// least that.
-func levenshtein(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return min(row[len(b)], limit)
 }

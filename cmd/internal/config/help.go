@@ -2,6 +2,7 @@ package config
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -38,11 +39,8 @@ func WriteHelp(w io.Writer) error {
 			group = s.group
 			fmt.Fprintf(out, "\n%s\n", group)
 		}
-		line := "  " + s.name
-		if mark := fileMark(s); mark != "" {
-			line += " [" + mark + "]"
-		}
-		fmt.Fprintln(out, line)
+		mark := map[string]string{"rotates": " [file, rotates]", "start": " [file]"}[s.tag("file")]
+		fmt.Fprintln(out, "  "+s.name+mark)
 		text := s.tag("help")
 		if fallback := s.fallback(); fallback != "" {
 			text += " Default: " + fallback + "."
@@ -52,14 +50,16 @@ func WriteHelp(w io.Writer) error {
 	return out.Flush()
 }
 
-func fileMark(s setting) string {
-	switch s.tag("file") {
-	case "rotates":
-		return "file, rotates"
-	case "start":
-		return "file"
+// fallback returns the default as people read it.
+func (s setting) fallback() string {
+	text := cmp.Or(s.tag("shown"), s.tag("envDefault"))
+	if name, value, ok := strings.Cut(s.tag("when"), "="); ok {
+		if value == "true" {
+			value = name
+		}
+		text = cmp.Or(text, "none") + ", " + value + " " + cmp.Or(s.tag("then"), "none")
 	}
-	return ""
+	return text
 }
 
 // Wrap writes text in lines of at most helpWidth columns, as all text for people is.

@@ -19,7 +19,7 @@ func writeSettingsTable(w io.Writer) error {
 			fmt.Fprintf(out, "| **%s** | | | |\n", group)
 		}
 		fallback := s.fallback()
-		if fallback != "" && s.tag("shown") == "" {
+		if fallback != "" && fallback == s.tag("envDefault") {
 			fallback = "`" + fallback + "`"
 		}
 		file := map[string]string{"rotates": "rotates", "start": "at start"}[s.tag("file")]

@@ -33,7 +33,7 @@ func TestHelpCoversEverySetting(t *testing.T) {
 			t.Errorf("the table lacks %s", s.name)
 		}
 		for _, text := range []string{help.String(), table.String()} {
-			if !strings.Contains(text, s.fallback()) && s.tag("shown") == "" {
+			if !strings.Contains(text, s.fallback()) && s.fallback() == s.tag("envDefault") {
 				t.Errorf("the default %q of %s is not shown", s.fallback(), s.name)
 			}
 		}
@@ -73,7 +73,7 @@ func TestTagsAreConsistent(t *testing.T) {
 		if _, ok := valueChecks[s.tag("check")]; !ok {
 			t.Errorf("%s names the check %q, which does not exist", s.name, s.tag("check"))
 		}
-		if s.secret() != nil && !s.hasFile() {
+		if s.secret() != nil && s.tag("file") == "" {
 			t.Errorf("%s is a secret and cannot come from a file", s.name)
 		}
 		if s.tag("file") == "rotates" && s.secret() == nil {

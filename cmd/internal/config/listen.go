@@ -2,59 +2,11 @@ package config
 
 import (
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 )
-
-// endpoint is one end of a TCP connection as far as the settings tell: nothing
-// is looked up, so a name equals only itself.
-type endpoint struct {
-	ip   netip.Addr // invalid: name holds
-	name string     // kept for localhost beside the address it most likely has
-	port int
-}
-
-// endpointOf reads host and port. An empty host is every address.
-func endpointOf(host, port string) endpoint {
-	n, _ := strconv.Atoi(port) // checked when it was parsed
-	if host == "" {
-		return endpoint{ip: netip.IPv6Unspecified(), port: n}
-	}
-	if host == "localhost" {
-		return endpoint{ip: netip.AddrFrom4([4]byte{127, 0, 0, 1}), name: host, port: n}
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return endpoint{ip: ip.Unmap(), port: n}
-	}
-	return endpoint{name: host, port: n}
-}
-
-func (l Listener) endpoint() endpoint {
-	i := strings.LastIndexByte(l.Address, ':')
-	return endpointOf(strings.Trim(l.Address[:i], "[]"), l.Address[i+1:])
-}
-
-func (e endpoint) wildcard() bool { return e.ip.IsValid() && e.ip.IsUnspecified() }
-func (e endpoint) loopback() bool { return e.ip.IsValid() && e.ip.IsLoopback() }
-
-// collides reports whether listeners at e and f cannot both start. Port 0 never does.
-func (e endpoint) collides(f endpoint) bool {
-	return e.port == f.port && e.port != 0 &&
-		(e.wildcard() || f.wildcard() || e.ip == f.ip && e.name == f.name)
-}
-
-// reaches reports whether a connection to e arrives at a listener at f.
-func (e endpoint) reaches(f endpoint) bool {
-	if e.port != f.port {
-		return false
-	}
-	// Connecting to 0.0.0.0 means this host; localhost may be ::1 too.
-	anyLocal := e.wildcard() || e.name == "localhost"
-	return e.ip == f.ip && e.name == f.name || (anyLocal || e.loopback()) && f.wildcard() || anyLocal && f.loopback()
-}
 
 // listeners returns the settings of all listeners that are set.
 func (c *Config) listeners() []setting {
@@ -67,8 +19,6 @@ func (c *Config) listeners() []setting {
 	return list
 }
 
-func (s setting) listener() Listener { return s.value.Interface().(Listener) }
-
 // checkListeners checks exposure and that no two listeners are in each other's way.
 func (l *loader) checkListeners(c *Config) {
 	list := c.listeners()
@@ -80,13 +30,7 @@ func (l *loader) checkListeners(c *Config) {
 			l.checkExposure(c, s.name, listener)
 		}
 		for _, other := range list[:i] {
-			same := listener == other.listener()
-			if !same && listener.Network == "tcp" && other.listener().Network == "tcp" {
-				same = listener.endpoint().collides(other.listener().endpoint())
-			} else if listener.Network == "tcp" {
-				same = same && listener.endpoint().port != 0
-			}
-			if same {
+			if listener.collides(other.listener()) {
 				l.fault(s.name, flawf("give each listener an address of its own", "is the address of %s too", other.name))
 			}
 		}
@@ -119,40 +63,62 @@ func (l *loader) checkSocket(name, path string) {
 	}
 }
 
-// checkURLs checks targets and token endpoints against the rest: encryption,
-// and requests that would come back to the sidecar.
-func (l *loader) checkURLs(c *Config, all []setting) {
-	listeners := c.listeners()
-	for _, s := range all {
-		switch v := s.value.Interface().(type) {
-		case *url.URL:
-			if v != nil {
-				l.checkURL(c, s.name, v, listeners)
-			}
-		case Targets:
-			for _, target := range v.List() {
-				l.checkURL(c, s.name, target.URL, listeners)
-			}
-		}
-	}
+// endpoint is one end of a TCP connection as far as the settings tell: nothing
+// is looked up, so a name equals only itself.
+type endpoint struct {
+	ip   netip.Addr // invalid: name holds
+	name string     // kept for localhost beside the address it most likely has
+	port int
 }
 
-func (l *loader) checkURL(c *Config, name string, u *url.URL, listeners []setting) {
-	if l.faulty[name] {
-		return
+// endpointOf reads host and port. An empty host is every address.
+func endpointOf(host, port string) endpoint {
+	n, _ := strconv.Atoi(port) // checked when it was parsed
+	if host == "" {
+		return endpoint{ip: netip.IPv6Unspecified(), port: n}
 	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	if host == "localhost" {
+		return endpoint{ip: netip.AddrFrom4([4]byte{127, 0, 0, 1}), name: host, port: n}
 	}
-	remote := endpointOf(u.Hostname(), port)
-	if u.Scheme == "http" && !remote.loopback() && !c.InsecureHTTP {
-		l.fault(name, flawf("use https://, or set SIDECAR_INSECURE_HTTP=true to send credentials and tokens in clear",
-			"is http:// to a host that is not loopback"))
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return endpoint{ip: ip.Unmap(), port: n}
 	}
-	for _, s := range listeners {
-		if listener := s.listener(); listener.Network == "tcp" && remote.reaches(listener.endpoint()) {
-			l.fault(name, flawf("name the remote API", "leads back to the sidecar's own %s", s.name))
-		}
+	return endpoint{name: host, port: n}
+}
+
+// collides reports whether two listeners cannot both start.
+func (l Listener) collides(other Listener) bool {
+	if l.Network == "tcp" && other.Network == "tcp" {
+		return l.endpoint().collides(other.endpoint())
 	}
+	return l == other
+}
+
+// endpoint returns where a TCP listener listens.
+func (l Listener) endpoint() endpoint {
+	i := strings.LastIndexByte(l.Address, ':')
+	return endpointOf(strings.Trim(l.Address[:i], "[]"), l.Address[i+1:])
+}
+
+// wildcard reports whether e is every address of the machine.
+func (e endpoint) wildcard() bool { return e.ip.IsValid() && e.ip.IsUnspecified() }
+
+// loopback reports whether only programs on the machine reach e.
+func (e endpoint) loopback() bool { return e.ip.IsValid() && e.ip.IsLoopback() }
+
+// collides reports whether TCP listeners at e and f cannot both start. Those of port 0
+// always can.
+func (e endpoint) collides(f endpoint) bool {
+	return e.port == f.port && e.port != 0 &&
+		(e.wildcard() || f.wildcard() || e.ip == f.ip && e.name == f.name)
+}
+
+// reaches reports whether a connection to e arrives at a listener at f.
+func (e endpoint) reaches(f endpoint) bool {
+	if e.port != f.port {
+		return false
+	}
+	// Connecting to 0.0.0.0 means this host; localhost may be ::1 too.
+	anyLocal := e.wildcard() || e.name == "localhost"
+	return e.ip == f.ip && e.name == f.name || (anyLocal || e.loopback()) && f.wildcard() || anyLocal && f.loopback()
 }

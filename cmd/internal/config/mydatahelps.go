@@ -28,14 +28,16 @@ type MyDataHelps struct {
 // On reports whether the upstream is configured.
 func (c *MyDataHelps) On() bool { return c.ServiceAccount != "" }
 
-func (c *MyDataHelps) fillDefaults() { fillAudience(&c.Audience, c.TokenURL) }
-
-func (c *MyDataHelps) check(l *loader, section string) {
+// finish implements provider: no further target may have the name of the participant
+// route.
+func (c *MyDataHelps) finish(f *faults, section string) {
+	fillAudience(&c.Audience, c.TokenURL)
 	if c.Targets["participant"] != nil {
-		l.fault(section+"TARGETS", flawf("rename it", "holds participant, which is a route of its own"))
+		f.fault(section+"TARGETS", flawf("rename it", "holds participant, which is a route of its own"))
 	}
 }
 
+// upstream implements provider.
 func (c *MyDataHelps) upstream(roots *x509.CertPool) upstream.Upstream {
 	return upstream.NewMyDataHelps(upstream.MyDataHelpsConfig{
 		Config:                c.upstreamConfig(c.TokenURL, c.Target, c.Targets, c.Scope, c.DefaultLifetime, roots),
@@ -47,13 +49,3 @@ func (c *MyDataHelps) upstream(roots *x509.CertPool) upstream.Upstream {
 		DelegatedClientSecret: c.DelegatedClientSecret,
 	})
 }
-
-func (c *MyDataHelps) endpoint() TokenEndpoint {
-	return TokenEndpoint{URL: c.TokenURL, Auth: "private_key_jwt", Audience: c.Audience, AssertionLifetime: c.AssertionLifetime}
-}
-
-func (c *MyDataHelps) furtherListeners() map[string]Listener {
-	return map[string]Listener{"mydatahelps.participant": c.ParticipantListen}
-}
-
-func (c *MyDataHelps) subjectRoutes() []string { return []string{"mydatahelps.participant"} }

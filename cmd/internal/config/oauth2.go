@@ -28,32 +28,29 @@ type OAuth2 struct {
 // On reports whether the upstream is configured: a number in use is.
 func (c *OAuth2) On() bool { return true }
 
-func (c *OAuth2) fillDefaults() {
-	if c.Auth == "private_key_jwt" {
-		fillAudience(&c.Audience, c.TokenURL)
-	}
-}
-
-func (c *OAuth2) check(l *loader, section string) {
+// finish implements provider: which settings are needed depends on AUTH.
+func (c *OAuth2) finish(f *faults, section string) {
 	needed := []string{"NAME", "CLIENT_ID", "TARGET", "TOKEN_URL"}
 	unwanted := ""
 	switch c.Auth {
 	case "private_key_jwt":
+		fillAudience(&c.Audience, c.TokenURL)
 		needed, unwanted = append(needed, "PRIVATE_KEY"), "CLIENT_SECRET"
 	case "basic", "post":
 		needed, unwanted = append(needed, "CLIENT_SECRET"), "PRIVATE_KEY"
 	}
 	for _, name := range needed {
-		if l.origin[section+name] == "" {
-			l.miss(section+name, "is not set, but other settings of this number are")
+		if f.given[section+name] == "" {
+			f.missing(section+name, "is not set, but other settings of this number are")
 		}
 	}
-	if unwanted != "" && l.origin[section+unwanted] != "" {
-		l.fault(section+unwanted, flawf("remove it or choose another "+section+"AUTH",
+	if unwanted != "" && f.given[section+unwanted] != "" {
+		f.fault(section+unwanted, flawf("remove it or choose another "+section+"AUTH",
 			"is set, but %sAUTH is %s", section, c.Auth))
 	}
 }
 
+// upstream implements provider.
 func (c *OAuth2) upstream(roots *x509.CertPool) upstream.Upstream {
 	return upstream.NewOAuth2(upstream.OAuth2Config{
 		Config:       c.upstreamConfig(c.TokenURL, c.Target, c.Targets, c.Scope, c.DefaultLifetime, roots),
@@ -65,9 +62,4 @@ func (c *OAuth2) upstream(roots *x509.CertPool) upstream.Upstream {
 		PlainBasic:   c.BasicEncoding == "plain",
 		Audience:     c.Audience,
 	})
-}
-
-func (c *OAuth2) endpoint() TokenEndpoint {
-	return TokenEndpoint{URL: c.TokenURL, Auth: c.Auth, Audience: c.Audience, BasicEncoding: c.BasicEncoding,
-		Reserved: reserved(c.ClientID, c.ClientSecret)}
 }

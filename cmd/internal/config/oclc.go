@@ -16,7 +16,7 @@ type OCLC struct {
 	Institution     string          `env:"INSTITUTION" check:"digits" help:"Registry id of the default context institution, digits. Needed with OCLC_AUTH=hmac."`
 	Target          *url.URL        `env:"TARGET" envDefault:"https://metadata.api.oclc.org" help:"API host of the route oclc."`
 	Targets         Targets         `env:"TARGETS" envDefault:"discovery=https://americas.discovery.api.oclc.org" help:"Further API hosts name=https://host,... routed as /oclc.{name}/; replaces the default list."`
-	TokenURL        *url.URL        `env:"TOKEN_URL" shown:"https://oauth.oclc.org/token, hmac https://authn.sd00.worldcat.org/oauth2/accessToken" help:"Token endpoint."`
+	TokenURL        *url.URL        `env:"TOKEN_URL" envDefault:"https://oauth.oclc.org/token" when:"AUTH=hmac" then:"https://authn.sd00.worldcat.org/oauth2/accessToken" help:"Token endpoint."`
 	Auth            string          `env:"AUTH" envDefault:"basic" oneof:"basic,hmac" help:"How the client authenticates: HTTP Basic, or the older WSKey signature (hmac)."`
 	Parameters      string          `env:"PARAMETERS" envDefault:"query" oneof:"query,body" only:"AUTH=basic" help:"Whether the parameters of a token request are in its query or its body."`
 	DefaultLifetime time.Duration   `env:"DEFAULT_LIFETIME" envDefault:"1199s" min:"1s" max:"720h" help:"Life assumed when a token answer names none."`
@@ -26,20 +26,14 @@ type OCLC struct {
 // On reports whether the upstream is configured.
 func (c *OCLC) On() bool { return c.WSKey != "" }
 
-func (c *OCLC) fillDefaults() {
-	if c.Auth == "hmac" {
-		fillURL(&c.TokenURL, "authn.sd00.worldcat.org", "/oauth2/accessToken")
-		return
-	}
-	fillURL(&c.TokenURL, "oauth.oclc.org", "/token")
-}
-
-func (c *OCLC) check(l *loader, section string) {
+// finish implements provider: the older signature covers the institution.
+func (c *OCLC) finish(f *faults, section string) {
 	if c.On() && c.Auth == "hmac" && c.Institution == "" {
-		l.miss(section+"INSTITUTION", "is not set, but SIDECAR_OCLC_AUTH=hmac signs it")
+		f.missing(section+"INSTITUTION", "is not set, but SIDECAR_OCLC_AUTH=hmac signs it")
 	}
 }
 
+// upstream implements provider.
 func (c *OCLC) upstream(roots *x509.CertPool) upstream.Upstream {
 	return upstream.NewOCLC(upstream.OCLCConfig{
 		Config:      c.upstreamConfig(c.TokenURL, c.Target, c.Targets, c.Scope, c.DefaultLifetime, roots),
@@ -50,5 +44,3 @@ func (c *OCLC) upstream(roots *x509.CertPool) upstream.Upstream {
 		InBody:      c.Parameters == "body",
 	})
 }
-
-func (c *OCLC) endpoint() TokenEndpoint { return TokenEndpoint{URL: c.TokenURL, Auth: c.Auth} }

@@ -14,9 +14,9 @@ type PDX struct {
 	ClientSecret    upstream.Secret `env:"CLIENT_SECRET" file:"rotates" needed:"true" help:"Client secret."`
 	Environment     string          `env:"ENVIRONMENT" envDefault:"live" oneof:"live,sandbox" help:"live or sandbox: which hosts are the defaults below."`
 	Scope           string          `env:"SCOPE" envDefault:"mydex:pdx" check:"scope" help:"Scope of tokens; mydex:pdx is always part of it."`
-	Target          *url.URL        `env:"TARGET" shown:"https://api.mydex.org, sandbox https://sbx-api.mydex.org" help:"API host of the route pdx."`
-	Targets         Targets         `env:"TARGETS" shown:"idaas=https://idp.mydexid.org, sandbox none" help:"Further API hosts name=https://host,... routed as /pdx.{name}/; replaces the default list."`
-	TokenURL        *url.URL        `env:"TOKEN_URL" shown:"https://op.mydexid.org/oauth2/token, sandbox https://sbx-op.mydexid.org/oauth2/token" help:"Token endpoint."`
+	Target          *url.URL        `env:"TARGET" envDefault:"https://api.mydex.org" when:"ENVIRONMENT=sandbox" then:"https://sbx-api.mydex.org" help:"API host of the route pdx."`
+	Targets         Targets         `env:"TARGETS" envDefault:"idaas=https://idp.mydexid.org" when:"ENVIRONMENT=sandbox" help:"Further API hosts name=https://host,... routed as /pdx.{name}/; replaces the default list."`
+	TokenURL        *url.URL        `env:"TOKEN_URL" envDefault:"https://op.mydexid.org/oauth2/token" when:"ENVIRONMENT=sandbox" then:"https://sbx-op.mydexid.org/oauth2/token" help:"Token endpoint."`
 	Auth            string          `env:"AUTH" envDefault:"basic" oneof:"basic,post" help:"How the client authenticates: HTTP Basic, or id and secret in the form (post)."`
 	BasicEncoding   string          `env:"BASIC_ENCODING" envDefault:"form" oneof:"form,plain" only:"AUTH=basic" help:"Whether id and secret are form-encoded before Basic (form, RFC 6749 section 2.3.1) or not (plain)."`
 	DefaultLifetime time.Duration   `env:"DEFAULT_LIFETIME" envDefault:"3600s" min:"1s" max:"720h" help:"Life assumed when a token answer names none."`
@@ -26,17 +26,7 @@ type PDX struct {
 // On reports whether the upstream is configured.
 func (c *PDX) On() bool { return c.ClientID != "" }
 
-func (c *PDX) fillDefaults() {
-	if c.Environment == "sandbox" {
-		fillURL(&c.Target, "sbx-api.mydex.org", "")
-		fillURL(&c.TokenURL, "sbx-op.mydexid.org", "/oauth2/token")
-		return
-	}
-	fillURL(&c.Target, "api.mydex.org", "")
-	fillURL(&c.TokenURL, "op.mydexid.org", "/oauth2/token")
-	fillTarget(&c.Targets, "idaas", "idp.mydexid.org")
-}
-
+// upstream implements provider.
 func (c *PDX) upstream(roots *x509.CertPool) upstream.Upstream {
 	return upstream.NewPDX(upstream.PDXConfig{
 		Config:       c.upstreamConfig(c.TokenURL, c.Target, c.Targets, c.Scope, c.DefaultLifetime, roots),
@@ -45,9 +35,4 @@ func (c *PDX) upstream(roots *x509.CertPool) upstream.Upstream {
 		Post:         c.Auth == "post",
 		PlainBasic:   c.BasicEncoding == "plain",
 	})
-}
-
-func (c *PDX) endpoint() TokenEndpoint {
-	return TokenEndpoint{URL: c.TokenURL, Auth: c.Auth, BasicEncoding: c.BasicEncoding,
-		Reserved: reserved(c.ClientID, c.ClientSecret), Environment: c.Environment}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/url"
-	"os"
 	"regexp"
 	"strings"
 
@@ -14,6 +13,9 @@ import (
 
 	"token-sidecar/upstream"
 )
+
+// redisSection is how the variables of Redis begin.
+const redisSection = prefix + "REDIS_"
 
 // Redis is the shared cache. It is off when URL is unset.
 type Redis struct {
@@ -53,6 +55,7 @@ func (c *Redis) KeyRing() []RedisKey {
 
 var keyID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
+// parseKeyRing reads the keys of the form id:base64,... An empty text is no key.
 func parseKeyRing(s string) ([]RedisKey, *flaw) {
 	if s == "" {
 		return nil, nil
@@ -113,13 +116,12 @@ func redisURLFlaw(s string) *flaw {
 	return portFlaw(u)
 }
 
-// checkRedis checks what several Redis settings say together.
-func (l *loader) checkRedis(c *Redis) {
-	const section = prefix + "REDIS_"
+// finish tells f what is wrong with the settings taken together.
+func (c *Redis) finish(f *faults) {
 	if !c.On() {
 		return
 	}
-	// go-redis' errors may quote the URL.
+	// The errors of go-redis may quote the URL.
 	var err error
 	switch c.Mode {
 	case "standalone":
@@ -130,50 +132,36 @@ func (l *loader) checkRedis(c *Redis) {
 		var options *redis.FailoverOptions
 		options, err = redis.ParseFailoverURL(c.URL.Reveal())
 		if err == nil && options.MasterName == "" {
-			l.fault(section+"URL", flawf("add ?master_name=", "does not name the master of the sentinels"))
+			f.fault(redisSection+"URL", flawf("add ?master_name=", "does not name the master of the sentinels"))
 		}
 	}
 	if err != nil {
-		l.fault(section+"URL", flawf("check the database number, the options and SIDECAR_REDIS_MODE",
+		f.fault(redisSection+"URL", flawf("check the database number, the options and SIDECAR_REDIS_MODE",
 			"is not a URL that go-redis takes in this mode"))
 	}
-	l.checkRedisTLS(c)
-}
-
-func (l *loader) checkRedisTLS(c *Redis) {
-	const section = prefix + "REDIS_"
+	const ca, cert, key = redisSection + "CA_FILE", redisSection + "CERT_FILE", redisSection + "KEY_FILE"
 	if strings.HasPrefix(c.URL.Reveal(), "redis://") {
-		for _, file := range [][2]string{{"CA_FILE", c.CAFile}, {"CERT_FILE", c.CertFile}, {"KEY_FILE", c.KeyFile}} {
-			if file[1] != "" {
-				l.fault(section+file[0], flawf("use rediss:// or remove it", "is set, but the URL is not rediss://"))
+		for _, file := range []string{ca, cert, key} {
+			if f.given[file] != "" && !f.faulty[file] {
+				f.fault(file, flawf("use rediss:// or remove it", "is set, but the URL is not rediss://"))
 			}
 		}
 		return
 	}
 	switch {
-	case c.CertFile == "" && c.KeyFile == "":
-		return
-	case c.KeyFile == "":
-		l.fault(section+"KEY_FILE", flawf("set it or remove SIDECAR_REDIS_CERT_FILE", "is not set, but the certificate is"))
-		return
-	case c.CertFile == "":
-		l.fault(section+"CERT_FILE", flawf("set it or remove SIDECAR_REDIS_KEY_FILE", "is not set, but its private key is"))
-		return
-	}
-	certificate, flaw := readRegularFile(c.CertFile)
-	if flaw != nil {
-		l.fault(section+"CERT_FILE", flaw)
-	}
-	key, flaw2 := readRegularFile(c.KeyFile)
-	if flaw2 != nil {
-		l.fault(section+"KEY_FILE", flaw2)
-	}
-	if flaw != nil || flaw2 != nil {
-		return
-	}
-	if _, err := tls.X509KeyPair(certificate, key); err != nil {
-		l.fault(section+"CERT_FILE", flawf("give PEM files that belong together",
-			"and SIDECAR_REDIS_KEY_FILE are not a certificate and its key"))
+	case f.given[key] == "" && f.given[cert] != "":
+		f.missing(key, "is not set, but the certificate is")
+	case f.given[cert] == "" && f.given[key] != "":
+		f.missing(cert, "is not set, but its private key is")
+	case f.given[cert] != "":
+		for _, file := range [][2]string{{cert, c.CertFile}, {key, c.KeyFile}} {
+			if _, flaw := readRegularFile(file[1]); flaw != nil && !f.faulty[file[0]] {
+				f.fault(file[0], flaw)
+			}
+		}
+		if _, err := c.TLS(); err != nil && !f.faulty[cert] && !f.faulty[key] && !f.faulty[ca] {
+			f.fault(cert, flawf("give PEM files that belong together", "and SIDECAR_REDIS_KEY_FILE are not a certificate and its key"))
+		}
 	}
 }
 
@@ -182,12 +170,10 @@ func (l *loader) checkRedisTLS(c *Redis) {
 func (c *Redis) TLS() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read SIDECAR_REDIS_CA_FILE: %w", err)
-		}
 		config.RootCAs = x509.NewCertPool()
-		config.RootCAs.AppendCertsFromPEM(pem)
+		if err := addRoots(config.RootCAs, c.CAFile); err != nil {
+			return nil, err
+		}
 	}
 	if c.CertFile != "" {
 		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)

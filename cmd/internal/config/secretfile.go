@@ -1,7 +1,9 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -55,10 +57,26 @@ func readRegularFile(path string) ([]byte, *flaw) {
 	return text, nil
 }
 
+// unreadable says that a file cannot be read, with the reason of the system but
+// without the path.
 func unreadable(err error) *flaw {
 	reason := "reading it fails"
 	if errno := syscall.Errno(0); errors.As(err, &errno) {
 		reason = errno.Error()
 	}
 	return flawf("check the path and its permissions", "names a file that cannot be read: %s", reason)
+}
+
+// addRoots adds the certificates in the PEM file at path to pool. An empty path names
+// none.
+func addRoots(pool *x509.CertPool, path string) error {
+	if path == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the roots: %w", err)
+	}
+	pool.AppendCertsFromPEM(pem)
+	return nil
 }

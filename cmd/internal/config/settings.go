@@ -7,38 +7,25 @@ import (
 	"token-sidecar/upstream"
 )
 
-// prefix of every variable.
-const prefix = "SIDECAR_"
-
-// redisSection is how the variables of Redis begin.
-const redisSection = prefix + "REDIS_"
-
 // setting is one field of Config that a variable sets.
 type setting struct {
 	name    string              // of the variable
-	section string              // its name up to the field's own part
+	section string              // its name up to the field's own part, such as SIDECAR_PDX_
 	group   string              // heading in the help text
 	field   reflect.StructField // the tags
 	value   reflect.Value       // addressable
 }
 
+// tag returns the tag of that name, which Config explains.
 func (s setting) tag(key string) string { return s.field.Tag.Get(key) }
 
-// hasFile reports whether the setting may come from a file.
-func (s setting) hasFile() bool { return s.tag("file") != "" }
+// listener returns the value of a setting that is one.
+func (s setting) listener() Listener { return s.value.Interface().(Listener) }
 
 // secret returns the Secret that the setting is, nil if it is none.
 func (s setting) secret() *upstream.Secret {
 	secret, _ := s.value.Addr().Interface().(*upstream.Secret)
 	return secret
-}
-
-// fallback returns the default as people read it.
-func (s setting) fallback() string {
-	if shown := s.tag("shown"); shown != "" {
-		return shown
-	}
-	return s.tag("envDefault")
 }
 
 // settings lists every setting of c in the order of the struct, those of the
@@ -53,6 +40,8 @@ func sampleSettings() []setting {
 	return walkSettings(nil, reflect.ValueOf(sample).Elem(), prefix, "", func(int) string { return "<n>" })
 }
 
+// walkSettings appends to list the settings of the struct v, whose variables begin
+// with section.
 func walkSettings(list []setting, v reflect.Value, section, group string, number func(int) string) []setting {
 	for i := range v.NumField() {
 		field, value := v.Type().Field(i), v.Field(i)

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // ByteSize is a number of bytes, written as 512B, 64KiB, 1MiB or 1GiB.
@@ -30,6 +29,7 @@ var byteUnits = []struct {
 	bytes ByteSize
 }{{"B", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}}
 
+// parseByteSize reads a whole number and a unit.
 func parseByteSize(s string) (ByteSize, *flaw) {
 	digits := strings.TrimRight(s, "BKMGi")
 	unit := s[len(digits):]
@@ -62,6 +62,7 @@ func (r Rate) String() string {
 
 var rateForm = regexp.MustCompile(`^([0-9]+(?:[.][0-9]+)?)/([sm])$`)
 
+// parseRate reads a number without sign or exponent, per second or per minute.
 func parseRate(s string) (Rate, *flaw) {
 	m := rateForm.FindStringSubmatch(s)
 	if m == nil {
@@ -74,14 +75,7 @@ func parseRate(s string) (Rate, *flaw) {
 	return Rate(n), nil
 }
 
-func parseDuration(s string) (time.Duration, *flaw) {
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, flawf("write a number with a unit, such as 500ms, 10s or 2m", "is not a duration")
-	}
-	return d, nil
-}
-
+// parseBool takes no other words than true and false.
 func parseBool(s string) (bool, *flaw) {
 	if s != "true" && s != "false" {
 		return false, flawf("write true or false", "is not a truth value")
@@ -89,14 +83,7 @@ func parseBool(s string) (bool, *flaw) {
 	return s == "true", nil
 }
 
-func parseInt(s string) (int, *flaw) {
-	n, err := strconv.ParseInt(s, 10, 32)
-	if err != nil {
-		return 0, flawf("write it in decimal digits", "is not a whole number")
-	}
-	return int(n), nil
-}
-
+// parseFloat takes neither infinity nor NaN.
 func parseFloat(s string) (float64, *flaw) {
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
@@ -105,6 +92,7 @@ func parseFloat(s string) (float64, *flaw) {
 	return f, nil
 }
 
+// parseList reads items between commas, none of them empty or twice.
 func parseList(s string) ([]string, *flaw) {
 	items := strings.Split(s, ",")
 	for i, item := range items {
@@ -121,8 +109,8 @@ func parseList(s string) ([]string, *flaw) {
 
 // Listener is where to listen. The zero Listener is none.
 type Listener struct {
-	Network string `env:"-"` // tcp or unix
-	Address string `env:"-"` // host:port with the host in canonical form, or a path
+	Network string // tcp or unix
+	Address string // host:port with the host in canonical form, or a path
 }
 
 // IsZero reports whether l is no listener.
@@ -139,6 +127,8 @@ func (l Listener) String() string {
 // maxUnixPath bounds a socket's path, in bytes: macOS takes 103, Linux 107.
 const maxUnixPath = 103
 
+// parseListener reads an address with a port, or unix: and a path. It looks no name up:
+// localhost means 127.0.0.1.
 func parseListener(s string) (Listener, *flaw) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
 		switch {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -25,6 +26,7 @@ func (t Targets) String() string {
 	return strings.Join(items, ",")
 }
 
+// parseTargets reads targets of the form name=URL,...
 func parseTargets(s string) (Targets, *flaw) {
 	targets := Targets{}
 	for i, item := range strings.Split(s, ",") {
@@ -40,8 +42,7 @@ func parseTargets(s string) (Targets, *flaw) {
 		if flaw != nil {
 			return nil, flawf(flaw.mend, "item %d: %s", i+1, flaw.problem)
 		}
-		u.Path = strings.TrimSuffix(u.Path, "/")
-		targets[name] = &u
+		targets[name] = u
 	}
 	return targets, nil
 }
@@ -61,40 +62,42 @@ var validName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 // hostName is the form of a host name, as loose as public zones are.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.)*[A-Za-z0-9_-]{0,62}[A-Za-z0-9]$|^[A-Za-z0-9]$`)
 
+// validHostName reports whether host has the form of a name, and no address.
 func validHostName(host string) bool { return len(host) <= 253 && hostName.MatchString(host) }
 
 // parseURL checks the form of a target or token endpoint. It never quotes the
 // value, since people paste URLs with credentials in them.
-func parseURL(s string) (url.URL, *flaw) {
+func parseURL(s string) (*url.URL, *flaw) {
 	const mend = "write it as https://host or https://host/path"
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Opaque != "":
-		return url.URL{}, flawf(mend, "is not a URL")
+		return nil, flawf(mend, "is not a URL")
 	case u.Scheme != "https" && u.Scheme != "http":
-		return url.URL{}, flawf(mend, "has no https:// scheme")
+		return nil, flawf(mend, "has no https:// scheme")
 	case u.User != nil:
-		return url.URL{}, flawf("put the credential in its own setting", "holds userinfo")
+		return nil, flawf("put the credential in its own setting", "holds userinfo")
 	case strings.Contains(s, "#"):
-		return url.URL{}, flawf("remove it", "has a fragment")
+		return nil, flawf("remove it", "has a fragment")
 	case u.RawQuery != "" || u.ForceQuery:
-		return url.URL{}, flawf("remove it", "has a query")
+		return nil, flawf("remove it", "has a query")
 	case u.Hostname() == "":
-		return url.URL{}, flawf(mend, "has no host")
+		return nil, flawf(mend, "has no host")
 	}
 	if _, err := netip.ParseAddr(u.Hostname()); err != nil && !validHostName(u.Hostname()) {
-		return url.URL{}, flawf(mend, "has no valid host")
+		return nil, flawf(mend, "has no valid host")
 	}
 	if flaw := portFlaw(u); flaw != nil {
-		return url.URL{}, flaw
+		return nil, flaw
 	}
 	if u.RawPath != "" || !cleanPath(u.Path) {
-		return url.URL{}, flawf("write the path plainly", "has a path with dots, double slashes or escapes")
+		return nil, flawf("write the path plainly", "has a path with dots, double slashes or escapes")
 	}
 	u.Host = strings.ToLower(u.Host)
-	return *u, nil
+	return u, nil
 }
 
+// portFlaw checks that u has no port or one from 1 to 65535.
 func portFlaw(u *url.URL) *flaw {
 	if u.Port() == "" && !strings.HasSuffix(u.Host, ":") {
 		return nil
@@ -105,14 +108,9 @@ func portFlaw(u *url.URL) *flaw {
 	return nil
 }
 
-func cleanPath(path string) bool {
-	segments := strings.Split(strings.TrimSuffix(path, "/"), "/")
-	for i, segment := range segments {
-		if segment == "." || segment == ".." || (segment == "" && i > 0) || strings.ContainsAny(segment, `\%`) {
-			return false
-		}
-	}
-	return true
+// cleanPath reports whether every reader of a path sees the same segments in it.
+func cleanPath(p string) bool {
+	return !strings.ContainsAny(p, `\%`) && (p == "" || p == "/" || path.Clean(p) == strings.TrimSuffix(p, "/"))
 }
 
 // maskURL prints u without what may be secret in it.

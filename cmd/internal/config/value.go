@@ -5,34 +5,100 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"token-sidecar/upstream"
 )
 
-// valueChecks are the rules that the tag check names. Each sees the text of
-// one setting. They also judge the files of secrets that are rotated.
-var valueChecks = map[string]func(string) *flaw{
-	"":          func(string) *flaw { return nil },
-	"cafile":    caFileFlaw,
-	"digits":    digitsFlaw,
-	"header":    headerFlaw,
-	"hosts":     hostsFlaw,
-	"keyring":   func(s string) *flaw { _, flaw := parseKeyRing(s); return flaw },
-	"methods":   methodsFlaw,
-	"name":      nameFlaw,
-	"oclcscope": oclcScopeFlaw,
-	"redisurl":  redisURLFlaw,
-	"rsakey":    rsaKeyFlaw,
-	"scope":     scopeFlaw,
+// set gives the setting the value that text stands for, if that is one it may have.
+func (s setting) set(text string) *flaw {
+	value, flaw := parsers[s.value.Type()](text)
+	if flaw != nil {
+		return flaw
+	}
+	if choices := s.tag("oneof"); choices != "" && !slices.Contains(strings.Split(choices, ","), text) {
+		return flawf("choose one of "+choices, "is not a value this setting takes")
+	}
+	if most := s.tag("max"); most != "" {
+		if flaw := s.outOfRange(value, s.tag("above"), s.tag("min"), most); flaw != nil {
+			return flaw
+		}
+	}
+	s.value.Set(value)
+	return nil
 }
 
-// vetValue checks the text of a setting by the rule that check names, and
+// outOfRange applies the tags above, min and max, which are in the form of the setting
+// itself. An empty one bounds nothing.
+func (s setting) outOfRange(value reflect.Value, above, least, most string) *flaw {
+	compare := func(bound string) float64 {
+		limit, _ := parsers[value.Type()](bound)
+		return magnitude(value) - magnitude(limit)
+	}
+	switch {
+	case above != "" && compare(above) <= 0:
+		return flawf("choose a value up to "+most, "is not above %s", above)
+	case least != "" && compare(least) < 0:
+		return flawf("choose a value from "+least+" to "+most, "is less than %s", least)
+	case compare(most) > 0:
+		return flawf("choose a value up to "+most, "is more than %s", most)
+	}
+	return nil
+}
+
+// magnitude returns the number that a value is, as a float.
+func magnitude(v reflect.Value) float64 {
+	if v.CanInt() {
+		return float64(v.Int())
+	}
+	return v.Float()
+}
+
+// parsers read the text of a setting, by the type of its field.
+var parsers = map[reflect.Type]func(string) (reflect.Value, *flaw){
+	reflect.TypeFor[string]():          parser(func(s string) (string, *flaw) { return s, nil }),
+	reflect.TypeFor[upstream.Secret](): parser(func(s string) (upstream.Secret, *flaw) { return upstream.NewSecret(s), nil }),
+	reflect.TypeFor[bool]():            parser(parseBool),
+	reflect.TypeFor[int]():             parser(orFlaw(strconv.Atoi, "write it in decimal digits", "is not a whole number")),
+	reflect.TypeFor[float64]():         parser(parseFloat),
+	reflect.TypeFor[time.Duration]():   parser(orFlaw(time.ParseDuration, "write a number with a unit, such as 500ms, 10s or 2m", "is not a duration")),
+	reflect.TypeFor[ByteSize]():        parser(parseByteSize),
+	reflect.TypeFor[Rate]():            parser(parseRate),
+	reflect.TypeFor[*url.URL]():        parser(parseURL),
+	reflect.TypeFor[Listener]():        parser(parseListener),
+	reflect.TypeFor[Targets]():         parser(parseTargets),
+	reflect.TypeFor[[]string]():        parser(parseList),
+}
+
+// parser returns parse with its value in the form of the table.
+func parser[T any](parse func(string) (T, *flaw)) func(string) (reflect.Value, *flaw) {
+	return func(text string) (reflect.Value, *flaw) {
+		value, flaw := parse(text)
+		return reflect.ValueOf(value), flaw
+	}
+}
+
+// orFlaw returns parse with its errors, which may quote the text, as flaws.
+func orFlaw[T any](parse func(string) (T, error), mend, problem string) func(string) (T, *flaw) {
+	return func(text string) (T, *flaw) {
+		value, err := parse(text)
+		if err != nil {
+			return value, flawf(mend, "%s", problem)
+		}
+		return value, nil
+	}
+}
+
+// checkText checks the text of a setting by the rule that check names, and
 // returns it as it is to be used.
-func vetValue(check, value string) (string, *flaw) {
+func checkText(check, value string) (string, *flaw) {
 	if check == "rsakey" {
 		// A key's armour makes white space around it harmless, and one line of
 		// an environment file cannot hold its line breaks.
@@ -53,9 +119,28 @@ func vetValue(check, value string) (string, *flaw) {
 	return value, valueChecks[check](value)
 }
 
-// blank also takes the byte order mark that some editors put before text.
+// blank reports whether r is white space, or the byte order mark that some editors put
+// before text.
 func blank(r rune) bool { return unicode.IsSpace(r) || r == '\uFEFF' }
 
+// valueChecks are the rules that the tag check names. Each sees the text of
+// one setting. They also judge the files of secrets that are rotated.
+var valueChecks = map[string]func(string) *flaw{
+	"":          func(string) *flaw { return nil },
+	"cafile":    caFileFlaw,
+	"digits":    digitsFlaw,
+	"header":    headerFlaw,
+	"hosts":     hostsFlaw,
+	"keyring":   func(s string) *flaw { _, flaw := parseKeyRing(s); return flaw },
+	"methods":   methodsFlaw,
+	"name":      nameFlaw,
+	"oclcscope": oclcScopeFlaw,
+	"redisurl":  redisURLFlaw,
+	"rsakey":    rsaKeyFlaw,
+	"scope":     scopeFlaw,
+}
+
+// rsaKeyFlaw checks that the text is a private key that assertions can be signed with.
 func rsaKeyFlaw(s string) *flaw {
 	if _, err := upstream.ParsePrivateKey(s); err != nil {
 		return flawf("give an unencrypted RSA key of at least 2048 bits in PEM, PKCS#1 or PKCS#8", "%s", err)
@@ -75,12 +160,13 @@ func scopeFlaw(s string) *flaw {
 // oclcScopeFlaw also keeps the context out: it is the subject of a token, and
 // hidden in the scope it would not be part of the choice.
 func oclcScopeFlaw(s string) *flaw {
-	if slices.ContainsFunc(strings.Split(s, " "), func(item string) bool { return strings.HasPrefix(item, "context:") }) {
+	if strings.Contains(" "+s, " context:") {
 		return flawf("put the registry id into SIDECAR_OCLC_INSTITUTION", "holds a context")
 	}
 	return scopeFlaw(s)
 }
 
+// digitsFlaw checks the form of a registry id.
 func digitsFlaw(s string) *flaw {
 	if strings.Trim(s, "0123456789") != "" || len(s) > 20 {
 		return flawf("give the registry id, digits only", "is not a number")
@@ -88,6 +174,7 @@ func digitsFlaw(s string) *flaw {
 	return nil
 }
 
+// headerFlaw checks that the text can be sent in a header field as one word.
 func headerFlaw(s string) *flaw {
 	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return flawf("use printable ASCII without spaces", "cannot be sent in a header")
@@ -95,6 +182,7 @@ func headerFlaw(s string) *flaw {
 	return nil
 }
 
+// hostsFlaw checks a list of host names and IP addresses.
 func hostsFlaw(s string) *flaw {
 	items, flaw := parseList(s)
 	for _, item := range items {
@@ -105,6 +193,7 @@ func hostsFlaw(s string) *flaw {
 	return flaw
 }
 
+// methodsFlaw checks a list of methods; none stands for an empty one.
 func methodsFlaw(s string) *flaw {
 	if s == "none" {
 		return nil
@@ -122,20 +211,22 @@ func methodsFlaw(s string) *flaw {
 	return flaw
 }
 
-// taken are names that people take for endpoints of the sidecar itself.
-var taken = []string{"oauth2", "token", "metrics", "livez", "readyz", "healthz", "status", "admin", "debug"}
+// reserved are names that people take for endpoints of the sidecar itself.
+var reserved = []string{"oauth2", "token", "metrics", "livez", "readyz", "healthz", "status", "admin", "debug"}
 
+// nameFlaw checks the name of a generic upstream, which is also that of its route.
 func nameFlaw(s string) *flaw {
 	ofProvider := func(p namedProvider) bool { return p.name == s }
 	switch {
 	case !validName.MatchString(s):
 		return flawf("use a lower-case letter, then up to 31 lower-case letters, digits and dashes", "is not a valid name")
-	case slices.Contains(taken, s), slices.ContainsFunc(new(Providers).known(), ofProvider):
+	case slices.Contains(reserved, s), slices.ContainsFunc(new(Providers).known(), ofProvider):
 		return flawf("choose another", "is a reserved name")
 	}
 	return nil
 }
 
+// caFileFlaw checks that the file at path has a certificate.
 func caFileFlaw(path string) *flaw {
 	text, flaw := readRegularFile(path)
 	if flaw == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
@@ -144,4 +235,5 @@ func caFileFlaw(path string) *flaw {
 	return flaw
 }
 
+// sortedKeys returns the keys of m in order.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

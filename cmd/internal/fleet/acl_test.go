@@ -38,9 +38,9 @@ func asUser(url string) string {
 
 func (s *redisServer) userURL() string { return asUser(s.URL()) }
 
-// TestMinimalACL has the replicas do all they ever do and looks at what the
+// TestMinimalACLIsEnoughAndNeeded has the replicas do all they ever do and looks at what the
 // servers refused, and whether every permission was used.
-func TestMinimalACL(t *testing.T) {
+func TestMinimalACLIsEnoughAndNeeded(t *testing.T) {
 	for name, set := range map[string]func(t *testing.T) (url string, rules []any, servers []*redisServer){
 		"standalone": func(t *testing.T) (string, []any, []*redisServer) {
 			s := startRedis(t)
@@ -98,9 +98,9 @@ func checkAllUsed(t *testing.T, rules []any, servers []*redisServer) {
 	}
 }
 
-// TestSentinelACL fails a master over under the eyes of replicas that may do
+// TestSentinelACLAllowsAFailover fails a master over under the eyes of replicas that may do
 // little at the sentinels.
-func TestSentinelACL(t *testing.T) {
+func TestSentinelACLAllowsAFailover(t *testing.T) {
 	t.Parallel()
 	s := startSentinels(t)
 	for _, w := range s.watch {

@@ -99,7 +99,7 @@ func TestColdParticipantsShareOneServiceToken(t *testing.T) {
 	}
 }
 
-// TestServiceTokenThatDiesMidwayIsReplaced: the first who are refused get one other service
+// The first who are refused get one other service
 // token between them; each asks for itself at most once more.
 //
 // Case F13.

@@ -124,9 +124,9 @@ func userRows() []refusedRow {
 	}
 }
 
-// TestRefusals has a token endpoint refuse one token: the app is told why, the
+// TestRefusalsReachTheAppWithTheirCode has a token endpoint refuse one token: the app is told why, the
 // provider is left in peace for a while, and others are served or not.
-func TestRefusals(t *testing.T) {
+func TestRefusalsReachTheAppWithTheirCode(t *testing.T) {
 	for _, route := range refusedRoutes() {
 		for _, row := range route.rows {
 			t.Run(route.route+" "+row.name, func(t *testing.T) { route.play(t, row) })

@@ -37,6 +37,7 @@ func (s *Sidecar) adminHandler() http.Handler {
 	})
 }
 
+// plain answers with a line of text.
 func plain(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)

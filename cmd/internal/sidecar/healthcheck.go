@@ -5,24 +5,15 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"token-sidecar/cmd/internal/config"
 )
 
-// healthcheck asks the admin listener of a sidecar with the same settings
-// whether it lives, or with the argument "ready" whether it takes requests.
-// It is a probe for images without a shell.
-func healthcheck(ctx context.Context, settings *config.Config, args []string) error {
-	path := "/livez"
-	switch {
-	case len(args) == 1 && args[0] == "ready":
-		path = "/readyz"
-	case len(args) > 0:
-		return &ExitError{exitConfig, `healthcheck takes no argument but "ready"`}
-	}
-	listener := settings.AdminListen
+// healthcheck asks the admin listener of a sidecar with the same settings for path:
+// /livez tells whether it lives, /readyz whether it takes requests. It waits for two
+// seconds at most. It is a probe for images without a shell.
+func healthcheck(ctx context.Context, listener config.Listener, path string) error {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -46,17 +37,17 @@ func healthcheck(ctx context.Context, settings *config.Config, args []string) er
 	return nil
 }
 
-// reachable returns an address at which a wildcard listener is reached.
+// reachable returns an address at which a listener is reached, of a wildcard too.
 func reachable(l config.Listener) string {
 	host, port, err := net.SplitHostPort(l.Address)
 	if l.Network == "unix" || err != nil {
 		return l.Address
 	}
-	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+	switch host {
+	case "", "::":
 		host = "localhost"
-		if ip != nil && !strings.Contains(host, ":") && ip.To4() != nil {
-			host = "127.0.0.1"
-		}
+	case "0.0.0.0":
+		host = "127.0.0.1"
 	}
 	return net.JoinHostPort(host, port)
 }

@@ -8,11 +8,8 @@ import (
 	"strings"
 )
 
-// keygen prints one new key for SIDECAR_REDIS_KEYS.
-func keygen(args []string, stdout io.Writer) error {
-	if len(args) > 0 {
-		return &ExitError{exitConfig, "keygen takes no arguments"}
-	}
+// keygen prints one new key in the form of SIDECAR_REDIS_KEYS.
+func keygen(stdout io.Writer) error {
 	var key [32]byte
 	_, _ = rand.Read(key[:])
 	// The id tells keys apart in a ring; it is no secret.

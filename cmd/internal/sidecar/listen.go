@@ -13,7 +13,8 @@ import (
 	"token-sidecar/proxy"
 )
 
-// listen opens all listeners, then serves them: an error leaves none behind.
+// listen opens all listeners and serves them in the background. If one cannot be opened
+// it closes the others and returns the error.
 func (s *Sidecar) listen() error {
 	handlers := map[string]http.Handler{"data": s.proxy.Handler(), "admin": s.adminHandler()}
 	where := s.config.Dedicated()
@@ -44,7 +45,7 @@ func (s *Sidecar) listen() error {
 		} else {
 			s.servers = append(s.servers, server)
 		}
-		s.watching.Go(func() {
+		s.serving.Go(func() {
 			if err := server.Serve(open[i]); !errors.Is(err, http.ErrServerClosed) {
 				select {
 				case s.broken <- fmt.Errorf("listener of %s: %w", name, err):
@@ -56,6 +57,18 @@ func (s *Sidecar) listen() error {
 	}
 	s.log.Info().Strs("routes", s.routeNames()).Msg("ready")
 	return nil
+}
+
+// routeNames returns the names of all routes, sorted.
+func (s *Sidecar) routeNames() []string {
+	var names []string
+	for _, u := range s.upstreams {
+		for _, r := range u.Routes() {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // listenOn opens a listener. A socket file that an earlier run left behind is

@@ -47,6 +47,8 @@ type lineWriter struct {
 	closed  bool
 }
 
+// newLineWriter returns a writer of lines to out. It tells dropped how many lines were
+// lost, each time that some are.
 func newLineWriter(out io.Writer, dropped func(lines int)) *lineWriter {
 	w := &lineWriter{dropped: dropped, done: make(chan struct{})}
 	w.changed.L = &w.mu
@@ -72,6 +74,7 @@ func (w *lineWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
+// run writes what waits until the writer is closed and nothing is left.
 func (w *lineWriter) run(out io.Writer) {
 	defer close(w.done)
 	var writing []byte

@@ -1,10 +1,13 @@
-// Package sidecar is the program behind cmd/token-sidecar and cmd/demo.
+// Package sidecar is the program behind cmd/token-sidecar and cmd/demo: it chooses
+// the subcommand, puts the parts of the sidecar together, starts them and stops them.
 //
-// run.go chooses the subcommand; serve.go puts the parts together, starts and
-// stops them; listen.go opens the listeners; admin.go is what the admin listener
-// serves, of which healthcheck.go asks; log.go writes the log; keygen.go makes
-// keys for Redis. The settings are in package config, the subcommand check in
-// package check, the status page in package status.
+// run.go chooses the subcommand. keygen.go makes keys for Redis; healthcheck.go asks a
+// sidecar that runs whether it is well; the subcommand check is in package check. What
+// the sidecar itself is made of, and in which order it starts and stops, is in serve.go;
+// log.go writes its log without waiting for a reader. listen.go opens the listeners
+// (socket_unix.go makes sockets that are private from the start, socket_other.go is for
+// systems that cannot); admin.go is what the admin listener serves. The settings are in
+// package config, the status page is in package status.
 package sidecar
 
 import (
@@ -23,7 +26,7 @@ import (
 
 // Program is the command line program.
 type Program struct {
-	Version string
+	Version string // what the subcommand version, the metrics and the status page say
 }
 
 // ExitError asks for an exit code. Its message is empty if all was said.
@@ -32,6 +35,7 @@ type ExitError struct {
 	Message string
 }
 
+// Error returns the message.
 func (e *ExitError) Error() string { return e.Message }
 
 // exitConfig is the exit code of a program that was called or configured wrongly.
@@ -54,22 +58,31 @@ func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr
 		_, err := fmt.Fprintf(stdout, "token-sidecar %s %s\n", p.Version, runtime.Version())
 		return err
 	case "keygen":
-		return keygen(args, stdout)
+		if len(args) > 0 {
+			return &ExitError{exitConfig, "keygen takes no arguments"}
+		}
+		return keygen(stdout)
 	case "serve", "check", "healthcheck":
 	default:
 		return &ExitError{exitConfig, fmt.Sprintf("no subcommand is named %q; see token-sidecar --help", name)}
 	}
 	settings, err := config.Parse(environ)
-	if err != nil {
-		return configExit(err)
-	}
-	switch name {
-	case "check":
+	var faulty *config.Error
+	switch {
+	case errors.As(err, &faulty):
+		return &ExitError{exitConfig, fmt.Sprintf("the configuration has faults (%d); token-sidecar --help explains every setting\n%v",
+			len(faulty.Faults), faulty)}
+	case err != nil:
+		return err
+	case name == "check":
 		return runCheck(ctx, settings, args, stdout)
-	case "healthcheck":
-		return healthcheck(ctx, settings, args)
-	}
-	if len(args) > 0 {
+	case name == "healthcheck" && len(args) == 0:
+		return healthcheck(ctx, settings.AdminListen, "/livez")
+	case name == "healthcheck" && len(args) == 1 && args[0] == "ready":
+		return healthcheck(ctx, settings.AdminListen, "/readyz")
+	case name == "healthcheck":
+		return &ExitError{exitConfig, `healthcheck takes no argument but "ready"`}
+	case len(args) > 0:
 		return &ExitError{exitConfig, "serve takes no arguments; settings come from SIDECAR_ variables, see token-sidecar --help"}
 	}
 	return p.serve(ctx, settings, stderr)
@@ -85,7 +98,7 @@ func runCheck(ctx context.Context, settings *config.Config, args []string, stdou
 	if err != nil {
 		return err
 	}
-	redis := (*check.Redis)(nil)
+	var redis *check.Redis
 	if store != nil {
 		defer func() { _ = store.Close() }()
 		redis = &check.Redis{Mode: settings.Redis.Mode, Host: settings.Redis.Host(), Timeout: store.Timeout(), Try: store.Try}
@@ -102,13 +115,4 @@ func runCheck(ctx context.Context, settings *config.Config, args []string, stdou
 		return &ExitError{exitConfig, wrongCall.Message}
 	}
 	return err
-}
-
-func configExit(err error) error {
-	var faulty *config.Error
-	if !errors.As(err, &faulty) {
-		return err
-	}
-	return &ExitError{exitConfig, fmt.Sprintf("the configuration has faults (%d); token-sidecar --help explains every setting\n%v",
-		len(faulty.Faults), faulty)}
 }

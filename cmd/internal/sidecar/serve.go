@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,10 +36,9 @@ type Sidecar struct {
 	draining atomic.Bool
 	broken   chan error // a listener that failed; holds one
 
-	stopBegin context.CancelFunc // ends the first attempt at Redis; nil if there was none
-	beginning sync.WaitGroup     // that attempt
-	stopWatch context.CancelFunc
-	watching  sync.WaitGroup // the servers, the watch of secret files and the history
+	cancel     context.CancelFunc // ends what is in background
+	background sync.WaitGroup     // the first attempt at Redis, and the watch of secret files
+	serving    sync.WaitGroup     // the servers
 }
 
 // serve runs the sidecar until ctx ends.
@@ -70,8 +68,9 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	s := &Sidecar{config: settings, log: log, metrics: m, upstreams: settings.Upstreams(roots),
-		addrs: map[string]net.Addr{}, broken: make(chan error, 1)}
+		addrs: map[string]net.Addr{}, broken: make(chan error, 1), cancel: cancel}
 	if s.shared, err = newShared(settings, log, m); err != nil {
 		return nil, err
 	}
@@ -108,9 +107,9 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 		return nil, err
 	}
 	m.CollectConnections(s.proxy.Connections)
-	s.beginShared()
+	s.background.Go(func() { s.tryShared(ctx) })
+	s.background.Go(func() { s.watchSecrets(ctx) })
 	s.pin()
-	s.watch()
 	return s, nil
 }
 
@@ -141,37 +140,25 @@ func newShared(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) 
 	})
 }
 
-// beginShared tries Redis once, in the background, so that the status page and the
-// metrics tell the truth before the first token is needed.
-func (s *Sidecar) beginShared() {
+// tryShared tries Redis once, so that the status page and the metrics tell the truth
+// before the first token is needed.
+func (s *Sidecar) tryShared(ctx context.Context) {
 	if s.shared == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	s.stopBegin = cancel
-	s.beginning.Go(func() { s.shared.Begin(ctx) })
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	s.shared.Begin(ctx)
 }
 
 // Addr returns where a listener listens: "data", "admin", or that of a route
 // with one of its own. It is nil if there is none.
 func (s *Sidecar) Addr(name string) net.Addr { return s.addrs[name] }
 
-func (s *Sidecar) routeNames() []string {
-	var names []string
-	for _, u := range s.upstreams {
-		for _, r := range u.Routes() {
-			names = append(names, r.Name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // statusConfig returns what the status page needs to know.
 func (s *Sidecar) statusConfig() status.Config {
 	c := status.Config{
 		Cache:       s.cache.Status,
-		Totals:      s.metrics.Totals,
 		Connections: s.proxy.Connections,
 		Draining:    s.draining.Load,
 		Started:     time.Now(),
@@ -201,19 +188,15 @@ func (s *Sidecar) pin() {
 	}
 }
 
-func (s *Sidecar) watch() {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.stopWatch = cancel
-	s.watching.Go(func() { s.status.Run(ctx) })
-	s.watching.Go(func() {
-		_ = s.config.WatchSecrets(ctx, func(variable string, err error) {
-			s.metrics.SecretReload(err == nil)
-			if err != nil {
-				s.log.Error().Str("variable", variable).Err(err).Msg("changed secret file not taken; the old value stays")
-				return
-			}
-			s.log.Info().Str("variable", variable).Msg("secret file read again")
-		})
+// watchSecrets keeps secrets up to date with their files until ctx ends.
+func (s *Sidecar) watchSecrets(ctx context.Context) {
+	s.config.WatchSecrets(ctx, func(variable string, err error) {
+		s.metrics.SecretReload(err == nil)
+		if err != nil {
+			s.log.Error().Str("variable", variable).Err(err).Msg("changed secret file not taken; the old value stays")
+			return
+		}
+		s.log.Info().Str("variable", variable).Msg("secret file read again")
 	})
 }
 
@@ -241,18 +224,16 @@ func (s *Sidecar) Stop() {
 	quick, cancelQuick := context.WithTimeout(context.Background(), time.Second)
 	defer cancelQuick()
 	_ = s.admin.Shutdown(quick)
-	s.stopWatch()
-	s.watching.Wait()
+	s.serving.Wait()
 	s.log.Info().Msg("stopped")
 }
 
-// closeCache ends the loads first: they may still have a token to share.
+// closeCache ends the loads first, which may still have a token to share, then all that
+// runs in the background.
 func (s *Sidecar) closeCache() {
 	_ = s.cache.Close()
-	if s.stopBegin != nil {
-		s.stopBegin()
-		s.beginning.Wait()
-	}
+	s.cancel()
+	s.background.Wait()
 	if s.shared != nil {
 		_ = s.shared.Close()
 	}

@@ -166,13 +166,9 @@ func TestStatusPageInABrowser(t *testing.T) {
 		}
 		return len(page) == len(want)
 	})
-	for range 1234 {
-		w.get(t, "books", "")
-	}
-	w.get(t, "pdx", "")
 	w.someone(t)
 	w.await(b, "a subject's token", func(page map[string]shownUpstream) bool {
-		return page["humanapi"].State == "ok" && page["humanapi"].Fresh == 1 && strings.Contains(page["books"].Text, "1\u202f234")
+		return page["humanapi"].State == "ok" && page["humanapi"].Fresh == 1
 	})
 	w.fails(t, b)
 	w.losesRedis(t, b)

@@ -56,10 +56,10 @@ func TestStatusTellsFactsAndNoSecret(t *testing.T) {
 	}
 	human, books := report.Upstreams[0], report.Upstreams[1]
 	if human.State != "ok" || human.Tokens.Fresh != 1 || human.Tokens.Stale+human.Tokens.Invalid != 0 || human.Pinned != nil || human.NextRefresh.Before(report.Time) ||
-		human.Last.Outcome != "ok" || human.Last.Time.Before(report.Started) || human.Recent[0].Requests != 1 {
+		human.Last.Outcome != "ok" || human.Last.Time.Before(report.Started) {
 		t.Errorf("%+v", human)
 	}
-	if books.State != "credential_refused" || books.Pinned.Keys != 1 || books.Tokens.Invalid != 1 || books.Recent[2].Failed != 1 ||
+	if books.State != "credential_refused" || books.Pinned.Keys != 1 || books.Tokens.Invalid != 1 ||
 		books.Last.Outcome != "credential" || books.Last.Failure.Code != "invalid_client" || books.NextAttempt.Before(report.Time) {
 		t.Errorf("%+v", books)
 	}
@@ -109,7 +109,7 @@ func TestStatusIsServedStrictly(t *testing.T) {
 	}
 }
 
-func TestStatusWhileDraining(t *testing.T) {
+func TestStatusSaysThatItDrains(t *testing.T) {
 	w := startStatus(t)
 	w.sidecar.draining.Store(true)
 	if page := w.ask(t, "GET", "/").Body.String(); !strings.Contains(page, "Shutting down") || !strings.Contains(page, "Draining: requests") {

@@ -5,18 +5,20 @@ import (
 	"html"
 	"strings"
 	"time"
+
+	"token-sidecar/cmd/internal/config"
 )
 
-// markup is HTML that stands in the source: a constant becomes it by itself,
-// a value does not.
+// markup is HTML from the source of this package. A constant converts to it by
+// itself, a value at run time does not, so that no value is taken for HTML.
 type markup string
 
-// htmlText collects a page. html/template would do, but it calls methods by
-// name, which keeps the linker from leaving out any: 8 MB of the binary.
+// htmlText collects a page. html/template would do, but it calls methods by name,
+// which keeps the linker from leaving out any: that costs 8 MB of the binary.
 type htmlText struct{ strings.Builder }
 
-// add writes format with each argument, escaped, in place of a {}. That is
-// right for text and for quoted attributes, and they are in no other place.
+// add writes format with each argument, escaped, in place of a {}. That is right
+// in text and in quoted attributes, and arguments stand in no other place.
 func (h *htmlText) add(format markup, args ...any) {
 	rest := string(format)
 	for _, arg := range args {
@@ -28,122 +30,48 @@ func (h *htmlText) add(format markup, args ...any) {
 	h.WriteString(rest)
 }
 
-// time writes a time as people and as programs read it.
-func (h *htmlText) time(t time.Time, words string) {
-	h.add(`<time datetime="{}">{}</time>`, t.Format(time.RFC3339Nano), words)
-}
-
-// term writes a term with what tells writes.
+// term writes a term of a list, and what tell writes as its description.
 func (h *htmlText) term(name markup, tell func()) {
 	h.add("<div><dt>" + name + "</dt><dd>")
 	tell()
 	h.add("</dd></div>\n")
 }
 
-// html returns the page.
-func (v view) html() string {
-	h := &htmlText{}
-	v.head(h)
-	h.add("<body>\n")
-	v.header(h)
-	h.add(`<main>
-<section aria-labelledby="upstreams">
-<h2 id="upstreams">Upstreams</h2>
-<div class="cards">
-`)
-	for i, u := range v.Upstreams {
-		v.card(h, i, u)
-	}
-	h.add("</div>\n</section>\n")
-	v.strip(h)
-	h.add(`</main>
-<footer>
-<p><strong>fresh</strong> is used as it is; <strong>stale</strong> is used while a new one is fetched; <strong>invalid</strong> is never used. A <strong>kept</strong> token is replaced whether it is used or not.</p>
-<p>The same for programs: <code>curl -H 'Accept: application/json'</code>. Series: <a href="metrics">/metrics</a>.</p>
-</footer>
-</body>
-</html>
-`)
-	return h.String()
+// time writes a time: words for people, and the exact time for programs.
+func (h *htmlText) time(t time.Time, words string) {
+	h.add(`<time datetime="{}">{}</time>`, t.Format(time.RFC3339Nano), words)
 }
 
-func (v view) head(h *htmlText) {
-	h.add(`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-`)
-	if !v.Paused {
-		h.add("<meta http-equiv=\"refresh\" content=\"10\">\n")
+// symbol returns the mark of a severity, so that colour is not all that tells.
+func symbol(s severity) string {
+	switch s {
+	case severityOK:
+		return "✓"
+	case severityWarning:
+		return "!"
+	case severityError:
+		return "✕"
 	}
-	h.add(`<title>{} – token-sidecar</title>
-<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='6' fill='%23{}'/%3E%3C/svg%3E">
-<style>`, v.summary(), v.color())
-	h.add(markup(css))
-	h.add("</style>\n</head>\n")
+	return "–"
 }
 
-func (v view) header(h *htmlText) {
-	h.add(`<header>
-<p class="brand">token-sidecar</p>
-<h1 class="{}"><span class="mark" aria-hidden="true">{}</span>{}</h1>
-<p class="asof">As of `, v.Severity, symbol(v.Severity), v.summary())
-	h.time(v.Time, v.Time.Format(time.TimeOnly)+" UTC")
-	if v.Paused {
-		h.add(". Paused. <a href=\"./\">Resume</a></p>\n")
-	} else {
-		h.add(". Loads again every 10 s. <a href=\"./?pause\">Pause</a></p>\n")
-	}
-	link := markup(`<p class="asof">Look at <a href="#u{}">{}</a>`)
-	for i, u := range v.Upstreams {
-		if u.Severity == severityError || u.Severity == severityWarning {
-			h.add(link, i, u.Name)
-			link = `, <a href="#u{}">{}</a>`
-		}
-	}
-	if strings.HasPrefix(string(link), ",") {
-		h.add(".</p>\n")
-	}
-	if v.Draining {
-		h.add("<p class=\"banner\">Draining: requests under way are let finish, then this sidecar stops.</p>\n")
-	}
-	h.add("</header>\n")
+// perTime writes a rate per second or per minute, as it may be set.
+func perTime(perSecond float64) string {
+	return strings.NewReplacer("/s", " per second", "/m", " per minute").Replace(config.Rate(perSecond).String())
 }
 
-// strip writes what is true of the sidecar as a whole.
-func (v view) strip(h *htmlText) {
-	h.add(`<section aria-labelledby="sidecar">
-<h2 id="sidecar">Sidecar</h2>
-<dl class="card strip">
-<div><dt>Redis</dt><dd data-redis="{}">`, v.Redis.State)
-	switch v.Redis.State {
-	case "off":
-		h.add("off: tokens are not shared")
-	case "unused":
-		h.add("on, not tried yet")
-	case "sharing":
-		h.add("sharing tokens")
-	case "failing":
-		h.add(`<span class="mark" aria-hidden="true">!</span> tokens are not shared as they should be ({})`, v.Redis.Cause)
-		if len(v.Redis.Missing) > 0 {
-			h.add("; the user lacks {}", strings.Join(v.Redis.Missing, ", "))
-		}
-	default:
-		h.add(`<span class="mark" aria-hidden="true">!</span> left alone since `)
-		h.time(v.Redis.Since, v.Redis.Since.Format(time.TimeOnly)+" UTC")
-		h.add(" ({})", v.Redis.Cause)
+// inWords writes a duration with its two greatest units.
+func inWords(d time.Duration) string {
+	s := int(d / time.Second)
+	switch {
+	case s < 1:
+		return "less than 1 s"
+	case s < 60:
+		return fmt.Sprintf("%d s", s)
+	case s < 3600:
+		return fmt.Sprintf("%d min %d s", s/60, s%60)
+	case s < 86400:
+		return fmt.Sprintf("%d h %d min", s/3600, s/60%60)
 	}
-	h.add("</dd></div>\n")
-	h.term("Up", func() { h.time(v.Started, inWords(max(v.Time.Sub(v.Started), time.Second))) })
-	h.term("Build", func() { h.add("{}, {}", v.Version, v.GoVersion) })
-	h.term("Draining", func() {
-		if v.Draining {
-			h.add("yes")
-		} else {
-			h.add("no")
-		}
-	})
-	h.add("</dl>\n</section>\n")
+	return fmt.Sprintf("%d d %d h", s/86400, s/3600%24)
 }

@@ -7,39 +7,19 @@ import (
 	"token-sidecar/upstream"
 )
 
-// severity says whether somebody has to look.
-type severity string
-
-const (
-	severityOK      severity = "ok"
-	severityInfo    severity = "info"    // nothing is wrong, and nothing is there yet
-	severityWarning severity = "warning" // something fails; requests are served
-	severityError   severity = "error"   // requests are refused, or will be unless somebody acts
-)
-
-// worse returns the graver of two; that there is nothing yet is not grave.
-func worse(a, b severity) severity {
-	for _, s := range [...]severity{severityError, severityWarning} {
-		if a == s || b == s {
-			return s
-		}
-	}
-	return severityOK
-}
-
-// verdict is the state of an upstream: its name for machines, which
-// docs/status.md explains, and in words.
+// verdict is what the facts about an upstream mean.
 type verdict struct {
-	state    string
+	state    string // its name for programs, listed in docs/status.md
 	severity severity
-	label    string
-	meaning  string
+	label    string // the state in two or three words
+	meaning  string // what it means for the requests of the app, in a sentence or two
 }
 
-// lately is for how long a request that was put off counts.
-const lately = time.Minute
+// budgetMemory is for how long after a request was put off the budget counts as spent.
+const budgetMemory = time.Minute
 
-// judge tells how an upstream does by what the cache knows of it.
+// judge returns what the facts about an upstream mean. A failure that this replica
+// met itself goes before what it learned of others.
 func judge(s cache.SourceStatus) verdict {
 	served := s.Fresh+s.Stale > 0
 	if s.Pinned.Keys > 0 {
@@ -48,16 +28,16 @@ func judge(s cache.SourceStatus) verdict {
 	if failure := failureOf(s); failure != nil {
 		return judgeFailure(failure.Class, served)
 	}
-	b, short := s.Budget, severityWarning
+	b, severity := s.Budget, severityWarning
 	if !served {
-		short = severityError
+		severity = severityError
 	}
 	switch {
 	case b.Stopped != "":
-		return verdict{"fleet_stopped", short, "stopped by another replica", "Another replica met trouble at the token endpoint: " +
+		return verdict{"fleet_stopped", severity, "stopped by another replica", "Another replica met trouble at the token endpoint: " +
 			"all replicas together make one token request a second at most, until one succeeds. Tokens in memory serve until they expire."}
-	case !b.PutOff.IsZero() && time.Since(b.PutOff) < lately:
-		return verdict{"budget_spent", short, "budget spent", "All replicas together need more token requests than their budget allows: " +
+	case !b.PutOff.IsZero() && time.Since(b.PutOff) < budgetMemory:
+		return verdict{"budget_spent", severity, "budget spent", "All replicas together need more token requests than their budget allows: " +
 			"requests without a token in memory wait for their turn, or are answered 503 with the time at which it is."}
 	case s.Pinned.Usable < s.Pinned.Keys:
 		return verdict{"starting", severityInfo, "starting", "The first token is on its way; requests wait for it."}
@@ -67,8 +47,22 @@ func judge(s cache.SourceStatus) verdict {
 	return verdict{"ok", severityOK, "ok", "Requests get their token from memory, and each is replaced ahead of expiry."}
 }
 
-// judgeFailure tells what a failure means, while tokens in memory still serve
-// and when they do not. The statuses are those of the proxy's problems.
+// failureOf returns the failure that decides the state of an upstream, nil if there
+// is none: the one that stopped all its keys, else that of a pinned key, else that
+// of any other key.
+func failureOf(s cache.SourceStatus) *upstream.Error {
+	switch {
+	case s.Stopped != nil:
+		return s.Stopped
+	case s.Pinned.Failure != nil:
+		return s.Pinned.Failure
+	}
+	return s.Failure
+}
+
+// judgeFailure returns what a failure of that class means. served says whether the
+// tokens in memory are still enough for the requests of the app. The statuses in its
+// words are those of the problems in package proxy.
 func judgeFailure(class upstream.Class, served bool) verdict {
 	v := verdict{severity: severityError}
 	then := "Requests without a token in memory are answered 503."

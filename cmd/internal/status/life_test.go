@@ -66,7 +66,7 @@ func newLive(t *testing.T, ahead float64, e *endpoint) *live {
 		t.Fatal(err)
 	}
 	c.Pin(key)
-	return &live{e, New(Config{Upstreams: []string{"pdx"}, Cache: c.Status, Totals: m.Totals,
+	return &live{e, New(Config{Upstreams: []string{"pdx"}, Cache: c.Status,
 		Connections: func() []metrics.Connections {
 			return []metrics.Connections{{Upstream: "pdx", InUse: 1, Idle: 2, Shared: 3, Opened: 9, Distrusted: true}}
 		},
@@ -166,7 +166,7 @@ func TestStatusFollowsAnOutage(t *testing.T) {
 	})
 }
 
-// TestStatusTellsOfConnections: the numbers are in the JSON, and what a target did is on
+// The numbers are in the JSON, and what a target did is on
 // the page.
 func TestStatusTellsOfConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

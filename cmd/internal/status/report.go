@@ -1,16 +1,13 @@
 package status
 
 import (
-	"runtime"
-	"strings"
 	"time"
 
-	"token-sidecar/cache"
 	"token-sidecar/upstream"
 )
 
-// Report is what the page tells, in the form of its JSON.
-// docs/status.md documents the members.
+// Report is what the page tells, in the form of its JSON. docs/status.md documents
+// the members.
 type Report struct {
 	Severity  severity         `json:"severity"`
 	Draining  bool             `json:"draining"`
@@ -23,14 +20,16 @@ type Report struct {
 	Upstreams []upstreamReport `json:"upstreams"`
 }
 
+// redisReport tells how the sharing of tokens through Redis does.
 type redisReport struct {
 	State    string    `json:"state"`
 	Severity severity  `json:"severity"`
 	Since    time.Time `json:"since,omitzero"`
 	Cause    string    `json:"cause,omitempty"`
-	Missing  []string  `json:"missing,omitempty"` // rights
+	Missing  []string  `json:"missing,omitempty"` // rights that the user of Redis lacks
 }
 
+// upstreamReport tells how one upstream does.
 type upstreamReport struct {
 	Name     string   `json:"name"`
 	State    string   `json:"state"`
@@ -38,26 +37,28 @@ type upstreamReport struct {
 	Label    string   `json:"label"`
 	Meaning  string   `json:"meaning"`
 
-	Tokens      tokensReport       `json:"tokens"`
-	Pinned      *pinnedReport      `json:"pinned,omitempty"`
-	NextRefresh time.Time          `json:"next_refresh,omitzero"`
-	Loading     int                `json:"loading"`
-	Retrying    int                `json:"retrying"`
-	Refused     int                `json:"refused"`
-	Failure     *failureReport     `json:"failure,omitempty"`
-	NextAttempt time.Time          `json:"next_attempt,omitzero"`
-	Last        *tokenRequestShown `json:"last_token_request,omitempty"`
-	Budget      *budgetReport      `json:"budget,omitempty"`
-	Connections connectionsReport  `json:"connections"`
-	Recent      []recentReport     `json:"recent"`
+	Tokens      tokensReport        `json:"tokens"`
+	Pinned      *pinnedReport       `json:"pinned,omitempty"`
+	NextRefresh time.Time           `json:"next_refresh,omitzero"`
+	Loading     int                 `json:"loading"`
+	Retrying    int                 `json:"retrying"`
+	Refused     int                 `json:"refused"`
+	Failure     *failureReport      `json:"failure,omitempty"`
+	NextAttempt time.Time           `json:"next_attempt,omitzero"`
+	Last        *tokenRequestReport `json:"last_token_request,omitempty"`
+	Budget      *budgetReport       `json:"budget,omitempty"`
+	Connections connectionsReport   `json:"connections"`
 }
 
+// tokensReport counts the keys in memory by the state of their token.
 type tokensReport struct {
 	Fresh   int `json:"fresh"`
 	Stale   int `json:"stale"`
 	Invalid int `json:"invalid"`
 }
 
+// pinnedReport tells of the tokens that need no subject, which are replaced whether
+// they are used or not. Expiry is the first end among them.
 type pinnedReport struct {
 	Keys        int       `json:"keys"`
 	Usable      int       `json:"usable"`
@@ -66,7 +67,7 @@ type pinnedReport struct {
 	NextRefresh time.Time `json:"next_refresh,omitzero"`
 }
 
-// connectionsReport are the connections to the targets of an upstream.
+// connectionsReport counts the connections to the targets of an upstream.
 type connectionsReport struct {
 	InUse      int    `json:"in_use"`
 	Idle       int    `json:"idle"`
@@ -75,6 +76,7 @@ type connectionsReport struct {
 	Distrusted bool   `json:"distrusted"`
 }
 
+// failureReport is why token requests fail.
 type failureReport struct {
 	Class  upstream.Class `json:"class"`
 	Code   string         `json:"code,omitempty"`
@@ -82,14 +84,15 @@ type failureReport struct {
 	Reason string         `json:"reason"`
 }
 
-type tokenRequestShown struct {
+// tokenRequestReport is one token request and what came of it.
+type tokenRequestReport struct {
 	Time     time.Time      `json:"time"`
 	Duration float64        `json:"duration_seconds"`
 	Outcome  string         `json:"outcome"` // ok or the class of failure
 	Failure  *failureReport `json:"failure,omitempty"`
 }
 
-// budgetReport is about the token requests that all replicas may make together.
+// budgetReport tells of the limit on the token requests of all replicas together.
 type budgetReport struct {
 	PerSecond    float64        `json:"per_second"`
 	Waiting      int            `json:"waiting"`
@@ -99,113 +102,23 @@ type budgetReport struct {
 	StoppedUntil time.Time      `json:"stopped_until,omitzero"`
 }
 
-// report gathers the facts. It asks no provider and no Redis.
-func (c *Config) report(h *history) Report {
-	now := time.Now()
-	r := Report{
-		Severity:  severityOK,
-		Draining:  c.Draining(),
-		Time:      stamp(now),
-		Started:   stamp(c.Started),
-		Uptime:    now.Sub(c.Started).Round(time.Millisecond).Seconds(),
-		Version:   c.Version,
-		GoVersion: runtime.Version(),
-		Redis:     c.redisReport(),
-		Upstreams: []upstreamReport{},
-	}
-	known := map[string]cache.SourceStatus{}
-	for _, status := range c.Cache() {
-		known[status.Upstream] = status
-	}
-	open := map[string]connectionsReport{}
-	for _, n := range c.Connections() {
-		open[n.Upstream] = connectionsReport{n.InUse, n.Idle, n.Shared, n.Opened, n.Distrusted}
-	}
-	for _, name := range c.Upstreams {
-		shown := reportOf(known[name])
-		shown.Connections = open[name]
-		shown.Recent = h.recent(name)
-		r.Upstreams = append(r.Upstreams, shown)
-		r.Severity = worse(r.Severity, shown.Severity)
-	}
-	r.Severity = worse(r.Severity, r.Redis.Severity)
-	return r
-}
+// severity says whether somebody has to look.
+type severity string
 
-func (c *Config) redisReport() redisReport {
-	if c.Redis == nil {
-		return redisReport{State: "off", Severity: severityInfo}
-	}
-	switch status := c.Redis(); {
-	case !status.Since.IsZero():
-		return redisReport{State: "left_alone", Severity: severityWarning, Since: stamp(status.Since), Cause: status.Cause}
-	case status.Working:
-		return redisReport{State: "sharing", Severity: severityOK}
-	case status.Cause != "":
-		return redisReport{State: "failing", Severity: severityWarning, Cause: status.Cause, Missing: strings.Fields(status.Missing)}
-	}
-	return redisReport{State: "unused", Severity: severityInfo}
-}
+// From nothing to do to something to do at once.
+const (
+	severityOK      severity = "ok"
+	severityInfo    severity = "info"    // nothing is wrong, and nothing is there yet
+	severityWarning severity = "warning" // something fails; requests are served
+	severityError   severity = "error"   // requests are refused, or will be unless somebody acts
+)
 
-// reportOf is what the cache knows of one upstream, and what it means.
-func reportOf(s cache.SourceStatus) upstreamReport {
-	v := judge(s)
-	r := upstreamReport{
-		Name: s.Upstream, State: v.state, Severity: v.severity, Label: v.label, Meaning: v.meaning,
-		Tokens:      tokensReport{s.Fresh, s.Stale, s.Invalid},
-		NextRefresh: stamp(s.NextRefresh),
-		Loading:     s.Loading,
-		Retrying:    s.Retrying,
-		Refused:     s.Refused,
-		Failure:     failureShown(failureOf(s)),
-	}
-	switch {
-	case s.Stopped != nil:
-		r.NextAttempt = stamp(s.StoppedUntil)
-	case s.Pinned.Failure != nil:
-		r.NextAttempt = stamp(s.Pinned.NextRefresh)
-	case s.Failure != nil:
-		r.NextAttempt = stamp(s.NextAttempt)
-	}
-	if p := s.Pinned; p.Keys > 0 {
-		r.Pinned = &pinnedReport{p.Keys, p.Usable, p.Loading, stamp(p.Expiry), stamp(p.NextRefresh)}
-	}
-	if b := s.Budget; b.Rate > 0 {
-		r.Budget = &budgetReport{b.Rate, b.Waiting, stamp(b.PutOff), b.Without, b.Stopped, stamp(b.StoppedUntil)}
-	}
-	if last := s.Last; !last.Began.IsZero() {
-		r.Last = &tokenRequestShown{stamp(last.Began), last.Took.Round(time.Microsecond).Seconds(), "ok", failureShown(last.Failure)}
-		if last.Failure != nil {
-			r.Last.Outcome = string(last.Failure.Class)
+// worse returns the graver of two severities. Info counts as ok here.
+func worse(a, b severity) severity {
+	for _, s := range [...]severity{severityError, severityWarning} {
+		if a == s || b == s {
+			return s
 		}
 	}
-	return r
-}
-
-// failureOf returns the failure that decides the state of an upstream: that of
-// all its keys, else of the pinned ones, else of another; nil if none does.
-func failureOf(s cache.SourceStatus) *upstream.Error {
-	switch {
-	case s.Stopped != nil:
-		return s.Stopped
-	case s.Pinned.Failure != nil:
-		return s.Pinned.Failure
-	}
-	return s.Failure
-}
-
-// failureShown keeps of a failure what is known to be ours or from a table.
-func failureShown(e *upstream.Error) *failureReport {
-	if e == nil {
-		return nil
-	}
-	return &failureReport{e.Class, e.Code, e.Status, e.Reason}
-}
-
-// stamp puts a time in the form of the report.
-func stamp(t time.Time) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return t.UTC().Truncate(time.Millisecond)
+	return severityOK
 }

@@ -1,16 +1,18 @@
-// Package status is the page of the admin listener that shows how the upstreams
-// and Redis do, to people as HTML and to programs as JSON.
+// Package status is the page of the admin listener that shows how each upstream
+// and Redis do at this moment: to people as HTML, to programs as JSON. What
+// happened over time is for Prometheus, which has the series of package metrics.
 //
-// status.go is the page; report.go gathers what it tells, judge.go says what
-// that means, history.go counts what happened lately. view.go puts it in words,
-// and html.go and card.go write them as HTML with status.css.
+// status.go answers a request for the page. It has gather.go collect the facts
+// from the parts of the program and ask judge.go what they mean for the requests of
+// the app. For people page.go writes what comes of both as HTML, with one card for
+// each upstream from card.go; html.go escapes what these write, and puts times and
+// numbers in words. Programs get it as JSON; report.go has its form, which
+// docs/status.md documents.
 package status
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
-	_ "embed" // the style sheet
 	"encoding/base64"
 	"encoding/json"
 	"mime"
@@ -25,9 +27,6 @@ import (
 	"token-sidecar/metrics"
 )
 
-//go:embed status.css
-var css string
-
 // Config is what the page needs to know of the program. Its functions must be
 // safe for concurrent use, and must wait neither for a provider nor for Redis.
 type Config struct {
@@ -37,8 +36,6 @@ type Config struct {
 	Cache func() []cache.SourceStatus
 	// Redis returns how the shared tokens do; nil if Redis is off.
 	Redis func() shared.Status
-	// Totals returns what was counted for one upstream since the start.
-	Totals func(upstream string) metrics.Totals
 	// Connections returns the numbers of connections to the targets of each upstream.
 	Connections func() []metrics.Connections
 	// Draining reports whether the program is about to stop.
@@ -53,25 +50,16 @@ type Config struct {
 // stranger may see: no token, subject, scope, address or secret. Its methods are
 // safe for concurrent use.
 type Page struct {
-	report  func() Report
-	history *history
-	policy  string // Content-Security-Policy
+	report func() Report
+	policy string // Content-Security-Policy
 
-	walk sync.Mutex // one walk through the cache at a time
+	walk sync.Mutex // held while report runs: one walk through the cache at a time is enough
 }
 
-// New returns the page. What happened lately is counted from now on, while Run
-// runs.
-func New(c Config) *Page {
-	h := newHistory(c.Upstreams, c.Totals)
-	p := newPage(func() Report { return c.report(h) })
-	p.history = h
-	return p
-}
+// New returns the page. It calls the functions of c once for each request.
+func New(c Config) *Page { return newPage(c.report) }
 
-// Run takes note of the counters every now and then, until ctx ends.
-func (p *Page) Run(ctx context.Context) { p.history.run(ctx) }
-
+// newPage returns a page that shows what report returns.
 func newPage(report func() Report) *Page {
 	style := sha256.Sum256([]byte(css))
 	return &Page{
@@ -81,26 +69,25 @@ func newPage(report func() Report) *Page {
 	}
 }
 
-// ServeHTTP answers GET and HEAD: JSON to who asks for it by name, else HTML.
-// The query "pause" has the page not load itself again.
+// ServeHTTP answers GET and HEAD with JSON if the request asks for JSON by name,
+// and with HTML otherwise. With "pause" in its query the HTML does not load
+// itself again.
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.walk.Lock()
 	report := p.report()
 	p.walk.Unlock()
 	var body bytes.Buffer
 	contentType := "text/html; charset=utf-8"
-	var err error
 	if asksForJSON(r.Header.Values("Accept")) {
 		contentType = "application/json"
 		out := json.NewEncoder(&body)
 		out.SetIndent("", "  ")
-		err = out.Encode(report)
+		if err := out.Encode(report); err != nil {
+			http.Error(w, "the status page has a fault", http.StatusInternalServerError)
+			return
+		}
 	} else {
 		body.WriteString(view{report, r.URL.Query().Has("pause")}.html())
-	}
-	if err != nil {
-		http.Error(w, "the status page has a fault", http.StatusInternalServerError)
-		return
 	}
 	h := w.Header()
 	h.Set("Content-Type", contentType)
@@ -111,21 +98,21 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body.Bytes())
 }
 
-// asksForJSON reports whether an Accept field (RFC 9110 section 12.5.1) names
-// JSON and does not like HTML as well. Wildcards ask for neither.
+// asksForJSON reports whether an Accept field (RFC 9110 section 12.5.1) gives JSON
+// a greater weight than HTML. Wildcards count for neither of them.
 func asksForJSON(accept []string) bool {
-	wish := map[string]float64{}
+	weight := map[string]float64{}
 	for _, item := range strings.Split(strings.Join(accept, ","), ",") {
 		kind, parameters, err := mime.ParseMediaType(item)
 		if err != nil {
 			continue
 		}
-		wish[kind] = 1
+		weight[kind] = 1
 		if q, ok := parameters["q"]; ok {
-			if wish[kind], err = strconv.ParseFloat(q, 64); err != nil {
-				wish[kind] = 0
+			if weight[kind], err = strconv.ParseFloat(q, 64); err != nil {
+				weight[kind] = 0
 			}
 		}
 	}
-	return wish["application/json"] > wish["text/html"]
+	return weight["application/json"] > weight["text/html"]
 }

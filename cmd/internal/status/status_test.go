@@ -2,7 +2,6 @@ package status
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -18,13 +17,13 @@ import (
 	"token-sidecar/upstream"
 )
 
-// TestStatusEscapes shows names that no configuration lets through: should one
+// TestPageEscapesWhatItShows shows names that no configuration lets through: should one
 // ever come, it is text.
-func TestStatusEscapes(t *testing.T) {
+func TestPageEscapesWhatItShows(t *testing.T) {
 	const name = `"><script>alert(1)</script><style>*{}</style>{{.}}{}'</title> onload=x`
 	report := Report{Time: time.Now(), Version: name, Redis: redisReport{State: "left_alone", Cause: name},
 		Upstreams: []upstreamReport{{Name: name, Severity: severityError, Label: name, Meaning: name,
-			Failure: &failureReport{Reason: name, Code: name}, Last: &tokenRequestShown{Outcome: name}}}}
+			Failure: &failureReport{Reason: name, Code: name}, Last: &tokenRequestReport{Outcome: name}}}}
 	out := httptest.NewRecorder()
 	newPage(func() Report { return report }).ServeHTTP(out, httptest.NewRequest("GET", "/", nil))
 	page := out.Body.String()
@@ -38,7 +37,7 @@ func TestStatusEscapes(t *testing.T) {
 	}
 }
 
-func TestJudge(t *testing.T) {
+func TestStateFollowsFromTheFacts(t *testing.T) {
 	failure := func(class upstream.Class) *upstream.Error { return &upstream.Error{Class: class} }
 	kept := cache.PinnedStatus{Keys: 1, Usable: 1}
 	none := cache.PinnedStatus{Keys: 1}
@@ -65,9 +64,9 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestJudgeOfABudget: what the whole fleet meets is a warning, and what this replica met
+// What the whole fleet meets is a warning, and what this replica met
 // itself goes before it.
-func TestJudgeOfABudget(t *testing.T) {
+func TestTroubleOfTheFleetIsAWarning(t *testing.T) {
 	ago := func(d time.Duration) cache.BudgetStatus {
 		return cache.BudgetStatus{Rate: 9, PutOff: time.Now().Add(-d)}
 	}
@@ -115,7 +114,7 @@ func TestStatusTellsOfTheBudget(t *testing.T) {
 				`{"per_second":9,"waiting":0,"without_redis":false,"stopped":"throttled","stopped_until":"2000-01-01T00:00:20Z"}`,
 				"9 per second for all replicas; stopped by another replica: throttled, next token request in 20 s"},
 		} {
-			c := Config{Upstreams: []string{"pdx"}, Totals: func(string) metrics.Totals { return metrics.Totals{} },
+			c := Config{Upstreams: []string{"pdx"},
 				Cache:       func() []cache.SourceStatus { return []cache.SourceStatus{{Upstream: "pdx", Budget: test.budget}} },
 				Connections: func() []metrics.Connections { return nil }, Draining: func() bool { return false }, Started: now}
 			report := New(c).report()
@@ -135,42 +134,6 @@ func TestStatusTellsOfTheBudget(t *testing.T) {
 			if shown = regexp.MustCompile("<[^>]*>").ReplaceAllString(shown, ""); shown != test.page || found != (test.page != "") {
 				t.Errorf("the page says %q, want %q", shown, test.page)
 			}
-		}
-	})
-}
-
-func TestHistoryCountsTheLastMinutes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var total metrics.Totals
-		h := newHistory([]string{"pdx"}, func(string) metrics.Totals { return total })
-		for range 3 * samplesKept { // one request a second, one wait every ten
-			for range int(sampleEvery / time.Second) {
-				total.Requests++
-				time.Sleep(time.Second)
-			}
-			total.Waited++
-			h.sample()
-		}
-		time.Sleep(5 * time.Second)
-		total.Requests += 5
-		got := fmt.Sprint(h.recent("pdx"))
-		if want := "[{1 65 65 6 0} {5 305 305 30 0} {15 905 905 90 0}]"; got != want {
-			t.Errorf("got %s, want %s", got, want)
-		}
-		if len(h.samples) != samplesKept {
-			t.Errorf("%d samples are kept", len(h.samples))
-		}
-	})
-}
-
-func TestHistoryOfAYoungSidecar(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var total metrics.Totals
-		h := newHistory([]string{"pdx"}, func(string) metrics.Totals { return total })
-		time.Sleep(3 * time.Second)
-		total = metrics.Totals{Requests: 7, Failed: 2}
-		if got := fmt.Sprint(h.recent("pdx")); got != "[{1 3 7 0 2} {5 3 7 0 2} {15 3 7 0 2}]" {
-			t.Error(got)
 		}
 	})
 }

@@ -1,7 +1,10 @@
-// Package testkit is what the tests and the bench of the program share: how the
-// program is built (program.go), with which settings it uses a simulated provider
-// (environ.go), how it and a Redis server are started, awaited and ended (process.go,
-// redis.go), and how what they print is searched for secrets (leak.go).
+// Package testkit is what the tests and the bench of the program share: one place that
+// builds and starts processes.
+//
+// environ.go has the settings with which the program uses a simulated provider.
+// redis.go starts a real Redis server; process.go starts any process, waits for it and
+// ends it; program.go builds the sidecar and waits until it is ready. leak.go searches
+// what they print for secrets.
 package testkit
 
 import (
