@@ -28,7 +28,8 @@ bench:
 
 lint:
 	test -z "$$(gofmt -l .)"
-	go run $(STATICCHECK) ./...
+	go run $(STATICCHECK) ./... ./.ci/structure
+	go run ./.ci/structure ./...
 
 # What is generated from the settings and the tests: README, chart, docs.
 generate:

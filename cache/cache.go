@@ -129,20 +129,21 @@ func (c *Cache) Token(ctx context.Context, key upstream.Key) (upstream.Token, er
 // does not block. It counts as a use: the token is kept fresh from now on.
 // Without a token, ask Token.
 func (c *Cache) Held(key upstream.Key, now time.Time) (upstream.Token, bool) {
-	e := c.table.find(key)
+	e := c.table.find(&key)
 	if e == nil {
 		return upstream.Token{}, false
 	}
 	t, at := e.token.Load(), c.instant(now)
-	if !t.usable(at) {
-		return upstream.Token{}, false
-	}
-	e.touch()
-	if t.fresh(at) {
+	switch {
+	case t.fresh(at):
+		e.touch()
 		e.source.metrics.Fresh.Inc()
-	} else {
+	case t.usable(at):
+		e.touch()
 		e.source.metrics.Stale.Inc()
 		c.wake(e, at)
+	default:
+		return upstream.Token{}, false
 	}
 	return t.token, true
 }

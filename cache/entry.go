@@ -30,10 +30,10 @@ type entry struct {
 	load       *load      // nil: none is under way
 	failure    *failure   // of the last load; nil: it did not fail
 	rejections rejections // what targets said of its tokens
-	promise    promise    // to a request for which no token request could be made in time
+	promise    *promise   // to a request for which no token request could be made in time; nil: there is none
 	lookAfter  instant    // no look at the shared tokens before, while no token request may be made
 
-	users      int           // that it stays in the table for: its load, and whoever asks for one; guarded by table.mu
+	users      int32         // that it stays in the table for: its load, and whoever asks for one; guarded by table.mu
 	arrival    *list.Element // in the table; guarded by table.mu
 	queueTime  int64         // monotonic time at which it is due; guarded by refreshQueue.mu
 	queuePlace int           // in the refreshQueue, see heapOf; guarded by its mu

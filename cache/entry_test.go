@@ -67,7 +67,8 @@ func TestTokensStayWithTheirKeys(t *testing.T) {
 		newest[i].Store(number)
 		c.table.release(e)
 		if rand.N(3) == 0 {
-			if e := c.table.find(numbered(rand.N(keys / 2))); e != nil {
+			if gone := numbered(rand.N(keys / 2)); c.table.find(&gone) != nil {
+				e := c.table.find(&gone)
 				c.table.remove(e)
 			}
 		}
@@ -95,29 +96,24 @@ func TestFullTableOfKeysInUseLetsOneGo(t *testing.T) {
 	table := emptyCache(capacity).table
 	for i := range capacity + 100 {
 		table.release(table.findOrAdd(numbered(i), &source{}))
-		for _, e := range table.entries.Range {
-			e.touch()
-		}
+		table.each(func(e *entry) { e.touch() })
 	}
-	if n := table.arrivals.Len(); n != capacity || table.entries.Size() != n {
-		t.Errorf("%d entries in order and %d by key, bound %d", n, table.entries.Size(), capacity)
-	}
-	pinned := func() (n int) {
-		for _, e := range table.entries.Range {
-			if e.pinned.Load() {
-				n++
-			}
-		}
-		return n
-	}
-	for _, e := range table.entries.Range {
-		e.pinned.Store(true)
+	byKey := 0
+	table.each(func(e *entry) { e.pinned.Store(true); byKey++ })
+	if n := table.arrivals.Len(); n != capacity || byKey != n {
+		t.Errorf("%d entries in order and %d by key, bound %d", n, byKey, capacity)
 	}
 	for i := range 10 {
 		table.release(table.findOrAdd(numbered(-1-i), &source{}))
 	}
-	if n := pinned(); n != capacity {
-		t.Errorf("%d of %d pinned entries are left", n, capacity)
+	pinned := 0
+	table.each(func(e *entry) {
+		if e.pinned.Load() {
+			pinned++
+		}
+	})
+	if pinned != capacity {
+		t.Errorf("%d of %d pinned entries are left", pinned, capacity)
 	}
 }
 
@@ -139,7 +135,7 @@ func TestEntriesWithALoadStay(t *testing.T) {
 		table.release(table.findOrAdd(numbered(1000+i), &source{}))
 	}
 	for _, e := range loading {
-		if e.gone.Load() || table.find(e.key) != e {
+		if e.gone.Load() || table.find(&e.key) != e {
 			t.Errorf("the entry of %s is gone", e.key.Subject)
 		}
 	}

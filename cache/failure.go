@@ -36,10 +36,18 @@ type deferred struct {
 func (n *deferred) Error() string { return n.reason.Error() }
 
 // promise is the time at which a request that was refused may come again, and is served
-// then. The zero promise is none.
+// then. A nil *promise is none. It never changes.
 type promise struct {
 	at    time.Time
 	cause *upstream.Error // why the request was refused
+}
+
+// left returns how long it is until p, which may be nil, and less than zero if p has passed.
+func (p *promise) left() time.Duration {
+	if p == nil {
+		return -time.Hour
+	}
+	return time.Until(p.at)
 }
 
 // pause is the time in which no token request is made after a failure.

@@ -25,7 +25,7 @@ func (c *Cache) waiterOfRequest(e *entry, n need) *waiter {
 	switch {
 	case n == needFresh:
 		deadline, patience = time.Time{}, c.config.TokenTimeout
-	case !e.promise.at.IsZero() && !e.promise.at.After(now):
+	case e.promise != nil && !e.promise.at.IsZero() && !e.promise.at.After(now):
 		deadline = e.promise.at.Add(-patience)
 	}
 	w := newWaiter(deadline, now.Add(patience))

@@ -84,7 +84,7 @@ func (c *Cache) checkRequest(e *entry, l *load, now instant) error {
 	if err := e.failure.pending(now, l.needed); err != nil {
 		return err
 	}
-	if wait := time.Until(e.promise.at); wait > 0 && !l.refresh && l.need != needFresh {
+	if wait := e.promise.left(); wait > 0 && !l.refresh && l.need != needFresh {
 		return &Error{e.promise.cause, wait}
 	}
 	return nil
@@ -162,12 +162,12 @@ func (c *Cache) finishLoad(e *entry, l *load, r loadResult, err error) error {
 	}
 	switch {
 	case err == nil:
-		e.failure, e.promise = nil, promise{}
+		e.failure, e.promise = nil, nil
 		l.token = r.token.token
 	case l.forbidden != nil:
 		l.err = l.forbidden // nothing new was learned
 	case ours:
-		l.err, e.promise = own.reason, promise{own.promise, own.reason.Cause}
+		l.err, e.promise = own.reason, &promise{own.promise, own.reason.Cause}
 	default:
 		c.recordFailure(e, l, err, now)
 		l.err = &Error{e.failure.cause, c.nextAttempt(e, now)}

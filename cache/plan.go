@@ -22,7 +22,7 @@ func (c *Cache) plan(e *entry, now instant) {
 	if e.failure != nil {
 		wait = max(wait, e.failure.pause.end(needed).until(now))
 	}
-	c.schedule(e, now.add(max(wait, time.Until(e.promise.at), minPause)))
+	c.schedule(e, now.add(max(wait, e.promise.left(), minPause)))
 }
 
 // nextAttempt returns how long no token request will be made for e, whose load has just

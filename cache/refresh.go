@@ -71,18 +71,18 @@ func (w *sourceWatch) changed(now instant) map[*source]endpointVersion {
 
 // replan plans the entries of the upstreams that have changed anew.
 func (c *Cache) replan(changed map[*source]endpointVersion) {
-	for _, e := range c.table.entries.Range {
-		state, ok := changed[e.source]
+	c.table.each(func(e *entry) {
+		version, ok := changed[e.source]
 		if !ok {
-			continue
+			return
 		}
 		e.mu.Lock()
-		if e.failure.outdated(state) {
+		defer e.mu.Unlock()
+		if e.failure.outdated(version) {
 			e.failure = nil
 		}
 		c.plan(e, c.now())
-		e.mu.Unlock()
-	}
+	})
 }
 
 // handleDue does what the time has come for: it refreshes the token of e if that is stale and
@@ -94,7 +94,7 @@ func (c *Cache) handleDue(e *entry) {
 	now := c.now()
 	t := e.token.Load()
 	usable := t.usable(now)
-	promised := time.Until(e.promise.at) + keepPromise
+	promised := e.promise.left() + keepPromise
 	switch {
 	case e.gone.Load() || e.load != nil:
 		// A load plans anew when it ends.

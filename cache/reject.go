@@ -18,7 +18,7 @@ func (c *Cache) Reject(ctx context.Context, key upstream.Key, rejected upstream.
 
 // reject is Reject with the longest pause between two replacements.
 func (c *Cache) reject(ctx context.Context, key upstream.Key, rejected upstream.Token, longest time.Duration) {
-	e := c.table.find(key)
+	e := c.table.find(&key)
 	if e == nil {
 		return
 	}

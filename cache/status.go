@@ -63,9 +63,7 @@ func (c *Cache) Status() []SourceStatus {
 		}
 		bySource[s] = status
 	}
-	for _, e := range c.table.entries.Range {
-		c.describe(e, wall, now, bySource[e.source])
-	}
+	c.table.each(func(e *entry) { c.describe(e, wall, now, bySource[e.source]) })
 	all := make([]SourceStatus, 0, len(bySource))
 	for _, s := range bySource {
 		all = append(all, *s)

@@ -30,7 +30,8 @@ func TestASuspendedMachineRefreshes(t *testing.T) {
 		if now.wall, now.mono = now.wall+int64(time.Hour), now.mono+int64(time.Second); len(w.changed(now)) != 1 {
 			t.Error("an hour by which the clocks went apart is not seen")
 		}
-		e := c.table.find(subject("alice"))
+		alice := subject("alice")
+		e := c.table.find(&alice)
 		e.mu.Lock()
 		h := *e.token.Load()
 		h.staleAt.wall -= int64(time.Hour)

@@ -2,11 +2,12 @@ package cache
 
 import (
 	"container/list"
+	"hash/maphash"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"unique"
-
-	"github.com/puzpuzpuz/xsync/v4"
 
 	"token-sidecar/upstream"
 )
@@ -15,9 +16,10 @@ import (
 // by the CLOCK algorithm (Corbató, 1969): entries are considered in the order of their
 // arrival, and one whose token was used since it was considered last goes to the end
 // instead. So a scan over many subjects, each asked for once, does not wash out those in
-// use. Reading takes no lock.
+// use.
 type table struct {
-	entries  *xsync.Map[upstream.Key, *entry] // written under mu
+	seed     maphash.Seed // of the hash that chooses the shard of a subject
+	shards   [64]shard
 	capacity int
 	removed  func(*entry) // is called for each entry that goes, with mu held
 
@@ -25,15 +27,58 @@ type table struct {
 	arrivals list.List  // of *entry, the next to be considered first
 }
 
+// shard is a part of the table's entries, with a lock of its own so that requests on many
+// cores hardly ever wait for each other. It is written with table.mu held as well.
+type shard struct {
+	mu      sync.RWMutex // guards entries
+	entries map[upstream.Key]*entry
+}
+
 func newTable(capacity int, removed func(*entry)) *table {
-	return &table{entries: xsync.NewMap[upstream.Key, *entry](), capacity: capacity, removed: removed}
+	return &table{seed: maphash.MakeSeed(), capacity: capacity, removed: removed}
+}
+
+func (t *table) shardOf(key *upstream.Key) *shard {
+	return &t.shards[maphash.String(t.seed, key.Subject)%uint64(len(t.shards))]
 }
 
 // find returns the entry of key, nil if there is none. By the time that it is used it
 // may have gone; what it holds is still the key's.
-func (t *table) find(key upstream.Key) *entry {
-	e, _ := t.entries.Load(key)
+func (t *table) find(key *upstream.Key) *entry {
+	s := t.shardOf(key)
+	s.mu.RLock()
+	e := s.entries[*key]
+	s.mu.RUnlock()
 	return e
+}
+
+// set has find return e for key from now on; nil is none. t.mu is held.
+func (t *table) set(key upstream.Key, e *entry) {
+	s := t.shardOf(&key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case e == nil:
+		delete(s.entries, key)
+	case s.entries == nil:
+		s.entries = map[upstream.Key]*entry{key: e}
+	default:
+		s.entries[key] = e
+	}
+}
+
+// each calls f for every entry, with no lock held. Entries that come or go meanwhile may be
+// missed.
+func (t *table) each(f func(*entry)) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.RLock()
+		entries := slices.Collect(maps.Values(s.entries))
+		s.mu.RUnlock()
+		for _, e := range entries {
+			f(e)
+		}
+	}
 }
 
 // findOrAdd returns the entry of key, and a new one if there was none. If the table is
@@ -41,7 +86,7 @@ func (t *table) find(key upstream.Key) *entry {
 func (t *table) findOrAdd(key upstream.Key, s *source) *entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.find(key); e != nil {
+	if e := t.find(&key); e != nil {
 		e.users++
 		return e
 	}
@@ -51,7 +96,7 @@ func (t *table) findOrAdd(key upstream.Key, s *source) *entry {
 	key.Subject, key.Scope = strings.Clone(key.Subject), unique.Make(key.Scope).Value()
 	e := &entry{key: key, source: s, users: 1}
 	e.arrival = t.arrivals.PushBack(e)
-	t.entries.Store(key, e)
+	t.set(key, e)
 	return e
 }
 
@@ -89,7 +134,7 @@ func (t *table) remove(e *entry) {
 func (t *table) drop(e *entry) {
 	e.gone.Store(true)
 	t.arrivals.Remove(e.arrival)
-	t.entries.Delete(e.key)
+	t.set(e.key, nil)
 	t.removed(e)
 }
 

@@ -21,11 +21,12 @@ type cachedToken struct {
 // life returns how long the token lives from its issue to its expiry.
 func (t *cachedToken) life() time.Duration { return t.token.Expiry().Sub(t.token.Issued()) }
 
-// usable reports whether t, which may be nil, is a token that may be used at now.
+// usable reports whether t, which may be nil, is a token that may be used at now. A fresh one
+// always may, since staleAt is never later than invalidAt.
 func (t *cachedToken) usable(now instant) bool { return t != nil && !t.invalidAt.reached(now) }
 
 // fresh reports whether t, which may be nil, is a token that need not be replaced at now.
-func (t *cachedToken) fresh(now instant) bool { return t.usable(now) && !t.staleAt.reached(now) }
+func (t *cachedToken) fresh(now instant) bool { return t != nil && !t.staleAt.reached(now) }
 
 // maxSkew is taken off a token's end for whole-second clocks, drift, and the time between
 // the look-up here and the target's check; it is never more than a tenth of the life.

@@ -39,12 +39,13 @@ func fromKubernetes(name, value string) bool {
 		strings.HasSuffix(name, "SERVICE_PORT") || ok && slices.Contains([]string{"tcp", "udp", "sctp"}, scheme)
 }
 
-var nameStart = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}`)
+var nameStart = regexp.MustCompile(`^[A-Za-z0-9_]+`)
 
 // printable shows a variable's name that is not one of ours: only its start in
 // the form of a name, since a line such as NAME:secret== has its secret there.
 func printable(name string) string {
-	if start := nameStart.FindString(name); start != name {
+	start := nameStart.FindString(name)
+	if start = start[:min(len(start), 64)]; start != name {
 		return start + "..."
 	}
 	return name

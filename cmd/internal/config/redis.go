@@ -53,7 +53,8 @@ func (c *Redis) KeyRing() []RedisKey {
 	return ring
 }
 
-var keyID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+// keyID is the form of the id of a key of the ring, which has 32 bytes at most.
+var keyID = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
 // parseKeyRing reads the keys of the form id:base64,... An empty text is no key.
 func parseKeyRing(s string) ([]RedisKey, *flaw) {
@@ -66,7 +67,7 @@ func parseKeyRing(s string) ([]RedisKey, *flaw) {
 		id, encoded, _ := strings.Cut(item, ":")
 		key, err := base64.StdEncoding.Strict().DecodeString(encoded)
 		switch {
-		case !keyID.MatchString(id):
+		case !keyID.MatchString(id) || len(id) > 32:
 			return nil, flawf(mend, "key %d has no valid id", i+1)
 		case err != nil:
 			return nil, flawf(mend, "key %d is not base64", i+1)

@@ -60,10 +60,14 @@ func (t Targets) List() []upstream.Target {
 var validName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 
 // hostName is the form of a host name, as loose as public zones are.
-var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.)*[A-Za-z0-9_-]{0,62}[A-Za-z0-9]$|^[A-Za-z0-9]$`)
+var hostName = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9_.-]*)?[A-Za-z0-9]$`)
 
-// validHostName reports whether host has the form of a name, and no address.
-func validHostName(host string) bool { return len(host) <= 253 && hostName.MatchString(host) }
+// validHostName reports whether host has the form of a name, and no address. The lengths are
+// those of RFC 1035 section 2.3.4.
+func validHostName(host string) bool {
+	tooLong := func(label string) bool { return len(label) > 63 }
+	return len(host) <= 253 && hostName.MatchString(host) && !slices.ContainsFunc(strings.Split(host, "."), tooLong)
+}
 
 // parseURL checks the form of a target or token endpoint. It never quotes the
 // value, since people paste URLs with credentials in them.
