@@ -195,15 +195,18 @@ func (b *answerBody) Read(p []byte) (int, error) {
 }
 
 // readyLean prepares a read on the lean way. If that has to wait for the target, it flushes
-// what has come to the app, so that a stream arrives as it is sent, and bounds the wait.
+// what has come to the app, so that a stream arrives as it is sent, and bounds the wait. A
+// read of a chunk that has not come whole waits, whatever has come of it.
 func (b *answerBody) readyLean() error {
 	x := b.exchange
-	if x.attempt.conn.Buffered() > 0 {
+	if x.attempt.conn.Buffered() == 0 {
+		x.out.ResponseWriter.(http.Flusher).Flush() // that of net/http is one
+	} else if b.limit == bodyIdle {
 		return nil
 	}
-	x.out.ResponseWriter.(http.Flusher).Flush() // that of net/http is one
 	_ = x.attempt.conn.SetReadDeadline(time.Now().Add(b.limit))
-	return x.in.Context().Err() // the deadline by which its end ends the connection was taken away
+	// If the app left meanwhile, this has taken away the deadline that ended the connection.
+	return x.in.Context().Err()
 }
 
 // Close implements [io.Closer].

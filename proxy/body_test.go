@@ -230,6 +230,7 @@ func TestIdleAnswersEnd(t *testing.T) {
 	for head, limit := range map[string]time.Duration{
 		"Content-Length: 9\r\n\r\nhalf":                   bodyIdle,
 		"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n": streamIdle,
+		"Transfer-Encoding: chunked\r\n\r\n9\r\nhalf":     streamIdle, // a chunk that is not whole
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSide(t, setup{pipes: &pipes{}})

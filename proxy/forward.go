@@ -7,8 +7,9 @@ import (
 	"token-sidecar/upstream"
 )
 
-// attempt is the exchange with the target: with which token the request is sent, over what,
-// and what comes back. After a 401 there may be a second one, with another token.
+// attempt is how the request is sent to the target at present: with which token, over what,
+// and what comes back. After a 401 the lean way makes another attempt, with another token;
+// on the general way the attempt goes on and its token changes.
 type attempt struct {
 	token  upstream.Token    // sent last, or about to be sent
 	answer answerBody        // once the head of the answer is there

@@ -154,7 +154,8 @@ func (p *Proxy) Connections() []metrics.Connections {
 }
 
 // exchange is one request of an app and the answer to it. It belongs to the goroutine of
-// its handler.
+// its handler; on the general way informational answers are handled on that of the
+// Transport, while the handler waits for RoundTrip.
 type exchange struct {
 	proxy *Proxy
 	in    *http.Request

@@ -42,6 +42,10 @@ func newUpload(w http.ResponseWriter, r *http.Request) *upload {
 // nothing for too long. The connection is of no use then but for an answer.
 func (u *upload) Read(b []byte) (int, error) {
 	u.mu.Lock()
+	if u.err != nil { // the connection may be at its next request by now
+		defer u.mu.Unlock()
+		return 0, u.err
+	}
 	u.timer.stop() // the target has taken what was read
 	deadline := u.deadline
 	if deadline.IsZero() {
@@ -52,8 +56,12 @@ func (u *upload) Read(b []byte) (int, error) {
 	n, err := u.body.Read(b)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.err == nil {
-		u.err = err
+	u.err = err
+	if u.kept != nil { // of which keptReaders see no end before its last bytes
+		if u.read += n; u.read == len(u.kept) {
+			u.err = io.EOF
+		}
+		u.changed.Broadcast()
 	}
 	if err == io.EOF {
 		_ = u.control.SetReadDeadline(time.Time{}) // net/http goes on reading, to notice that the app leaves
@@ -93,13 +101,7 @@ func (u *upload) whole() bool { return u.ended() == io.EOF }
 func (u *upload) readAll() {
 	defer close(u.done)
 	for u.ended() == nil {
-		n, _ := u.Read(u.kept[u.read:])
-		u.mu.Lock()
-		if u.read += n; u.read == len(u.kept) {
-			u.err = io.EOF
-		}
-		u.mu.Unlock()
-		u.changed.Broadcast()
+		_, _ = u.Read(u.kept[u.read:]) // only Read changes u.read
 	}
 }
 

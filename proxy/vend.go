@@ -66,10 +66,13 @@ func (x *exchange) vend() error {
 	h.Set("Cache-Control", "no-store") // RFC 6749 section 5.1
 	h.Set("Pragma", "no-cache")
 	x.out.WriteHeader(http.StatusOK)
-	return json.NewEncoder(&x.out).Encode(struct {
+	if json.NewEncoder(&x.out).Encode(struct {
 		AccessToken string `json:"access_token"`
 		TokenType   string `json:"token_type"`
 		ExpiresIn   int    `json:"expires_in"`
 		Scope       string `json:"scope,omitempty"`
-	}{token.AccessToken(), "Bearer", int(time.Until(token.Expiry()).Seconds()), cmp.Or(token.Scope(), x.key.Scope)})
+	}{token.AccessToken(), "Bearer", int(time.Until(token.Expiry()).Seconds()), cmp.Or(token.Scope(), x.key.Scope)}) != nil {
+		panic(http.ErrAbortHandler) // the app has left: a part must not pass for the whole
+	}
+	return nil
 }

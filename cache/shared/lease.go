@@ -30,7 +30,7 @@ type Lease struct {
 var (
 	// renewScript has the lease stand for its full time again, if it is the owner's.
 	renewScript = redis.NewScript(`
-if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
 
 	// storeScript stores a value unless there is another than the one that was there
@@ -38,7 +38,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
 	// back, if it is the owner's, and returns 1 if it was; 2 means that there was no
 	// owner.
 	storeScript = redis.NewScript(`
-local ours = ARGV[1] ~= '' and redis.pcall('GET', KEYS[2]) == ARGV[1]
+local ours = ARGV[1] ~= '' and redis.call('GET', KEYS[2]) == ARGV[1]
 local value = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[4])
 if type(value) ~= 'string' or value == '' or redis.sha1hex(value) == ARGV[5] then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])

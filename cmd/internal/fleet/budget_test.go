@@ -91,7 +91,8 @@ func TestTwentyProcessesKeepToOneBudget(t *testing.T) {
 	f := newFleet(t, p, "SIDECAR_REDIS_URL="+startRedis(t).URL(), fmt.Sprintf("SIDECAR_HUMANAPI_TOKEN_BUDGET=%d/s", perSecond))
 	began := time.Now()
 	var all sync.WaitGroup
-	for n, r := range f.replicas(processes) {
+	fleet := f.replicas(processes)
+	for n, r := range fleet {
 		for k := range each {
 			all.Go(func() {
 				subject := fmt.Sprint(n, "-", k)
@@ -111,15 +112,21 @@ func TestTwentyProcessesKeepToOneBudget(t *testing.T) {
 	}
 	all.Wait()
 	took, asked := time.Since(began), p.byArrival()
-	t.Logf("%d tokens after %s", len(asked), took)
+	// Where Redis answers later than a load waits, as on a machine that stands still for a
+	// moment, there is no budget for that load.
+	without := 0
+	for _, r := range fleet {
+		without += int(r.scrape(t).sum("token_budget_slots_total", `outcome="without"`))
+	}
+	t.Logf("%d tokens after %s, %d of them without a budget", len(asked), took, without)
 	if len(asked) != processes*each {
 		t.Errorf("%d token requests for %d tokens", len(asked), processes*each)
 	}
-	if least := time.Duration(processes*each-2) * time.Second / perSecond; took < least || took > 2*lasts {
+	if least := time.Duration(processes*each-2-without) * time.Second / perSecond; took < least || took > 2*lasts {
 		t.Errorf("%d token requests within %s, want %s at least", len(asked), took, least)
 	}
 	// A busy machine may hold up some for a second, and send them with those that follow.
-	for i, n := 0, 5*perSecond+perSecond+2; i+n < len(asked); i++ {
+	for i, n := 0, 5*perSecond+perSecond+2+without; i+n < len(asked); i++ {
 		if span := asked[i+n].Time.Sub(asked[i].Time); span < 5*time.Second {
 			t.Errorf("%d token requests within %s", n+1, span)
 		}

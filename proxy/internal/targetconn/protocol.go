@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// ErrNotHTTP1 is the error of [Pool.Get] that says that the target does not speak
-// HTTP/1.1 over TLS. An [http.Transport] can still serve the request.
+// ErrNotHTTP1 is the error of [Pool.Get] that says that the target has not chosen
+// HTTP/1.1 over TLS when that was offered. An [http.Transport] can still serve the request.
 var ErrNotHTTP1 = errors.New("the target does not speak HTTP/1.1")
 
 // Protocol is what is known of the protocol that a target chooses if it is offered
@@ -49,11 +49,11 @@ func (p *Protocol) setChosen(http2 bool) {
 }
 
 // setRefused records that the target did not choose HTTP/1.1 when only that was offered.
-// The next request that offers both finds out again.
+// Unless it is known to choose HTTP/2, the next request that offers both finds out again.
 func (p *Protocol) setRefused() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.known, p.refused = false, true
+	p.known, p.refused = p.known && p.http2, true
 }
 
 // Ask lets one request go ahead of the others while nothing is known of the target, so
