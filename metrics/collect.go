@@ -7,12 +7,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Tokens is how many tokens of one upstream are in which state.
+// Tokens is how many keys of one upstream have a token in which state; one without a token
+// is invalid.
 type Tokens struct {
 	Upstream              string
 	Fresh, Stale, Invalid int
-	PinnedLife            time.Duration // least remaining life of a pinned token
-	HasPinned             bool
+	PinnedLife            time.Duration // least remaining life of a token that is kept fresh always; 0 if one of them is missing
+	HasPinned             bool          // there are such tokens
 }
 
 // CollectTokens has each scrape ask source for the series of tokens, one scrape at a
@@ -35,7 +36,7 @@ func (m *Metrics) CollectTokens(source func() []Tokens) {
 // Connections are the numbers of connections to the targets of one upstream.
 type Connections struct {
 	Upstream            string
-	InUse, Idle, Shared int    // now; Shared are those of HTTP/2, of uploads and of upgrades
+	InUse, Idle, Shared int    // now; Shared are those of net/http: of HTTP/2, of uploads, of upgrades, and for one request alone
 	Opened              uint64 // since the start
 	Distrusted          bool   // a target sent bytes unasked within the last hour
 }

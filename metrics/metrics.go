@@ -22,8 +22,8 @@ import (
 
 const namespace = "token_sidecar"
 
-// Metrics is the set of series; the texts in define say what each one counts. Its
-// methods are safe for concurrent use and block on nothing.
+// Metrics is the set of series; the help texts, here and in collect.go, say what each one
+// counts. Its methods are safe for concurrent use and wait for no I/O.
 type Metrics struct {
 	registry *prometheus.Registry
 	version  string

@@ -50,9 +50,9 @@ func (x *exchange) readSmallBody() error {
 	}
 }
 
-// isUpload reports whether the request has a body that is not kept, but only sent on as it
+// isUnkept reports whether the request has a body that is not kept, but only sent on as it
 // comes.
-func (x *exchange) isUpload() bool { return x.upload != nil && x.upload.kept == nil }
+func (x *exchange) isUnkept() bool { return x.upload != nil && x.upload.kept == nil }
 
 // streams reports whether some of the body may still have to come.
 func (x *exchange) streams() bool {

@@ -22,20 +22,21 @@ const halfCloseTime = 20 * time.Millisecond
 type clientConn struct {
 	net.Conn
 
-	mu       sync.Mutex   // guards all below; it is not held while reading from the connection
-	changed  sync.Cond    // on mu: deadline or closed has changed
-	received time.Time    // when the request under way, with its body, was read; zero if none is under way
-	deadline readDeadline // of the reads from now on
-	closed   bool         // the connection was closed or hijacked: an end is reported at once
+	mu       sync.Mutex // guards all below; it is not held while reading from the connection
+	changed  sync.Cond  // on mu: deadline or closed has changed
+	received time.Time  // when the request under way, with its body, was read; zero if none is under way
+	deadline readPhase  // of the reads from now on
+	closed   bool       // the connection was closed or hijacked: an end is reported at once
 }
 
-// readDeadline says what the deadline means that was last set for reading.
-type readDeadline int
+// readPhase says what net/http does with the connection, as the deadline shows that it has
+// set last for reading.
+type readPhase int
 
 const (
-	noDeadline     readDeadline = iota // net/http waits for what may follow a whole request
-	bodyDeadline                       // a head or a body is being read
-	passedDeadline                     // it was over when it was set, by which net/http interrupts a read
+	phaseWaiting     readPhase = iota // no deadline: it waits for what may follow a whole request
+	phaseReading                      // a deadline to come: it reads a head or a body
+	phaseInterrupted                  // a deadline long past interrupts the read that waits for what may follow
 )
 
 // Read implements [net.Conn].
@@ -46,10 +47,10 @@ func (c *clientConn) Read(b []byte) (int, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.received.IsZero() || time.Since(c.received) > halfCloseTime || c.closed || c.deadline == bodyDeadline {
+	if c.received.IsZero() || time.Since(c.received) > halfCloseTime || c.closed || c.deadline == phaseReading {
 		return n, err // the client left, or its request is not whole
 	}
-	for !c.closed && c.deadline == noDeadline {
+	for !c.closed && c.deadline == phaseWaiting {
 		c.changed.Wait() // net/http interrupts this read once it has sent the answer
 	}
 	return 0, os.ErrDeadlineExceeded
@@ -80,13 +81,13 @@ func (c *clientConn) SetReadDeadline(t time.Time) error {
 	before := c.deadline
 	switch {
 	case t.IsZero():
-		c.deadline = noDeadline
+		c.deadline = phaseWaiting
 	case t.Unix() < 1<<20: // net/http uses a time of January 1970
-		c.deadline = passedDeadline
+		c.deadline = phaseInterrupted
 	default:
-		c.deadline = bodyDeadline
+		c.deadline = phaseReading
 	}
-	if before == bodyDeadline && c.deadline == noDeadline && !c.received.IsZero() {
+	if before == phaseReading && c.deadline == phaseWaiting && !c.received.IsZero() {
 		c.received = time.Now() // all of the body was read
 	}
 	c.changed.Broadcast()

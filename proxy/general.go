@@ -23,7 +23,7 @@ func (x *exchange) forwardGeneral() {
 	defer cancel(nil)
 	x.attempt = attempt{token: x.attempt.token, cancel: cancel, timer: newSendTimer(x.proxy.config.TargetTimeout, cancel)}
 	defer x.attempt.timer.stop()
-	if x.isUpload() {
+	if x.isUnkept() {
 		x.upload.timer = x.attempt.timer
 	}
 	in := x.in.WithContext(ctx) // a copy, since net/http looks at the body of its own
@@ -55,7 +55,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	connected := func() {}
-	if !x.webSocket && !x.isUpload() { // those have connections of their own
+	if !x.webSocket && !x.isUnkept() { // those have connections of their own
 		connected = x.route.connections.protocol.Ask(req.Context())
 		defer connected()
 	}
@@ -87,7 +87,7 @@ func (x *exchange) trace(req *http.Request, connected func()) {
 	trace.GotConn = func(httptrace.GotConnInfo) {
 		connected()
 		more := time.Duration(0)
-		if !x.isUpload() && x.streams() {
+		if !x.isUnkept() && x.streams() {
 			more = bodyTime // which the app may take for the rest of it
 		}
 		x.attempt.timer.restart(more)
@@ -126,7 +126,7 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (res *http.Resp
 	x.setBody(req)
 	began := time.Now()
 	switch {
-	case x.isUpload():
+	case x.isUnkept():
 		res, err = x.sendUpload(req)
 	case x.webSocket:
 		res, err = x.route.connections.upgrades.RoundTrip(req)

@@ -149,8 +149,9 @@ func (r *keptReader) Close() error {
 	return nil
 }
 
-// sendTimer ends an attempt on the general way if the target takes nothing of the request
-// for too long: net/http bounds the wait for an answer only once all of the request is sent.
+// sendTimer ends an attempt on the general way if the target takes nothing of a body that is
+// sent on as it comes for too long, or has not taken another request and answered it within
+// the same time: net/http bounds the wait for an answer only once all of the request is sent.
 // A nil sendTimer does nothing. Its methods are safe for concurrent use.
 type sendTimer struct {
 	limit time.Duration

@@ -20,10 +20,10 @@ import (
 // it, the deadline passes, or the context that Begin was given ends; the error is
 // then one of package net or of crypto/tls.
 type Conn struct {
-	conn    net.Conn // for requests and answers: raw itself, or TLS over it
-	raw     net.Conn // TCP
-	peeker  peeker   // looks at raw
-	records *records // between raw and TLS; nil without TLS
+	conn    net.Conn       // for requests and answers: raw itself, or TLS over it
+	raw     net.Conn       // TCP
+	peeker  peeker         // looks at raw
+	records *recordTracker // between raw and TLS; nil without TLS
 	in      *bufio.Reader
 	out     *bufio.Writer
 
@@ -36,12 +36,12 @@ type Conn struct {
 	stopWatching func() bool // ends what Begin began; it reports whether interrupt has not run
 	spare        [1]byte     // receives a byte that should not have come
 	unasked      bool        // the target was seen to send bytes that belong to no answer
-	place        any         // where it stands among the idle connections of its Pool, which owns this
+	idleEntry    any         // where it stands among the idle connections of its Pool, which owns this
 }
 
 // newConn returns a Conn that reads and writes conn. raw is the TCP connection, which
 // lies below conn or is the same. r is between them if conn is TLS, and otherwise nil.
-func newConn(raw, conn net.Conn, r *records) *Conn {
+func newConn(raw, conn net.Conn, r *recordTracker) *Conn {
 	c := &Conn{conn: conn, raw: raw, records: r}
 	c.peeker.init(raw)
 	c.interrupt = func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) }

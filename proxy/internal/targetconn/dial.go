@@ -73,7 +73,7 @@ func (p *Pool[K]) dial(ctx context.Context) (*Conn, error) {
 	if !p.tls {
 		return newConn(raw, raw, nil), nil
 	}
-	below := &records{Conn: raw}
+	below := &recordTracker{Conn: raw}
 	secure, err := p.Dialer.handshake(ctx, below, p.address)
 	if err != nil {
 		// The target's alert no_application_protocol (RFC 7301 section 3.2).

@@ -92,7 +92,7 @@ func Address(target *url.URL) string {
 // Figures are the numbers of connections of a Pool at one moment.
 type Figures struct {
 	InUse, Idle int    // now; those being opened are in use
-	Opened      uint64 // so far
+	Opened      uint64 // so far, with attempts that failed
 	Distrusted  bool   // the target sent bytes unasked within the last hour, so none is kept
 }
 
@@ -135,7 +135,7 @@ func (p *Pool[K]) Get(ctx context.Context, key K, kept bool) (*Conn, error) {
 		}
 		return nil, err
 	}
-	c.place = &place[K]{conn: c, key: key}
+	c.idleEntry = &idleEntry[K]{conn: c, key: key}
 	return c, nil
 }
 
@@ -180,7 +180,7 @@ func (p *Pool[K]) keep(c *Conn) *Conn {
 	if p.closed || now.Before(p.distrustUntil) {
 		return c
 	}
-	p.idle.add(c.place.(*place[K]), now)
+	p.idle.add(c.idleEntry.(*idleEntry[K]), now)
 	if p.sweep == nil {
 		p.sweep = time.AfterFunc(idleTimeout, p.sweepIdle)
 	}

@@ -30,7 +30,7 @@ func TestIdleConnectionsAreClosedForTheirAge(t *testing.T) {
 				p.open++
 				p.mu.Unlock()
 				c := &Conn{raw: nothing{}}
-				c.place = &place[string]{conn: c, key: fmt.Sprint(n % 3)}
+				c.idleEntry = &idleEntry[string]{conn: c, key: fmt.Sprint(n % 3)}
 				p.Put(c)
 			}
 		}

@@ -5,10 +5,10 @@ import (
 	"os"
 )
 
-// records is a connection below TLS that knows whether all that was read of it makes
-// whole records. A record begins with five bytes, the last two of which tell how many
+// recordTracker is a connection below TLS that knows whether all that was read of it makes
+// whole recordTracker. A record begins with five bytes, the last two of which tell how many
 // bytes follow (RFC 8446 section 5.1). Read and whole must not run at the same time.
-type records struct {
+type recordTracker struct {
 	net.Conn
 	header [5]byte // of the record that is being read
 	have   int     // bytes of the header that were read
@@ -17,7 +17,7 @@ type records struct {
 }
 
 // Read implements [net.Conn].
-func (r *records) Read(b []byte) (int, error) {
+func (r *recordTracker) Read(b []byte) (int, error) {
 	if r.held {
 		return 0, os.ErrDeadlineExceeded // of which TLS knows that reading can go on later
 	}
@@ -39,4 +39,4 @@ func (r *records) Read(b []byte) (int, error) {
 }
 
 // whole reports whether what was read ends with a record, or nothing was read.
-func (r *records) whole() bool { return r.have == 0 && r.left == 0 }
+func (r *recordTracker) whole() bool { return r.have == 0 && r.left == 0 }

@@ -8,7 +8,7 @@ import (
 )
 
 // TestRecordsAreFollowedInPiecesOfAnySize: whether what was read ends with a record is known,
-// however the records were cut into pieces.
+// however the recordTracker were cut into pieces.
 func TestRecordsAreFollowedInPiecesOfAnySize(t *testing.T) {
 	record := func(n int) []byte { return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, make([]byte, n)...) }
 	all := slices.Concat(record(0), record(1), record(300), record(0))
@@ -20,7 +20,7 @@ func TestRecordsAreFollowedInPiecesOfAnySize(t *testing.T) {
 			_ = far.Close()
 		}()
 		_ = near.SetDeadline(time.Now().Add(patience))
-		r := &records{Conn: near}
+		r := &recordTracker{Conn: near}
 		for total, b := 0, make([]byte, size); ; {
 			n, err := r.Read(b)
 			total += n

@@ -88,8 +88,9 @@ type transportConn struct {
 	closed func() // takes it off the count, once
 }
 
-// halfCloser is a connection one direction of which can be ended, as an upgraded connection
-// needs.
+// halfCloser is a connection that a transportConn can stand for: one direction of it can be
+// ended, as an upgraded connection needs. Those of TCP can; others are neither counted, nor
+// are failures to write hidden.
 type halfCloser interface {
 	net.Conn
 	CloseWrite() error
