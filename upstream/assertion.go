@@ -19,8 +19,8 @@ const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 // the most that servers commonly take (SMART Backend Services).
 const assertionLifetime = 200 * time.Second
 
-// assertion signs JWTs that prove a client (RFC 7523 section 3).
-type assertion struct {
+// assertionSigner signs JWTs that prove a client (RFC 7523 section 3).
+type assertionSigner struct {
 	issuer   string // iss and sub
 	audience string // aud: the token endpoint
 	key      Secret // PEM
@@ -29,7 +29,7 @@ type assertion struct {
 
 // message returns a form of fields and an assertion. It signs anew for each time that
 // the request is sent. The error is that of the key.
-func (a assertion) message(fields url.Values) (message, error) {
+func (a assertionSigner) message(fields url.Values) (message, error) {
 	fields.Set("client_assertion_type", assertionType)
 	sign := func() ([]byte, error) {
 		jwt, err := a.sign()
@@ -42,7 +42,7 @@ func (a assertion) message(fields url.Values) (message, error) {
 
 // sign returns a new RS256 assertion. Each has a jti of its own: a server may
 // refuse one it has seen, so every attempt signs anew.
-func (a assertion) sign() (string, error) {
+func (a assertionSigner) sign() (string, error) {
 	key, err := ParsePrivateKey(a.key.Reveal())
 	if err != nil {
 		return "", err

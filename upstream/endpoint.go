@@ -48,7 +48,7 @@ func newEndpoint(upstream string, c Config) *endpoint {
 	}
 }
 
-// message is one token request, before it is signed and sent.
+// message is one token request with the client's proof in it, before it is sent.
 type message struct {
 	query       url.Values
 	contentType string

@@ -71,7 +71,7 @@ func (u *myDataHelps) Fetch(ctx context.Context, key Key, tokens TokenSource) (T
 // fetchService makes the token request for a service token.
 func (u *myDataHelps) fetchService(ctx context.Context, key Key) (Token, error) {
 	c := u.config
-	m, err := assertion{c.ServiceAccount, c.Audience, c.PrivateKey, c.AssertionLifetime}.message(clientCredentials(key))
+	m, err := assertionSigner{c.ServiceAccount, c.Audience, c.PrivateKey, c.AssertionLifetime}.message(clientCredentials(key))
 	if err != nil {
 		return Token{}, u.endpoint.fail(ClassCredential, 0, err.Error())
 	}

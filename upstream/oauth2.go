@@ -52,7 +52,7 @@ func (u *oauth2) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, erro
 		return u.endpoint.exchange(ctx, key, auth.message(fields))
 	}
 	fields.Set("client_id", c.ClientID) // optional (RFC 7521 section 4.2); some servers look the key up by it
-	m, err := assertion{c.ClientID, c.Audience, c.PrivateKey, assertionLifetime}.message(fields)
+	m, err := assertionSigner{c.ClientID, c.Audience, c.PrivateKey, assertionLifetime}.message(fields)
 	if err != nil {
 		return Token{}, u.endpoint.fail(ClassCredential, 0, err.Error())
 	}

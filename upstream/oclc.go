@@ -96,7 +96,7 @@ func (u *oclc) token(a answer, key Key) (Token, error) {
 		form.scopeMember = "scopes"
 	}
 	for _, name := range []string{"context_institution_id", "contextInstitutionId"} {
-		if got := a.text(name); got != "" && key.Subject != "" && got != key.Subject {
+		if a.has(name) && key.Subject != "" && a.text(name) != key.Subject {
 			return Token{}, u.endpoint.fail(ClassMalformed, a.status, "the token is for another institution than asked")
 		}
 	}

@@ -40,6 +40,7 @@ func oclcGoodAnswers() []told {
 		{"older spelling", oclcAnswer(`,"contextInstitutionId":"91475","scope":"context:91475"`), "tk_1 19m59s " + all},
 		{"refresh token", oclcAnswer(`,"refresh_token":"rt_canary","refresh_token_expires_in":604799`), "tk_1 19m59s"},
 		{"another institution", oclcAnswer(`,"context_institution_id":"128807"`), "malformed"},
+		{"another, as a number", oclcAnswer(`,"context_institution_id":128807`), "malformed"},
 		{"another, older spelling", oclcAnswer(`,"contextInstitutionId":"128807"`), "malformed"},
 		{"one of both is another", oclcAnswer(`,"context_institution_id":"91475","contextInstitutionId":"128807"`), "malformed"},
 		{"no token", body(`{"token_type":"bearer","expires_in":1199}`), "malformed"},

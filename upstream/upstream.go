@@ -121,11 +121,11 @@ type Target struct {
 	URL  *url.URL
 }
 
-// Config holds the settings that all upstreams share.
+// Config holds the settings that every upstream has, each its own.
 type Config struct {
 	TokenURL        *url.URL       // token endpoint, RFC 6749 section 3.2
 	Target          *url.URL       // of the main route
-	Targets         []Target       // further routes; same kind of token
+	Targets         []Target       // further routes; of the same kind of token unless the constructor says otherwise
 	Scope           string         // default scope, space-separated
 	AllowedScopes   string         // what a request may name beside Scope
 	DefaultLifetime time.Duration  // of a token whose answer names none

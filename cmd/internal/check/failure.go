@@ -101,6 +101,7 @@ func hip(f failure) bool       { return f.endpoint.Setting("HIP") == "true" }
 func noAnswer(f failure) bool  { return f.Status == 0 }
 func redirect(f failure) bool  { return f.Status >= 300 && f.Status < 400 }
 func good(f failure) bool      { return f.Status == 200 }
+func narrow(f failure) bool    { return f.Status == 200 && f.Code == "" }
 func forbidden(f failure) bool { return f.Status == 403 && f.Code == "" }
 func noCode(f failure) bool    { return f.Code == "" }
 func unsure(f failure) bool    { return f.Unsure }

@@ -9,7 +9,8 @@ import (
 	"token-sidecar/upstream"
 )
 
-// finding says in plain words why a token request failed and what to do.
+// finding says in plain words what is wrong with an outcome (a token request that failed, a
+// token of narrower scope, or a Redis that cannot be used) and what to do.
 type finding struct{ cause, mend string }
 
 // explain returns what the first rule that matches says of a failure.

@@ -82,7 +82,7 @@ var credentialRules = []rule{
 }
 
 var scopeRules = []rule{
-	{when: good,
+	{when: narrow,
 		cause: "narrow scope: the provider granted less than was asked for, and {X}NARROW_SCOPE is refuse",
 		mend:  "have the provider give the client all of {X}SCOPE, ask for less there, or set {X}NARROW_SCOPE=serve"},
 	unsureRule,

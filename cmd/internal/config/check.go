@@ -148,13 +148,13 @@ func (l *loader) checkURL(c *Config, name string, u *url.URL, listeners []settin
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	remote := endpointOf(u.Hostname(), port)
+	remote := hostPortOf(u.Hostname(), port)
 	if u.Scheme == "http" && !remote.loopback() && !c.InsecureHTTP {
 		l.fault(name, flawf("use https://, or set SIDECAR_INSECURE_HTTP=true to send credentials and tokens in clear",
 			"is http:// to a host that is not loopback"))
 	}
 	for _, s := range listeners {
-		if listener := s.listener(); listener.Network == "tcp" && remote.reaches(listener.endpoint()) {
+		if listener := s.listener(); listener.Network == "tcp" && remote.reaches(listener.hostPort()) {
 			l.fault(name, flawf("name the remote API", "leads back to the sidecar's own %s", s.name))
 		}
 	}

@@ -87,7 +87,7 @@ func showSecret(s setting, secret upstream.Secret) string {
 func (c *Config) Warnings() []string {
 	var lines []string
 	if u, err := url.Parse(c.Redis.URL.Reveal()); err == nil && u.Scheme == "redis" && (u.User != nil || u.Query().Has("password")) &&
-		!endpointOf(u.Hostname(), u.Port()).loopback() {
+		!hostPortOf(u.Hostname(), u.Port()).loopback() {
 		lines = append(lines, "SIDECAR_REDIS_URL sends the Redis password in clear: use rediss:// unless the network is trusted")
 	}
 	if c.CallerToken.IsSet() {
@@ -95,7 +95,7 @@ func (c *Config) Warnings() []string {
 	}
 	for _, s := range c.listeners() {
 		listener := s.listener()
-		if s.field.Name != "AdminListen" && listener.Network == "tcp" && !listener.endpoint().loopback() {
+		if s.field.Name != "AdminListen" && listener.Network == "tcp" && !listener.hostPort().loopback() {
 			lines = append(lines, s.name+" is open to the network and SIDECAR_CALLER_TOKEN is not set: whoever reaches it uses the credentials")
 		}
 	}

@@ -37,10 +37,11 @@ func flawf(mend, problem string, args ...any) *flaw {
 	return &flaw{problem: fmt.Sprintf(problem, args...), mend: mend}
 }
 
-// faults gathers what is wrong while the configuration is read.
+// faults gathers what is wrong while the configuration is read, and which variables were
+// given, on which some faults depend.
 type faults struct {
 	list   []Fault
-	faulty map[string]bool   // variables with a fault, without _FILE: nothing more is said of them
+	faulty map[string]bool   // variables with a fault, both with and without _FILE, of which callers say no more
 	given  map[string]origin // by variable, of those that were set
 }
 
@@ -67,9 +68,13 @@ const (
 )
 
 // quote shows a part of a setting that is not a secret: short, and with
-// control characters escaped, since it ends up on terminals.
+// control characters escaped, since it ends up on terminals. It shows nothing of what may
+// be a URL with a credential in it.
 func quote(s string) string {
 	const limit = 40
+	if strings.Contains(s, "@") {
+		return "(not shown)"
+	}
 	if len(s) > limit {
 		return strconv.QuoteToASCII(s[:limit]) + "..."
 	}

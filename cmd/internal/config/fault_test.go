@@ -191,6 +191,7 @@ func TestWrongUpstreamsAreRefused(t *testing.T) {
 		{pdxWith("PDX_AUTH=post", "PDX_BASIC_ENCODING=plain"), "PDX_BASIC_ENCODING", "unless SIDECAR_PDX_AUTH is basic"},
 		{oclc("OCLC_INSTITUTION=abc"), "OCLC_INSTITUTION", "digits"},
 		{oclc("OCLC_SCOPE=wcapi context:1"), "OCLC_SCOPE", "OCLC_INSTITUTION"},
+		{oclc("OCLC_ALLOWED_SCOPES=context:1"), "OCLC_ALLOWED_SCOPES", "OCLC_INSTITUTION"},
 		{oclc("OCLC_AUTH=hmac"), "OCLC_INSTITUTION", "hmac"},
 		{oclc("OCLC_AUTH=hmac", "OCLC_INSTITUTION=x1"), "OCLC_INSTITUTION", "digits"},
 		{oclc("OCLC_PARAMETERS=header"), "OCLC_PARAMETERS", "query,body"},

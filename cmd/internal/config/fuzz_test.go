@@ -68,7 +68,7 @@ func checkPromises(t *testing.T, c *Config) {
 	}
 	for _, s := range c.listeners() {
 		l := s.listener()
-		if c.Expose == "false" && l.Network == "tcp" && !l.endpoint().loopback() {
+		if c.Expose == "false" && l.Network == "tcp" && !l.hostPort().loopback() {
 			t.Errorf("%s is exposed", s.name)
 		}
 	}

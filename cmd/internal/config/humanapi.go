@@ -8,7 +8,7 @@ import (
 	"token-sidecar/upstream"
 )
 
-// HumanAPI is the upstream humanapi.
+// HumanAPI holds the settings of the upstream humanapi.
 type HumanAPI struct {
 	ClientID        string          `env:"CLIENT_ID" file:"start" needed:"true" help:"Client id."`
 	ClientSecret    upstream.Secret `env:"CLIENT_SECRET" file:"rotates" needed:"true" help:"Client secret."`

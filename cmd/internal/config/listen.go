@@ -40,7 +40,7 @@ func (l *loader) checkListeners(c *Config) {
 // checkExposure keeps listeners on loopback unless told otherwise.
 func (l *loader) checkExposure(c *Config, name string, listener Listener) {
 	admin := name == prefix+"ADMIN_LISTEN"
-	if listener.endpoint().loopback() || c.Expose == "true" || c.Expose == "admin" && admin || l.faulty[prefix+"EXPOSE"] {
+	if listener.hostPort().loopback() || c.Expose == "true" || c.Expose == "admin" && admin || l.faulty[prefix+"EXPOSE"] {
 		return
 	}
 	mend := "listen on 127.0.0.1, or set SIDECAR_EXPOSE=true if others on the network may use the credentials"
@@ -63,58 +63,58 @@ func (l *loader) checkSocket(name, path string) {
 	}
 }
 
-// endpoint is one end of a TCP connection as far as the settings tell: nothing
+// hostPort is one end of a TCP connection as far as the settings tell: nothing
 // is looked up, so a name equals only itself.
-type endpoint struct {
+type hostPort struct {
 	ip   netip.Addr // invalid: name holds
 	name string     // kept for localhost beside the address it most likely has
 	port int
 }
 
-// endpointOf reads host and port. An empty host is every address.
-func endpointOf(host, port string) endpoint {
+// hostPortOf reads host and port. An empty host is every address.
+func hostPortOf(host, port string) hostPort {
 	n, _ := strconv.Atoi(port) // checked when it was parsed
 	if host == "" {
-		return endpoint{ip: netip.IPv6Unspecified(), port: n}
+		return hostPort{ip: netip.IPv6Unspecified(), port: n}
 	}
 	if host == "localhost" {
-		return endpoint{ip: netip.AddrFrom4([4]byte{127, 0, 0, 1}), name: host, port: n}
+		return hostPort{ip: netip.AddrFrom4([4]byte{127, 0, 0, 1}), name: host, port: n}
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		return endpoint{ip: ip.Unmap(), port: n}
+		return hostPort{ip: ip.Unmap(), port: n}
 	}
-	return endpoint{name: host, port: n}
+	return hostPort{name: host, port: n}
 }
 
 // collides reports whether two listeners cannot both start.
 func (l Listener) collides(other Listener) bool {
 	if l.Network == "tcp" && other.Network == "tcp" {
-		return l.endpoint().collides(other.endpoint())
+		return l.hostPort().collides(other.hostPort())
 	}
 	return l == other
 }
 
-// endpoint returns where a TCP listener listens.
-func (l Listener) endpoint() endpoint {
+// hostPort returns where a TCP listener listens.
+func (l Listener) hostPort() hostPort {
 	i := strings.LastIndexByte(l.Address, ':')
-	return endpointOf(strings.Trim(l.Address[:i], "[]"), l.Address[i+1:])
+	return hostPortOf(strings.Trim(l.Address[:i], "[]"), l.Address[i+1:])
 }
 
 // wildcard reports whether e is every address of the machine.
-func (e endpoint) wildcard() bool { return e.ip.IsValid() && e.ip.IsUnspecified() }
+func (e hostPort) wildcard() bool { return e.ip.IsValid() && e.ip.IsUnspecified() }
 
 // loopback reports whether only programs on the machine reach e.
-func (e endpoint) loopback() bool { return e.ip.IsValid() && e.ip.IsLoopback() }
+func (e hostPort) loopback() bool { return e.ip.IsValid() && e.ip.IsLoopback() }
 
 // collides reports whether TCP listeners at e and f cannot both start. Those of port 0
 // always can.
-func (e endpoint) collides(f endpoint) bool {
+func (e hostPort) collides(f hostPort) bool {
 	return e.port == f.port && e.port != 0 &&
 		(e.wildcard() || f.wildcard() || e.ip == f.ip && e.name == f.name)
 }
 
 // reaches reports whether a connection to e arrives at a listener at f.
-func (e endpoint) reaches(f endpoint) bool {
+func (e hostPort) reaches(f hostPort) bool {
 	if e.port != f.port {
 		return false
 	}

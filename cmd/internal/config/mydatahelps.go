@@ -8,7 +8,7 @@ import (
 	"token-sidecar/upstream"
 )
 
-// MyDataHelps is the upstream mydatahelps.
+// MyDataHelps holds the settings of the upstream mydatahelps.
 type MyDataHelps struct {
 	ServiceAccount        string          `env:"SERVICE_ACCOUNT" file:"start" needed:"true" help:"Name of the service account."`
 	PrivateKey            upstream.Secret `env:"PRIVATE_KEY" file:"rotates" check:"rsakey" needed:"true" help:"Its RSA private key of at least 2048 bits, PKCS#1 or PKCS#8 PEM; line breaks may be written as \\n."`

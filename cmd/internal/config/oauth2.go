@@ -8,7 +8,7 @@ import (
 	"token-sidecar/upstream"
 )
 
-// OAuth2 is one further upstream, named by its Name.
+// OAuth2 holds the settings of one generic upstream, whose name is Name.
 type OAuth2 struct {
 	Name            string          `env:"NAME" check:"name" help:"Name of the upstream and of its route: a lower-case letter, then up to 31 lower-case letters, digits and dashes. Needed. The numbers n run from 0 without a gap."`
 	ClientID        string          `env:"CLIENT_ID" file:"start" help:"Client id. Needed."`

@@ -8,7 +8,7 @@ import (
 	"token-sidecar/upstream"
 )
 
-// OCLC is the upstream oclc.
+// OCLC holds the settings of the upstream oclc.
 type OCLC struct {
 	WSKey           string          `env:"WSKEY" file:"start" needed:"true" help:"WSKey."`
 	Secret          upstream.Secret `env:"SECRET" file:"rotates" needed:"true" help:"Secret of the WSKey."`
@@ -26,8 +26,12 @@ type OCLC struct {
 // On reports whether the upstream is configured.
 func (c *OCLC) On() bool { return c.WSKey != "" }
 
-// finish implements provider: the older signature covers the institution.
+// finish implements provider: the older signature covers the institution, and no request
+// may choose another one by its scope.
 func (c *OCLC) finish(f *faults, section string) {
+	if w := oclcScopeFlaw(c.AllowedScopes); w != nil {
+		f.fault(section+"ALLOWED_SCOPES", w)
+	}
 	if c.On() && c.Auth == "hmac" && c.Institution == "" {
 		f.missing(section+"INSTITUTION", "is not set, but SIDECAR_OCLC_AUTH=hmac signs it")
 	}

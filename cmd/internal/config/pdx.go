@@ -8,7 +8,7 @@ import (
 	"token-sidecar/upstream"
 )
 
-// PDX is the upstream pdx.
+// PDX holds the settings of the upstream pdx.
 type PDX struct {
 	ClientID        string          `env:"CLIENT_ID" file:"start" needed:"true" help:"Client id."`
 	ClientSecret    upstream.Secret `env:"CLIENT_SECRET" file:"rotates" needed:"true" help:"Client secret."`

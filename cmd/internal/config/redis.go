@@ -17,7 +17,8 @@ import (
 // redisSection is how the variables of Redis begin.
 const redisSection = prefix + "REDIS_"
 
-// Redis is the shared cache. It is off when URL is unset.
+// Redis holds the settings of the Redis through which tokens are shared. It is off when URL is
+// unset.
 type Redis struct {
 	URL      upstream.Secret `env:"URL" file:"start" check:"redisurl" needed:"true" help:"redis:// or rediss:// URL as go-redis parses it in the mode below. Values are sealed in either case, but redis:// sends the Redis password in clear. A change takes effect after a restart."`
 	Mode     string          `env:"MODE" envDefault:"standalone" oneof:"standalone,sentinel,cluster" help:"standalone, sentinel or cluster. Sentinel URLs carry master_name, cluster URLs may carry further addr."`

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"syscall"
 
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/proxy"
@@ -78,8 +79,11 @@ func listenOn(l config.Listener) (net.Listener, error) {
 		return net.Listen(l.Network, l.Address)
 	}
 	if info, err := os.Lstat(l.Address); err == nil && info.Mode().Type() == os.ModeSocket {
-		if conn, err := net.Dial("unix", l.Address); err == nil {
+		conn, err := net.Dial("unix", l.Address)
+		if err == nil {
 			_ = conn.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) { // or it could not be asked: it may be in use
 			return nil, fmt.Errorf("listen on %s: another process serves it", l.Address)
 		}
 		_ = os.Remove(l.Address)
@@ -88,5 +92,9 @@ func listenOn(l config.Listener) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return listener, os.Chmod(l.Address, 0o660)
+	if err := os.Chmod(l.Address, 0o660); err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
+	return listener, nil
 }
