@@ -1,12 +1,21 @@
 package cache
 
-// heapOf is a heap for container/heap whose items know their places, so that any item
-// can be moved or removed. An item compares itself with others, and place returns where
-// it keeps its own place: an index counted from 1, and 0 while it is in no heap.
-type heapOf[T interface {
+// heapItem is what a heapOf holds. An item compares itself with others, and place returns
+// where it keeps its own place: an index counted from 1, and 0 while it is in no heap.
+type heapItem[T any] interface {
 	before(T) bool
 	place() *int
-}] []T
+}
+
+// heapOf is a heap for container/heap whose items know their places, so that any item
+// can be moved or removed.
+type heapOf[T heapItem[T]] []T
+
+// What the heaps of this package hold.
+var (
+	_ heapItem[*entry]  = (*entry)(nil)
+	_ heapItem[*waiter] = (*waiter)(nil)
+)
 
 func (h heapOf[T]) Len() int           { return len(h) }
 func (h heapOf[T]) Less(i, j int) bool { return h[i].before(h[j]) }

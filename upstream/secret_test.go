@@ -142,13 +142,6 @@ func TestTokenOfForbiddenBytesIsRefused(t *testing.T) {
 	if token.Issued() != begin || token.Expiry() != begin.Add(time.Minute) {
 		t.Errorf("life is %v to %v; want it to the microsecond, without the monotonic clock", token.Issued(), token.Expiry())
 	}
-	var kept AtomicToken
-	if !kept.Load().IsZero() {
-		t.Error("the zero AtomicToken holds a token")
-	}
-	if kept.Store(token); kept.Load() != token {
-		t.Error("AtomicToken does not hold what was stored")
-	}
 	same, _ := NewToken("abc", "", now, now)
 	other, _ := NewToken("abd", "read", now, now.Add(time.Minute))
 	if !token.Same(same) || token.Same(other) || token.Same(Token{}) || !(Token{}).Same(Token{}) {

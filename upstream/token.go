@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -114,13 +113,3 @@ func (t Token) String() string { return redacted }
 
 // MarshalText returns [redacted]; JSON and slog use it.
 func (t Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// AtomicToken is a Token that several goroutines may load and store at a time.
-// The zero AtomicToken holds the zero Token.
-type AtomicToken struct{ grant atomic.Pointer[grant] }
-
-// Load returns the Token that was stored last.
-func (a *AtomicToken) Load() Token { return Token{a.grant.Load()} }
-
-// Store has Load return t from now on.
-func (a *AtomicToken) Store(t Token) { a.grant.Store(t.grant) }
