@@ -57,9 +57,10 @@ func (m *Metrics) Upstream(name string) *Upstream {
 	}
 }
 
-// Request counts one answered request. A method or status outside the known
-// sets counts as "other": a caller or a target must not make new series.
-func (u *Upstream) Request(method string, status int, took time.Duration) {
+// Request counts one request that has ended, and returns its method as it is counted. A
+// method or status outside the known sets counts as "other": a caller or a target must not
+// make new series.
+func (u *Upstream) Request(method string, status int, took time.Duration) string {
 	u.duration.Observe(took.Seconds())
 	row := slices.Index(methods[:], method)
 	if row < 0 {
@@ -67,7 +68,7 @@ func (u *Upstream) Request(method string, status int, took time.Duration) {
 	}
 	if status < 100 || status > 599 {
 		u.m.requests.WithLabelValues(u.name, method, "other").Inc()
-		return
+		return method
 	}
 	slot := &u.requests[row][status-100]
 	counter := slot.Load()
@@ -77,6 +78,7 @@ func (u *Upstream) Request(method string, status int, took time.Duration) {
 		slot.Store(counter)
 	}
 	(*counter).Inc()
+	return method
 }
 
 // TargetAnswered records how long a target took until the head of its answer.

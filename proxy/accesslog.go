@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"net"
 	"net/http"
-	"slices"
 	"time"
 )
 
@@ -72,12 +71,12 @@ func (x *exchange) observe() {
 	if x.route != nil {
 		series, name = x.route.metrics, x.route.Name
 	}
-	series.Request(x.in.Method, x.out.status, took)
+	method := series.Request(x.in.Method, x.out.status, took)
 	line := x.proxy.config.Log.Info()
 	if line == nil {
 		return
 	}
-	line.Str("route", name).Str("method", loggedMethod(x.in.Method)).Int("status", x.out.status).
+	line.Str("route", name).Str("method", method).Int("status", x.out.status).
 		Int64("sent", x.out.size).Int64("micros", took.Microseconds())
 	if x.waited > time.Millisecond {
 		line.Int64("token_wait_micros", x.waited.Microseconds())
@@ -87,16 +86,3 @@ func (x *exchange) observe() {
 	}
 	line.Msg("request")
 }
-
-// loggedMethod returns method, or "other" for one that a client may have made up.
-func loggedMethod(method string) string {
-	if slices.Contains(usualMethods, method) {
-		return method
-	}
-	return "other"
-}
-
-// usualMethods are those that are logged, and that the app is told of. Others are forwarded,
-// too.
-var usualMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
-	http.MethodDelete, http.MethodOptions}

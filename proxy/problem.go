@@ -152,3 +152,7 @@ func (x *exchange) fail(err error) {
 	x.out.WriteHeader(p.status)
 	_, _ = x.out.Write(document)
 }
+
+// usualMethods are those that the app is told of. Others are forwarded, too.
+var usualMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+	http.MethodDelete, http.MethodOptions}
