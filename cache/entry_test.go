@@ -147,6 +147,20 @@ func TestEntriesWithALoadStay(t *testing.T) {
 	}
 }
 
+// TestAnEntryAboutToBeUsedIsNotRemoved has an entry come due, unused and without a token, at
+// the moment in which it is asked for.
+func TestAnEntryAboutToBeUsedIsNotRemoved(t *testing.T) {
+	table := emptyCache(10).table
+	e := table.findOrAdd(numbered(1), &source{})
+	if table.remove(e); e.gone.Load() {
+		t.Error("it is gone")
+	}
+	table.release(e)
+	if table.remove(e); !e.gone.Load() {
+		t.Error("it is there although nobody uses it")
+	}
+}
+
 // TestGoneEntriesStayGone has a load begin for an entry that the table has let go.
 func TestGoneEntriesStayGone(t *testing.T) {
 	c := emptyCache(10)

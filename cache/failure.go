@@ -29,7 +29,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 // may do so later: it is no failure of the key or of the token endpoint.
 type deferred struct {
 	reason  *Error
-	promise time.Time     // when a request may come again and will be served; zero: there is no such time
+	promise *promise      // when a request may come again and will be served; nil: there is no such time
 	again   time.Duration // after which a load that no request waits for tries again; zero: as after any other
 }
 
@@ -40,6 +40,12 @@ func (n *deferred) Error() string { return n.reason.Error() }
 type promise struct {
 	at    time.Time
 	cause *upstream.Error // why the request was refused
+}
+
+// promised returns the deferred of a request that is refused for reason, and may come again
+// when that says.
+func promised(reason *Error) *deferred {
+	return &deferred{reason: reason, promise: &promise{time.Now().Add(reason.RetryAfter), reason.Cause}}
 }
 
 // left returns how long it is until p, which may be nil, and less than zero if p has passed.

@@ -16,16 +16,16 @@ type loadResult struct {
 }
 
 // waiterOfRequest returns the place in the request queue of a load of e that a request
-// waits for. A request that was refused before and comes when it was told to has the deadline
-// of one that has waited for its whole patience. A token that buys others comes first of
-// all: whoever waits for it has been let through already.
+// waits for. A request that was refused before, and comes when it was told to, has the
+// deadline of one that has waited for its whole patience. A token that buys others comes
+// first of all: whoever waits for it has been let through already.
 func (c *Cache) waiterOfRequest(e *entry, n need) *waiter {
 	now := time.Now()
 	deadline, patience := now, e.source.queue.patience
 	switch {
 	case n == needFresh:
 		deadline, patience = time.Time{}, c.config.TokenTimeout
-	case e.promise != nil && !e.promise.at.IsZero() && !e.promise.at.After(now):
+	case e.promise != nil && !e.promise.at.After(now):
 		deadline = e.promise.at.Add(-patience)
 	}
 	w := newWaiter(deadline, now.Add(patience))
@@ -34,8 +34,8 @@ func (c *Cache) waiterOfRequest(e *entry, n need) *waiter {
 }
 
 // waiterOfRefresh returns the place in the request queue of a load that replaces a token
-// which stays usable for as long as left says. Its deadline leaves time for those who are before it
-// and for the token request.
+// which stays usable for as long as left says. Its deadline leaves time for the loads that
+// go first, and for the token request.
 func waiterOfRefresh(q *requestQueue, left time.Duration) *waiter {
 	now := time.Now()
 	return newWaiter(now.Add(left-3*q.patience), now.Add(left))

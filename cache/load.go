@@ -167,7 +167,7 @@ func (c *Cache) finishLoad(e *entry, l *load, r loadResult, err error) error {
 	case l.forbidden != nil:
 		l.err = l.forbidden // nothing new was learned
 	case ours:
-		l.err, e.promise = own.reason, &promise{own.promise, own.reason.Cause}
+		l.err, e.promise = own.reason, own.promise
 	default:
 		c.recordFailure(e, l, err, now)
 		l.err = &Error{e.failure.cause, c.nextAttempt(e, now)}

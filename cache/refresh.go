@@ -50,7 +50,7 @@ func (c *Cache) newSourceWatch() *sourceWatch {
 	return w
 }
 
-// changed returns the upstreams of which something has changed, and their state now.
+// changed returns the upstreams of which something has changed, and their versions now.
 // It looks once in a watchInterval.
 func (w *sourceWatch) changed(now instant) map[*source]endpointVersion {
 	if !w.next.reached(now) {
@@ -62,8 +62,8 @@ func (w *sourceWatch) changed(now instant) map[*source]endpointVersion {
 	w.ahead = ahead
 	changed := map[*source]endpointVersion{}
 	for s, before := range w.sources {
-		if state := s.version(); jumped || state != before {
-			changed[s], w.sources[s] = state, state
+		if version := s.version(); jumped || version != before {
+			changed[s], w.sources[s] = version, version
 		}
 	}
 	return changed

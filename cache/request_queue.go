@@ -237,7 +237,7 @@ func (q *requestQueue) refuse(wait time.Duration) error {
 		next = last
 	}
 	q.promised = next
-	return &deferred{reason: tooMany(q.name, next.Sub(now)), promise: next}
+	return promised(tooMany(q.name, next.Sub(now)))
 }
 
 // serve lets loads through until none waits or ctx ends.

@@ -35,7 +35,7 @@ func TestHopelessRequestsAreRefusedAtOnce(t *testing.T) {
 		if !errors.As(err, &own) || time.Since(began) != 0 {
 			t.Fatalf("after %s: %v", time.Since(began), err)
 		}
-		if in := own.promise.Sub(began); in < 5*time.Second || in > 8*time.Second {
+		if in := own.promise.at.Sub(began); in < 5*time.Second || in > 8*time.Second {
 			t.Errorf("it may come again in %s, and five are before it", in)
 		}
 		for _, end := range ends {
@@ -128,6 +128,22 @@ func TestHowFarAheadALoadMayBook(t *testing.T) {
 			if wait != c.wait || promised != c.promised || asked != c.asked {
 				t.Errorf("%s: %s, promised %s, asked %v", what, wait, promised, asked)
 			}
+		}
+	})
+}
+
+// TestALateLoadBelongsToTheRequestThatJoinsIt has a request wait for a refresh whose deadline
+// has passed, and which is before every request already.
+func TestALateLoadBelongsToTheRequestThatJoinsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newRequestQueue("up", 1, 2*time.Second)
+		late := waiterOfRefresh(q, time.Second)
+		deadline := late.deadline
+		request := newWaiter(time.Now(), time.Now().Add(q.patience))
+		request.asked = true
+		q.hurry(late, request)
+		if _, asked := q.timeLeft(late); !asked || late.deadline != deadline {
+			t.Errorf("a request waits for it: %v, and its deadline is %s later", asked, late.deadline.Sub(deadline))
 		}
 	})
 }

@@ -134,10 +134,10 @@ func (s *sharedLoad) awaitQueue(ctx context.Context) error {
 	return err
 }
 
-// better reports whether a shared token is better than what we have: with the life that
-// is needed, newer than the one in memory if that is still usable, and not one that a target
-// refused. One that lacks nothing but life is kept as leftover. Older ones
-// are replays, by a restored Redis or by somebody who can write to it.
+// better reports whether a shared token is better than what we have: with the life that is
+// needed, not one that a target refused, and newer than the one in memory if that is still
+// usable. An older one is a replay, by a restored Redis or by somebody who can write to it. A
+// token that lacks nothing but life is kept as leftover.
 func (s *sharedLoad) better(found shared.Found) bool {
 	if found.Token.IsZero() {
 		return false

@@ -115,7 +115,7 @@ func (s *sharedLoad) noTurn(t shared.Turn, left time.Duration, asked bool) error
 		wait := max(t.Wait, left/32, time.Duration(s.e.source.loads.Load())*10*time.Millisecond)
 		return &deferred{reason: reason, again: time.Duration((0.5 + rand.Float64()) * float64(wait))}
 	}
-	return &deferred{reason: reason, promise: time.Now().Add(t.Wait)}
+	return promised(reason)
 }
 
 // credentialStop is how long the fleet stops for a credential that is refused.

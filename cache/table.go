@@ -27,8 +27,9 @@ type table struct {
 	arrivals list.List  // of *entry, the next to be considered first
 }
 
-// shard is a part of the table's entries, with a lock of its own so that requests on many
-// cores hardly ever wait for each other. It is written with table.mu held as well.
+// shard is a part of the table's entries: those of the subjects whose hash chooses it. Its
+// lock is held for a look-up, or for the writing of one entry, and requests share it; whoever
+// writes holds table.mu as well.
 type shard struct {
 	mu      sync.RWMutex // guards entries
 	entries map[upstream.Key]*entry
@@ -73,7 +74,7 @@ func (t *table) each(f func(*entry)) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.RLock()
-		entries := slices.Collect(maps.Values(s.entries))
+		entries := slices.AppendSeq(make([]*entry, 0, len(s.entries)), maps.Values(s.entries))
 		s.mu.RUnlock()
 		for _, e := range entries {
 			f(e)
