@@ -53,6 +53,9 @@ var verdicts = map[string]error{
 	"*4\r\n" + strings.Repeat("$20\r\n01234567890123456789\r\n", 2) + "$10\r\n": errReplyTooLarge, // 64 bytes
 	strings.Repeat("$20\r\n01234567890123456789\r\n", 9):                        nil,              // of nine replies
 
+	"+123456789\r\n+123456789\r\n": nil, // two lines of twelve bytes
+	"+1234567890\r\n":              errReplyTooLarge,
+
 	"?\r\n":              errReplyMalformed,
 	"HTTP/1.1 400\r\n":   errReplyMalformed,
 	"|1\r\n+a\r\n+b\r\n": errReplyMalformed,

@@ -202,3 +202,13 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// TestKeysHave32Bytes has keys of all lengths that AES takes, and others.
+func TestKeysHave32Bytes(t *testing.T) {
+	for _, bytes := range []int{0, 16, 24, 31, 32, 33} {
+		_, err := newSealer([]SealKey{{ID: "a", Key: upstream.NewSecret(strings.Repeat("k", bytes))}})
+		if (err == nil) != (bytes == 32) {
+			t.Errorf("a key of %d bytes: %v", bytes, err)
+		}
+	}
+}

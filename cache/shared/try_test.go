@@ -56,6 +56,18 @@ func TestTryNamesWhatFails(t *testing.T) {
 	}
 }
 
+// TestBeginNamesTheRightsThatAreMissing has a user who may not even read a value, as Begin
+// does before it tries the rest.
+func TestBeginNamesTheRightsThatAreMissing(t *testing.T) {
+	server := miniredis.RunT(t)
+	s := mustNew(t, Config{URL: upstream.NewSecret("redis://" + server.Addr()), Timeout: patient})
+	server.SetError("NOPERM User canary has no permissions to run the 'getrange' command")
+	s.Begin(t.Context())
+	if status := s.Status(); status.Working || status.Cause != "NOPERM" || !strings.Contains(status.Missing, "getrange") {
+		t.Errorf("it says %+v", status)
+	}
+}
+
 // TestTryTriesAllRights makes sure that the try knows every command that README.md
 // tells users to allow, beside those of a mode; time is for budgets alone.
 func TestTryTriesAllRights(t *testing.T) {
