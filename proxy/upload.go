@@ -56,13 +56,13 @@ func (u *upload) Read(b []byte) (int, error) {
 	n, err := u.body.Read(b)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.err = err
-	if u.kept != nil { // of which keptReaders see no end before its last bytes
+	if u.kept != nil { // keptReaders must not see the end before the last bytes
 		if u.read += n; u.read == len(u.kept) {
-			u.err = io.EOF
+			err = io.EOF
 		}
 		u.changed.Broadcast()
 	}
+	u.err = err
 	if err == io.EOF {
 		_ = u.control.SetReadDeadline(time.Time{}) // net/http goes on reading, to notice that the app leaves
 	}

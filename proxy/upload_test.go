@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -146,5 +148,44 @@ func TestFramingInDisguiseIsRefused(t *testing.T) {
 	r := s.up.last()
 	if len(r.header("content-length")) != 1 || r.header("transfer-encoding") != nil || r.header("x-token-made-up") != nil || len(r.header("x-kept")) != 1 {
 		t.Errorf("the target saw %q", r.head)
+	}
+}
+
+// deadlineWriter is an http.ResponseWriter that keeps the read deadlines of its connection.
+type deadlineWriter struct {
+	http.ResponseWriter
+	deadlines []time.Time
+}
+
+func (w *deadlineWriter) SetReadDeadline(t time.Time) error {
+	w.deadlines = append(w.deadlines, t)
+	return nil
+}
+
+// TestKeptBodyEndsBehindItsLastBytes: who reads a kept body gets all of it, whether the end
+// comes together with the last bytes or after them. Once it has come, the deadline belongs to
+// the next request on the connection, and reading on does not change it.
+func TestKeptBodyEndsBehindItsLastBytes(t *testing.T) {
+	eitherWay(t)
+	for name, body := range map[string]io.Reader{
+		"with the last bytes":  iotest.DataErrReader(strings.NewReader("body")),
+		"after the last bytes": strings.NewReader("body"),
+	} {
+		w := &deadlineWriter{}
+		u := newUpload(w, httptest.NewRequest("POST", "/", body))
+		u.kept = make([]byte, 4)
+		if _, err := u.Read(u.kept); u.ended() != io.EOF {
+			t.Errorf("the end comes %s: %v, ended with %v", name, err, u.ended())
+		}
+		// Another Read could be needed to count the bytes: a keptReader may come before it.
+		if got, err := io.ReadAll(&keptReader{upload: u}); string(got) != "body" || err != nil {
+			t.Errorf("the end comes %s: a keptReader got %q, %v", name, got, err)
+		}
+		if len(w.deadlines) != 2 || !w.deadlines[1].IsZero() {
+			t.Errorf("the end comes %s: deadlines %v, want one that is taken away again", name, w.deadlines)
+		}
+		if n, err := u.Read(make([]byte, 1)); n != 0 || err != io.EOF || len(w.deadlines) != 2 {
+			t.Errorf("the end comes %s: reading on got %d, %v and set %d deadlines", name, n, err, len(w.deadlines)-2)
+		}
 	}
 }

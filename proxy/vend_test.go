@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -158,5 +159,31 @@ func TestServiceTokensAreNeverVended(t *testing.T) {
 		if _, err := New(config); err == nil {
 			t.Errorf("tokens of %s may be handed on", name)
 		}
+	}
+}
+
+// goneWriter is an http.ResponseWriter whose app has left.
+type goneWriter struct{ http.ResponseWriter }
+
+func (goneWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// TestVendAbortsWhenTheAppHasLeft: the part of a token that was written does not pass for the
+// whole, and that the app has left is no failure of the target.
+func TestVendAbortsWhenTheAppHasLeft(t *testing.T) {
+	eitherWay(t)
+	s, _ := vending(t, "mydatahelps.participant")
+	in := httptest.NewRequest("POST", vendPath, nil)
+	in.Host = "localhost"
+	in.Header.Set("X-Token-Subject", "P-1")
+	func() {
+		defer func() {
+			if r := recover(); r != http.ErrAbortHandler {
+				t.Errorf("the handler ended with %v", r)
+			}
+		}()
+		s.proxy.Handler().ServeHTTP(goneWriter{httptest.NewRecorder()}, in)
+	}()
+	if line := s.log.String(); !strings.Contains(line, `"status":200`) || strings.Contains(line, `"problem"`) {
+		t.Errorf("logged %s", line)
 	}
 }

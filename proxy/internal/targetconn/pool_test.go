@@ -252,3 +252,28 @@ func TestUnaskedBytesOnIdleConnectionsAreSeen(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusalOfHTTP1KeepsTheChoiceOfHTTP2: a target that is known to choose HTTP/2 and then
+// refuses HTTP/1.1 alone is not asked again. Of one that chose HTTP/1.1 nothing is known then.
+func TestRefusalOfHTTP1KeepsTheChoiceOfHTTP2(t *testing.T) {
+	for _, http2 := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			p := NewProtocol(&url.URL{Scheme: "https"})
+			p.setChosen(http2)
+			p.setRefused()
+			done := p.Ask(t.Context())
+			went := false
+			go func() {
+				p.Ask(t.Context())()
+				went = true
+			}()
+			synctest.Wait()
+			if went != http2 || p.HTTP1() || !p.refusesHTTP1() {
+				t.Errorf("chose HTTP/2: %t; another request goes on: %t; HTTP/1.1: %t, refused: %t",
+					http2, went, p.HTTP1(), p.refusesHTTP1())
+			}
+			done()
+			synctest.Wait()
+		})
+	}
+}

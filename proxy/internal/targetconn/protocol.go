@@ -41,14 +41,14 @@ func (p *Protocol) refusesHTTP1() bool {
 	return p.refused
 }
 
-// setChosen recordTracker what the target has chosen of both.
+// setChosen records what the target has chosen of both.
 func (p *Protocol) setChosen(http2 bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.known, p.http2, p.refused = true, http2, p.refused && http2
 }
 
-// setRefused recordTracker that the target did not choose HTTP/1.1 when only that was offered.
+// setRefused records that the target did not choose HTTP/1.1 when only that was offered.
 // Unless it is known to choose HTTP/2, the next request that offers both finds out again.
 func (p *Protocol) setRefused() {
 	p.mu.Lock()

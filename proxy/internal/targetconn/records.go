@@ -6,7 +6,7 @@ import (
 )
 
 // recordTracker is a connection below TLS that knows whether all that was read of it makes
-// whole recordTracker. A record begins with five bytes, the last two of which tell how many
+// whole records. A record begins with five bytes, the last two of which tell how many
 // bytes follow (RFC 8446 section 5.1). Read and whole must not run at the same time.
 type recordTracker struct {
 	net.Conn
