@@ -167,9 +167,9 @@ func (l *loader) checkVend(c *Config) {
 	if len(routes) > 0 {
 		mend = "choose among " + strings.Join(routes, ",")
 	}
-	for _, route := range c.Vend {
+	for i, route := range c.Vend {
 		if !slices.Contains(routes, route) {
-			l.fault(prefix+"VEND", flawf(mend, "holds %s, which is no configured route with a subject", quote(route)))
+			l.fault(prefix+"VEND", flawf(mend, "holds no configured route with a subject in item %d", i+1))
 		}
 	}
 }

@@ -2,12 +2,11 @@ package config
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 )
 
-// Fault is one thing wrong with the configuration. It never holds a secret,
-// nor any part of a URL.
+// Fault is one thing wrong with the configuration. It quotes no part of any value, since
+// people put credentials into the wrong variables: it names the item of a list by its number.
 type Fault struct {
 	Variable string // full name, such as SIDECAR_LISTEN
 	Problem  string // what is wrong
@@ -66,17 +65,3 @@ const (
 	fromVariable origin = "variable"
 	fromFile     origin = "file"
 )
-
-// quote shows a part of a setting that is not a secret: short, and with
-// control characters escaped, since it ends up on terminals. It shows nothing of what may
-// be a URL with a credential in it.
-func quote(s string) string {
-	const limit = 40
-	if strings.Contains(s, "@") {
-		return "(not shown)"
-	}
-	if len(s) > limit {
-		return strconv.QuoteToASCII(s[:limit]) + "..."
-	}
-	return strconv.QuoteToASCII(s)
-}

@@ -19,7 +19,8 @@ Usage: token-sidecar [command]
   serve        run the sidecar (default)
   check        print the effective configuration, secrets masked, and make one live token
                request per upstream
-  healthcheck  ask a running sidecar whether it is ready
+  healthcheck  ask a running sidecar whether it lives; healthcheck ready: whether it also
+               takes requests
   keygen       print a new key for SIDECAR_REDIS_KEYS
   version      print the version
 

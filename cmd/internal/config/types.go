@@ -101,7 +101,7 @@ func parseList(s string) ([]string, *flaw) {
 		case items[i] == "":
 			return nil, flawf("remove the comma too many", "has an empty item")
 		case slices.Contains(items[:i], items[i]):
-			return nil, flawf("remove one of them", "holds %s twice", quote(items[i]))
+			return nil, flawf("remove one of them", "holds item %d twice", i+1)
 		}
 	}
 	return items, nil

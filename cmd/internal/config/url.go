@@ -36,7 +36,7 @@ func parseTargets(s string) (Targets, *flaw) {
 				"has no valid name in item %d", i+1)
 		}
 		if targets[name] != nil {
-			return nil, flawf("rename one of them", "holds %s twice", quote(name))
+			return nil, flawf("rename one of them", "holds the name of item %d twice", i+1)
 		}
 		u, flaw := parseURL(address)
 		if flaw != nil {

@@ -185,9 +185,9 @@ func headerFlaw(s string) *flaw {
 // hostsFlaw checks a list of host names and IP addresses.
 func hostsFlaw(s string) *flaw {
 	items, flaw := parseList(s)
-	for _, item := range items {
+	for i, item := range items {
 		if _, err := netip.ParseAddr(item); err != nil && !validHostName(item) {
-			return flawf("give host names or IP addresses, without port or wildcard", "holds %s, which is no host", quote(item))
+			return flawf("give host names or IP addresses, without port or wildcard", "holds no host in item %d", i+1)
 		}
 	}
 	return flaw
@@ -203,9 +203,9 @@ func methodsFlaw(s string) *flaw {
 		http.MethodDelete, http.MethodPost, http.MethodPatch,
 	}
 	items, flaw := parseList(s)
-	for _, item := range items {
+	for i, item := range items {
 		if !slices.Contains(known, item) {
-			return flawf("choose among "+strings.Join(known, ","), "holds %s, which cannot be sent again", quote(item))
+			return flawf("choose among "+strings.Join(known, ","), "holds no method that can be sent again in item %d", i+1)
 		}
 	}
 	return flaw
