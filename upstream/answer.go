@@ -20,6 +20,7 @@ type answer struct {
 	date    time.Time // the provider's clock; zero if it sent none
 	retry   time.Duration
 	members map[string]json.RawMessage // nil: the body is not one well-formed JSON object
+	body    []byte                     // as it came; nil if it is too long
 }
 
 // newAnswer reads what came back to a request that went out at began.
@@ -28,7 +29,7 @@ func newAnswer(res *http.Response, body []byte, began time.Time) answer {
 	a.date, _ = http.ParseTime(res.Header.Get("Date"))
 	a.retry = retryAfter(res.Header, a.date)
 	if len(body) <= maxAnswer {
-		a.members = parseObject(body)
+		a.members, a.body = parseObject(body), body
 	}
 	return a
 }
@@ -91,6 +92,11 @@ type tokenForm struct {
 	member      string // that holds the token
 	scopeMember string // that holds the granted scope
 	typeMissing bool   // token_type may be left out
+
+	typeBearerToken bool          // token_type may be BearerToken
+	text            bool          // the body is the token, and there is nothing else
+	separator       string        // of the items of a scope; empty: a space
+	life            time.Duration // of the token, whatever the answer says; zero: as it says
 }
 
 // standardForm is that of RFC 6749 section 5.1.
@@ -101,44 +107,59 @@ func (e *endpoint) token(a answer, form tokenForm, asked Key) (Token, error) {
 	malformed := func(reason string) (Token, error) {
 		return Token{}, e.fail(ClassMalformed, a.status, reason)
 	}
-	if a.members == nil {
-		return malformed("the answer is not one JSON object")
+	access := a.text(form.member)
+	if form.text {
+		access = strings.TrimSpace(string(a.body))
+	} else if err := a.checkForm(form); err != nil {
+		return malformed(err.Error())
 	}
-	if a.has("token_type") {
-		if !strings.EqualFold(a.text("token_type"), "bearer") {
-			return malformed("token_type is not Bearer")
-		}
-	} else if !form.typeMissing {
-		return malformed("token_type is missing")
+	life, err := form.life, error(nil)
+	if life == 0 {
+		life, err = a.lifetime(e.config.DefaultLifetime)
 	}
-	if !a.has(form.member) {
-		return malformed("no " + form.member + " in the answer")
-	}
-	life, err := a.lifetime(e.config.DefaultLifetime)
 	if err != nil {
 		return malformed(err.Error())
 	}
-	granted, err := a.granted(form.scopeMember)
+	granted, err := a.granted(form)
 	if err != nil {
 		return malformed(err.Error())
 	}
 	if e.config.RefuseNarrow && Narrower(granted, asked.Scope) {
 		return Token{}, e.fail(ClassScope, a.status, "the granted scope is narrower than the one asked for")
 	}
-	t, err := NewToken(a.text(form.member), granted, a.began, a.began.Add(life))
+	t, err := NewToken(access, granted, a.began, a.began.Add(life))
 	if err != nil {
 		return malformed(err.Error())
 	}
 	return t, nil
 }
 
-// granted reads the granted scope from the member of that name; it is empty if the answer
-// does not say.
-func (a answer) granted(member string) (string, error) {
+// checkForm checks that a JSON answer has a token, and of the type Bearer.
+func (a answer) checkForm(form tokenForm) error {
+	kind := a.text("token_type")
+	switch {
+	case a.members == nil:
+		return errors.New("the answer is not one JSON object")
+	case !a.has("token_type") && !form.typeMissing:
+		return errors.New("token_type is missing")
+	case a.has("token_type") && !strings.EqualFold(kind, "bearer") && !(form.typeBearerToken && strings.EqualFold(kind, "BearerToken")):
+		return errors.New("token_type is not Bearer")
+	case !a.has(form.member):
+		return errors.New("no " + form.member + " in the answer")
+	}
+	return nil
+}
+
+// granted reads the granted scope; it is empty if the answer does not say.
+func (a answer) granted(form tokenForm) (string, error) {
+	member := form.scopeMember
 	if !a.has(member) {
 		return "", nil // RFC 6749 section 5.1: left out if it is what was asked
 	}
 	scope := a.text(member)
+	if form.separator != "" {
+		scope = strings.ReplaceAll(scope, form.separator, " ")
+	}
 	if len(scope) > maxScope || !ValidScope(scope) {
 		return "", errors.New(member + " is not in the form of RFC 6749 section 3.3")
 	}

@@ -145,6 +145,10 @@ func TestBadAnswersAreRefused(t *testing.T) {
 	}
 	each(t, func(t *testing.T, s *scripted, u Upstream) {
 		for _, tt := range tests {
+			_, generic := u.(*oauth2)
+			if generic && (tt.name == "no type" || tt.name == "type null") {
+				continue // older servers of Apigee send none
+			}
 			t.Run(tt.name, func(t *testing.T) {
 				s.answer(reply{body: tt.body, header: tt.header})
 				token, err := fetch(t, u, "")

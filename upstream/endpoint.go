@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -16,10 +17,20 @@ import (
 // endpoint is one token endpoint. It has connections of its own, so that a provider
 // that is in trouble takes none away from another.
 type endpoint struct {
-	upstream string
-	url      *url.URL
-	client   *http.Client
-	config   Config
+	upstream  string
+	url       *url.URL   // nil: discovery says it
+	discovery *discovery // nil: url holds
+	client    *http.Client
+	config    Config
+}
+
+// locate returns the URL of the endpoint. It blocks while that is being discovered, until
+// the end of ctx. The error is an *Error.
+func (e *endpoint) locate(ctx context.Context) (*url.URL, error) {
+	if e.discovery != nil {
+		return e.discovery.find(ctx, e)
+	}
+	return e.url, nil
 }
 
 // newEndpoint returns the token endpoint of c, with no connection yet.
@@ -50,6 +61,7 @@ func newEndpoint(upstream string, c Config) *endpoint {
 
 // message is one token request with the client's proof in it, before it is sent.
 type message struct {
+	method      string // empty: POST
 	query       url.Values
 	contentType string
 	body        []byte
@@ -59,7 +71,10 @@ type message struct {
 	newBody func() ([]byte, error)
 }
 
-const formType = "application/x-www-form-urlencoded"
+const (
+	formType = "application/x-www-form-urlencoded"
+	jsonType = "application/json"
+)
 
 // formMessage carries fields in the body: RFC 6749 section 4.4.2.
 func formMessage(fields url.Values) message {
@@ -69,22 +84,35 @@ func formMessage(fields url.Values) message {
 // queryMessage carries fields in the query, with an empty body.
 func queryMessage(fields url.Values) message { return message{query: fields} }
 
-// jsonMessage carries members as a JSON object in the body.
-func jsonMessage(members map[string]string) message {
+// jsonMessage carries fields as a JSON object in the body.
+func jsonMessage(fields url.Values) message {
+	return message{contentType: jsonType, body: jsonBody(fields)}
+}
+
+// jsonBody returns fields, none of which is there twice, as a JSON object.
+func jsonBody(fields url.Values) []byte {
+	members := map[string]string{}
+	for name := range fields {
+		members[name] = fields.Get(name)
+	}
 	body, err := json.Marshal(members)
 	if err != nil {
 		panic("a map of strings always marshals")
 	}
-	return message{contentType: "application/json", body: body}
+	return body
 }
 
 // send makes the token request and reads the answer, whatever its status. The
 // error, an *Error, means that no whole answer came.
 func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
-	target := *e.url
+	found, err := e.locate(ctx)
+	if err != nil {
+		return answer{}, err
+	}
+	target := *found
 	// %20 and not +: both are right in a form, only one is in every query reader.
 	target.RawQuery = strings.ReplaceAll(m.query.Encode(), "+", "%20")
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(m.body))
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(m.method, http.MethodPost), target.String(), bytes.NewReader(m.body))
 	if err != nil {
 		return answer{}, e.fail(ClassUnavailable, 0, "the token request cannot be built")
 	}
@@ -97,7 +125,7 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	for name, values := range m.header {
 		req.Header[name] = values
 	}
-	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept", jsonType)
 	req.Header.Set("User-Agent", "token-sidecar")
 	if m.contentType != "" {
 		req.Header.Set("Content-Type", m.contentType)
@@ -106,6 +134,16 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	// provider closed an idle connection just as this request went out.
 	req.Header["X-Idempotency-Key"] = []string{}
 
+	a, err := e.do(req)
+	if e.discovery != nil {
+		e.discovery.judge(a, err)
+	}
+	return a, err
+}
+
+// do sends a request and reads the answer, whatever its status. The error, an *Error, means
+// that no whole answer came.
+func (e *endpoint) do(req *http.Request) (answer, error) {
 	began := time.Now()
 	res, err := e.client.Do(req)
 	if err != nil {

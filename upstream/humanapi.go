@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -43,15 +44,15 @@ func (u *humanAPI) Fingerprint() Fingerprint {
 // Fetch implements [Upstream]. It asks for a token of type "access" or "client". The refresh_token that
 // comes with it has no use today and is not kept: it would be one more secret.
 func (u *humanAPI) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error) {
-	members := map[string]string{
-		"client_id":     u.config.ClientID,
-		"client_secret": u.config.ClientSecret.Reveal(),
-		"type":          string(key.Kind),
+	fields := url.Values{
+		"client_id":     {u.config.ClientID},
+		"client_secret": {u.config.ClientSecret.Reveal()},
+		"type":          {string(key.Kind)},
 	}
 	if key.Subject != "" {
-		members["client_user_id"] = key.Subject
+		fields.Set("client_user_id", key.Subject)
 	}
-	a, err := u.endpoint.send(ctx, jsonMessage(members))
+	a, err := u.endpoint.send(ctx, jsonMessage(fields))
 	if err != nil {
 		return Token{}, err
 	}

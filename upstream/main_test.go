@@ -3,6 +3,7 @@ package upstream
 import (
 	"bufio"
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,16 @@ func parseURL(t testing.TB, s string) *url.URL {
 		t.Fatal(err)
 	}
 	return u
+}
+
+// readKey returns the RSA key that a simulation takes.
+func readKey(t testing.TB, text string) *rsa.PrivateKey {
+	t.Helper()
+	k, err := parsePrivateKey(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k.signer.(*rsa.PrivateKey)
 }
 
 func closeIdle(t testing.TB, e *endpoint) { t.Cleanup(e.client.CloseIdleConnections) }

@@ -157,10 +157,7 @@ func TestMyDataHelpsAssertionOfARepeatedRequest(t *testing.T) {
 // may write signs what the simulation takes.
 func TestMyDataHelpsKeysOfEveryFormSign(t *testing.T) {
 	s := newMyDataHelpsSimulation(t, upstreamtest.Options{})
-	parsed, err := ParsePrivateKey(s.PrivateKey())
-	if err != nil {
-		t.Fatal(err)
-	}
+	parsed := readKey(t, s.PrivateKey())
 	raw, err := x509.MarshalPKCS8PrivateKey(parsed)
 	if err != nil {
 		t.Fatal(err)

@@ -110,10 +110,7 @@ func wantAssertion(t *testing.T, s *upstreamtest.Server, assertion, aud string, 
 	if raw, err := base64.RawURLEncoding.DecodeString(head); err != nil || string(raw) != `{"alg":"RS256","typ":"JWT"}` {
 		t.Errorf("the header is %s", raw)
 	}
-	key, err := ParsePrivateKey(s.PrivateKey())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := readKey(t, s.PrivateKey())
 	claims := jwt.MapClaims{}
 	if _, err := jwt.ParseWithClaims(assertion, claims, func(*jwt.Token) (any, error) { return &key.PublicKey, nil }); err != nil {
 		t.Errorf("the assertion is no good: %v", err)

@@ -1,60 +1,251 @@
 package upstream
 
-import "context"
-
-// The ways in which a client proves itself (RFC 7591 section 2 calls the first
-// two client_secret_basic and client_secret_post).
-const (
-	AuthBasic         = "basic"
-	AuthPost          = "post"
-	AuthPrivateKeyJWT = "private_key_jwt"
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
 )
 
-// OAuth2Config configures any API with the client credentials grant of RFC
-// 6749 section 4.4.
+// The ways in which a client proves itself. RFC 7591 section 2 calls the first two
+// client_secret_basic and client_secret_post.
+const (
+	AuthBasic           = "basic"
+	AuthPost            = "post"
+	AuthPrivateKeyJWT   = "private_key_jwt"
+	AuthClientSecretJWT = "client_secret_jwt"
+	AuthAssertionFile   = "assertion_file" // an assertion that somebody else has signed
+	AuthNone            = "none"           // the grant or a header is the proof
+)
+
+// Grants by names that are shorter than on the wire. Any other is sent as it is.
+const (
+	GrantClientCredentials = "client_credentials" // RFC 6749 section 4.4
+	GrantJWTBearer         = "jwt_bearer"         // RFC 7523 section 2.1: the assertion is the grant
+)
+
+// Places for the parameters of a token request.
+const (
+	BodyForm  = "form"
+	BodyJSON  = "json"
+	BodyQuery = "query"
+	BodyNone  = "none" // only the header fields are sent
+)
+
+// AnswerText is a token answer that is the token itself and nothing else.
+const AnswerText = "text"
+
+// Values of OAuth2Config.CertHeader: which header of an assertion names the certificate.
+const (
+	CertHeaderNone = "none"
+	CertHeaderX5T  = "x5t" // its SHA-256 thumbprint, x5t#S256 of RFC 7515 section 4.1.8
+	CertHeaderX5C  = "x5c" // it and its issuers, RFC 7515 section 4.1.6
+)
+
+// ScopeInAssertion is the scope as a claim of the assertion; otherwise it is a parameter.
+const ScopeInAssertion = "assertion"
+
+// OAuth2Config configures any API with a token endpoint: a request for a token is a grant,
+// a proof of the client and further fields, in one of several encodings. Empty values of
+// strings mean the usual thing: client_credentials, basic, POST, form, JSON answers.
 type OAuth2Config struct {
 	Config
-	Name         string
-	ClientID     string
-	ClientSecret Secret // for AuthBasic and AuthPost
-	PrivateKey   Secret // for AuthPrivateKeyJWT: RSA, PEM
-	Auth         string // empty: AuthBasic
-	PlainBasic   bool   // AuthBasic without form-encoding the halves first
-	Audience     string // of the assertion; empty: the token URL
+	Name       string
+	Issuer     *url.URL // in place of TokenURL, which is then read from its metadata
+	TokenHosts []string // hosts beside the issuer's on which it may have its token endpoint
+
+	Grant          string
+	ClientID       string
+	ClientSecret   Secret // for AuthBasic, AuthPost, AuthClientSecretJWT, and of jwt_bearer with HMAC
+	Auth           string
+	PlainBasic     bool   // AuthBasic without form-encoding the halves first
+	PrivateKey     Secret // in a form that NewSigningKey takes
+	NextKey        Secret // the one that will be PrivateKey next: published, not used
+	KeyID, Alg     string // as NewSigningKey takes them
+	Certificate    Secret // of PrivateKey: PEM, its issuers after it
+	CertHeader     string
+	Audience       string // of assertions; empty: the token URL
+	Claims         string // further ones of assertions: a JSON object
+	Assertion      Secret // for AuthAssertionFile: a JWT
+	AssertionType  string // client_assertion_type that goes with it; empty: that of RFC 7523
+	Params         Secret // further parameters, in the form of a URL query
+	Headers        Secret // further header fields, in the form of a URL query
+	Method         string // GET or POST
+	Body           string // where the parameters go
+	Answer         string // json or AnswerText
+	ScopeIn        string
+	ScopeSeparator string        // empty: a space
+	Lifetime       time.Duration // of tokens, whatever the answer says; zero: as the answer says
+	Subject        SubjectPlace
 }
 
-// oauth2 is the upstream of any API with client credentials.
+// shape lists all settings that decide which token an endpoint gives, or for how long it is
+// taken to live, by the names that operators know them by. Two upstreams, or two replicas
+// of one, that differ in any of them never share a token; the scope and the subject that a
+// request asks for are in the key of a token. Of an assertion that is read from a file it
+// is who says what of whom: the file itself differs from pod to pod and changes every hour.
+// Not here are settings that only say how the token is come by: TOKEN_HOSTS, NEXT_KEY,
+// BASIC_ENCODING, and those that are about targets.
+func (c OAuth2Config) shape() [][2]string {
+	return [][2]string{
+		{"TOKEN_URL", urlText(c.TokenURL)},
+		{"ISSUER", urlText(c.Issuer)},
+		{"GRANT", c.Grant},
+		{"CLIENT_ID", c.ClientID},
+		{"CLIENT_SECRET", c.ClientSecret.Reveal()},
+		{"AUTH", c.Auth},
+		{"PRIVATE_KEY", c.PrivateKey.Reveal()},
+		{"KEY_ID", c.KeyID},
+		{"ALG", c.Alg},
+		{"CERT", c.Certificate.Reveal()},
+		{"CERT_HEADER", c.CertHeader},
+		{"AUDIENCE", c.Audience},
+		{"CLAIMS", c.Claims},
+		{"ASSERTION", assertedIdentity(c.Assertion.Reveal())},
+		{"ASSERTION_TYPE", c.AssertionType},
+		{"PARAMS", c.Params.Reveal()},
+		{"HEADERS", c.Headers.Reveal()},
+		{"METHOD", c.Method},
+		{"BODY", c.Body},
+		{"ANSWER", c.Answer},
+		{"SCOPE_IN", c.ScopeIn},
+		{"SCOPE_SEPARATOR", c.ScopeSeparator},
+		{"LIFETIME", strconv.FormatInt(int64(c.Lifetime), 10)},
+		{"SUBJECT", c.Subject.String()},
+	}
+}
+
+// urlText returns u as text, empty if there is none.
+func urlText(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return u.String()
+}
+
+// oauth2 is the upstream of any API with a token endpoint.
 type oauth2 struct {
 	common
 	config OAuth2Config
+	keys   *keyRing // nil: it signs nothing with a private key
 }
 
-// NewOAuth2 returns the upstream of c. It takes no subject.
+// NewOAuth2 returns the upstream of c.
 func NewOAuth2(c OAuth2Config) Upstream {
-	if c.Audience == "" && c.TokenURL != nil {
-		c.Audience = c.TokenURL.String()
+	rule := kindRule{kind: KindClient, subject: c.Subject.Rule, scopes: newScopeSet(c.Scope, c.AllowedScopes)}
+	u := &oauth2{common: newCommon(c.Name, c.Config, rule), config: c}
+	if c.PrivateKey.IsSet() {
+		u.keys = &keyRing{key: c.PrivateKey, next: c.NextKey, alg: c.Alg, id: c.KeyID}
 	}
-	rule := kindRule{kind: KindClient, scopes: newScopeSet(c.Scope, c.AllowedScopes)}
-	return &oauth2{newCommon(c.Name, c.Config, rule), c}
+	if c.Issuer != nil {
+		u.endpoint.discovery = &discovery{issuer: c.Issuer, hosts: c.TokenHosts}
+	}
+	if c.signs() && (c.Body == BodyQuery || c.Method == http.MethodGet) {
+		// On a kept connection the Transport may send a request twice, and the query
+		// with its assertion would be the same.
+		u.endpoint.client.Transport.(*http.Transport).DisableKeepAlives = true
+	}
+	return u
+}
+
+// signs reports whether each token request has an assertion that is signed for it.
+func (c OAuth2Config) signs() bool {
+	return c.Grant == GrantJWTBearer || c.Auth == AuthPrivateKeyJWT || c.Auth == AuthClientSecretJWT
 }
 
 // Fingerprint implements [Upstream].
 func (u *oauth2) Fingerprint() Fingerprint {
-	c := u.config
-	return fingerprint(c.TokenURL.String(), c.Auth, c.Audience, c.ClientID, c.ClientSecret.Reveal(), c.PrivateKey.Reveal())
+	var parts []string
+	for _, setting := range u.config.shape() {
+		parts = append(parts, setting[0], setting[1])
+	}
+	return fingerprint(parts...)
 }
 
 // Fetch implements [Upstream].
 func (u *oauth2) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error) {
-	c, fields := u.config, clientCredentials(key)
-	if c.Auth != AuthPrivateKeyJWT {
-		auth := clientAuth{id: c.ClientID, secret: c.ClientSecret.Reveal(), post: c.Auth == AuthPost, plain: c.PlainBasic}
-		return u.endpoint.exchange(ctx, key, auth.message(fields))
-	}
-	fields.Set("client_id", c.ClientID) // optional (RFC 7521 section 4.2); some servers look the key up by it
-	m, err := assertionSigner{c.ClientID, c.Audience, c.PrivateKey, assertionLifetime}.message(fields)
+	target, err := u.endpoint.locate(ctx)
 	if err != nil {
-		return Token{}, u.endpoint.fail(ClassCredential, 0, err.Error())
+		return Token{}, err
 	}
-	return u.endpoint.exchange(ctx, key, m)
+	m, err := u.message(key, target)
+	if err != nil {
+		return Token{}, err
+	}
+	a, err := u.endpoint.send(ctx, m)
+	if err != nil {
+		return Token{}, err
+	}
+	if a.status != http.StatusOK || a.has("error") {
+		return Token{}, u.refusal(a, key)
+	}
+	return u.endpoint.token(a, u.form(), key)
+}
+
+// refusal makes an *Error of an answer that is not good. Where the assertion is the grant,
+// invalid_grant is said of it (RFC 7521 section 4.1.1), and so of the client, or of the
+// subject that it names.
+func (u *oauth2) refusal(a answer, key Key) *Error {
+	err := u.endpoint.refusal(a, key, codeClasses, a.text("error"))
+	if u.config.Grant == GrantJWTBearer && err.Code == "invalid_grant" {
+		if key.Subject == "" {
+			err.reclassify(ClassCredential)
+		} else {
+			err.Unsure = true
+		}
+		return err
+	}
+	err.interpret401(key.Subject != "")
+	return err
+}
+
+// form says how this upstream writes a good answer. Older servers of Apigee leave
+// token_type out or call it BearerToken.
+func (u *oauth2) form() tokenForm {
+	form := standardForm
+	form.typeMissing, form.typeBearerToken = true, true
+	form.text = u.config.Answer == AnswerText
+	form.separator, form.life = u.config.ScopeSeparator, u.config.Lifetime
+	return form
+}
+
+// SubjectPlace says whether tokens are issued on behalf of a subject, and where a token
+// request names it.
+type SubjectPlace struct {
+	Rule  SubjectRule
+	Claim string // of the assertion; empty: Param holds
+	Param string // of the request
+}
+
+// String returns the place as it is written in the settings, such as "required claim:sub".
+func (p SubjectPlace) String() string {
+	rule := map[SubjectRule]string{SubjectOptional: "optional ", SubjectRequired: "required "}[p.Rule]
+	switch {
+	case rule == "":
+		return "refused"
+	case p.Claim != "":
+		return rule + "claim:" + p.Claim
+	}
+	return rule + "param:" + p.Param
+}
+
+// ParseSubjectPlace reads what String writes. It reports whether text is in that form.
+func ParseSubjectPlace(text string) (SubjectPlace, bool) {
+	if text == "refused" {
+		return SubjectPlace{}, true
+	}
+	rule, place, _ := strings.Cut(text, " ")
+	p := SubjectPlace{Rule: map[string]SubjectRule{"optional": SubjectOptional, "required": SubjectRequired}[rule]}
+	in, name, _ := strings.Cut(place, ":")
+	switch in {
+	case "claim":
+		p.Claim = name
+	case "param":
+		p.Param = name
+	default:
+		return SubjectPlace{}, false
+	}
+	return p, p.Rule != SubjectRefused && name != "" && !strings.ContainsAny(name, " :&=")
 }

@@ -134,8 +134,12 @@ func TestOAuth2AssertionIsWhatTheContractAsks(t *testing.T) {
 	if !uuid4.MatchString(jti) {
 		t.Errorf("jti is %q, want a random UUID", jti)
 	}
+	if life := exp - claims["iat"].(float64); life != 230 {
+		t.Errorf("exp is %v s after iat, want 230", life)
+	}
 	delete(claims, "exp")
 	delete(claims, "jti")
+	delete(claims, "iat")
 	if want := map[string]any{"iss": testID, "sub": testID, "aud": s.TokenURL()}; !reflect.DeepEqual(claims, want) {
 		t.Errorf("further claims are %v, want %v", claims, want)
 	}

@@ -33,6 +33,7 @@ var codeClasses = map[string]Class{
 	"unauthorized_client":     ClassScope,
 	"unsupported_grant_type":  ClassScope,
 	"access_denied":           ClassSubject,
+	"invalid_target":          ClassScope, // RFC 8707 section 2
 	"slow_down":               ClassThrottled,
 	"server_error":            ClassUnavailable,
 	"temporarily_unavailable": ClassUnavailable,

@@ -47,7 +47,11 @@ func (f failure) credential() string {
 		id, proof = "SERVICE_ACCOUNT", "PRIVATE_KEY"
 	case f.endpoint.Family == "oclc":
 		id, proof = "WSKEY", "SECRET"
-	case signed(f):
+	case f.endpoint.Setting("AUTH") == "assertion_file":
+		proof = "ASSERTION"
+	case f.endpoint.Setting("AUTH") == "none" && f.endpoint.Setting("GRANT") != "jwt_bearer":
+		id, proof = "PARAMS", "HEADERS"
+	case f.endpoint.Setting("PRIVATE_KEY") != "":
 		proof = "PRIVATE_KEY"
 	}
 	return f.endpoint.Section + id + " and " + f.endpoint.Section + proof
@@ -63,9 +67,26 @@ func (f failure) skewText() string {
 		int(f.Skew.Abs().Round(time.Second)/time.Second), direction)
 }
 
-// signed reports whether the client proves itself with an assertion (RFC 7523): only
-// then is there an audience.
-func signed(f failure) bool { return f.endpoint.Setting("AUDIENCE") != "" }
+// signed reports whether the client proves itself with an assertion that the sidecar signs
+// (RFC 7523).
+func signed(f failure) bool {
+	e := f.endpoint
+	return e.Family == "mydatahelps" || bearer(f) || e.Setting("AUTH") == "private_key_jwt" || e.Setting("AUTH") == "client_secret_jwt"
+}
+
+// bearer reports whether that assertion is the grant.
+func bearer(f failure) bool { return f.endpoint.Setting("GRANT") == "jwt_bearer" }
+
+// unnamedKey reports whether assertions are signed with a key that they do not name.
+func unnamedKey(f failure) bool {
+	return signed(f) && f.endpoint.Setting("PRIVATE_KEY") != "" && f.endpoint.Setting("KEY_ID") == "" && f.endpoint.Family == "oauth2"
+}
+
+// byFile reports whether the proof of the client is an assertion that somebody else makes.
+func byFile(f failure) bool { return f.endpoint.Setting("AUTH") == "assertion_file" }
+
+// ofDiscovery reports whether a failure is one of discovery, which Reason says in words.
+func ofDiscovery(f failure) bool { return strings.HasPrefix(f.Reason, "discovery: ") }
 
 // clockOff reports whether the proof of the client depends on the clock and
 // the clocks differ by more than such proofs allow.
@@ -78,7 +99,8 @@ func clockOff(f failure) bool {
 // audienceDiffers reports whether assertions are made for another audience than the
 // token endpoint that they are sent to.
 func audienceDiffers(f failure) bool {
-	return signed(f) && f.endpoint.Setting("AUDIENCE") != f.endpoint.URL.String()
+	audience := f.endpoint.Setting("AUDIENCE")
+	return signed(f) && f.endpoint.Setting("ISSUER") == "" && audience != "" && audience != f.endpoint.URL.String()
 }
 
 // encoded returns a condition: Basic with that encoding, of a credential that

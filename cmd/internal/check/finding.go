@@ -20,7 +20,7 @@ func explain(f failure) finding {
 			return finding{fill(r.cause, f), fill(r.mend+otherwise(f), f)}
 		}
 	}
-	return finding{fill("{reason}", f), fill("check {X}TOKEN_URL and the credential, then ask the provider", f)}
+	return finding{fill("{reason}", f), fill("check {url} and the credential, then ask the provider", f)}
 }
 
 // otherwise returns what else to mend if the credential turns out to be right,
@@ -60,7 +60,7 @@ func fill(text string, f failure) string {
 	return strings.NewReplacer(
 		"{X}", e.Section,
 		"{credential}", f.credential(),
-		"{url}", e.Section+"TOKEN_URL",
+		"{url}", e.Where,
 		"{roots}", "SIDECAR_CA_FILE",
 		"{host}", e.URL.Host,
 		"{timeout}", e.Timeout.String(),

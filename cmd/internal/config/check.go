@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"token-sidecar/upstream"
 )
 
 // check finds what is wrong with values that are right by themselves: with those of
@@ -21,6 +23,7 @@ func (l *loader) check(c *Config) {
 	l.checkListeners(c)
 	l.checkURLs(c, all)
 	l.checkVend(c)
+	l.checkPublished(c)
 }
 
 // checkMeaning applies the tag only.
@@ -157,6 +160,28 @@ func (l *loader) checkURL(c *Config, name string, u *url.URL, listeners []settin
 		if listener := s.listener(); listener.Network == "tcp" && remote.reaches(listener.hostPort()) {
 			l.fault(name, flawf("name the remote API", "leads back to the sidecar's own %s", s.name))
 		}
+	}
+}
+
+// checkPublished makes sure that whoever fetches the JWK Set can tell its keys apart.
+func (l *loader) checkPublished(c *Config) {
+	if c.JWKSListen.IsZero() {
+		return
+	}
+	signers := 0
+	for n := range c.OAuth2 {
+		u := &c.OAuth2[n]
+		if !u.PrivateKey.IsSet() {
+			continue
+		}
+		signers++
+		if key, err := upstream.NewSigningKey(u.PrivateKey.Reveal(), u.Alg, u.KeyID); err == nil && key.ID() == "" {
+			l.fault(oauth2Section(n)+"KEY_ID", flawf("set it to the word thumbprint, or give the key as a JWK with a kid",
+				"is not set, but %s publishes the key", jwksListen))
+		}
+	}
+	if signers == 0 {
+		l.fault(jwksListen, flawf("remove it, or set the PRIVATE_KEY of a generic upstream", "is set, but there is no key to publish"))
 	}
 }
 

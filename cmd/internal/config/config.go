@@ -56,6 +56,7 @@ type Config struct {
 	Listen       Listener        `env:"LISTEN" envDefault:"127.0.0.1:8080" group:"Listeners" help:"Data listener: host:port, or unix:/path for a socket. Port 0 picks a free one. localhost means 127.0.0.1; no name is looked up to decide whether an address is loopback."`
 	AdminListen  Listener        `env:"ADMIN_LISTEN" envDefault:"127.0.0.1:9090" help:"Admin listener: metrics, probes and a status page. A kubelet or Prometheus reaches it only on a non-loopback address, see EXPOSE."`
 	Expose       string          `env:"EXPOSE" envDefault:"false" oneof:"false,admin,true" help:"Which listeners may be on non-loopback addresses: none (false), the admin listener alone (admin), all (true). Whoever reaches a data listener uses the credentials."`
+	JWKSListen   Listener        `env:"JWKS_LISTEN" help:"Listener that serves the JWK Set of the public keys of generic upstreams at /.well-known/jwks.json, and nothing else, for providers that fetch it. It may be on any address without EXPOSE: what it shows is public."`
 	AllowedHosts []string        `env:"ALLOWED_HOSTS" check:"hosts" help:"Further Host names, without port, that the data and admin listeners accept beside the loopback names, comma-separated."`
 	CallerToken  upstream.Secret `env:"CALLER_TOKEN" file:"rotates" check:"header" help:"If set, callers must send it in X-Sidecar-Token."`
 	Vend         []string        `env:"VEND" help:"Routes whose tokens may be handed to the app itself by POST /token/{route}, comma-separated. Only routes that need a subject: mydatahelps.participant, humanapi."`

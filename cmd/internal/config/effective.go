@@ -95,7 +95,7 @@ func (c *Config) Warnings() []string {
 	}
 	for _, s := range c.listeners() {
 		listener := s.listener()
-		if s.field.Name != "AdminListen" && listener.Network == "tcp" && !listener.hostPort().loopback() {
+		if s.field.Name != "AdminListen" && s.name != jwksListen && listener.Network == "tcp" && !listener.hostPort().loopback() {
 			lines = append(lines, s.name+" is open to the network and SIDECAR_CALLER_TOKEN is not set: whoever reaches it uses the credentials")
 		}
 	}

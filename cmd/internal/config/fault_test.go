@@ -206,9 +206,9 @@ func TestWrongUpstreamsAreRefused(t *testing.T) {
 		{oauth2With("-OAUTH2_0_TOKEN_URL"), "OAUTH2_0_TOKEN_URL", "is not set"},
 		{oauth2With("-OAUTH2_0_CLIENT_SECRET"), "OAUTH2_0_CLIENT_SECRET", "is not set"},
 		{oauth2With("OAUTH2_0_AUTH=digest"), "OAUTH2_0_AUTH", "basic,post"},
-		{oauth2With("OAUTH2_0_AUTH=private_key_jwt"), "OAUTH2_0_PRIVATE_KEY OAUTH2_0_CLIENT_SECRET", "is not set"},
+		{oauth2With("OAUTH2_0_AUTH=private_key_jwt"), "OAUTH2_0_CLIENT_SECRET OAUTH2_0_PRIVATE_KEY", "is set, but"},
 		{oauth2With("OAUTH2_0_PRIVATE_KEY=" + testkit.PrivateKey()), "OAUTH2_0_PRIVATE_KEY", "AUTH is basic"},
-		{oauth2With("OAUTH2_0_AUDIENCE=x"), "OAUTH2_0_AUDIENCE", "private_key_jwt"},
+		{oauth2With("OAUTH2_0_AUDIENCE=x"), "OAUTH2_0_AUDIENCE", "no assertion is signed"},
 		{oauth2With("OAUTH2_2_NAME=x"), "OAUTH2_1_NAME", "without a gap"},
 		{oauth2With("OAUTH2_00_NAME=x"), "OAUTH2_00_NAME", "did you mean SIDECAR_OAUTH2_0_NAME?"},
 		{

@@ -37,10 +37,13 @@ func (l *loader) checkListeners(c *Config) {
 	}
 }
 
+// jwksListen is the listener that everybody may reach: what it shows is public.
+const jwksListen = prefix + "JWKS_LISTEN"
+
 // checkExposure keeps listeners on loopback unless told otherwise.
 func (l *loader) checkExposure(c *Config, name string, listener Listener) {
 	admin := name == prefix+"ADMIN_LISTEN"
-	if listener.hostPort().loopback() || c.Expose == "true" || c.Expose == "admin" && admin || l.faulty[prefix+"EXPOSE"] {
+	if name == jwksListen || listener.hostPort().loopback() || c.Expose == "true" || c.Expose == "admin" && admin || l.faulty[prefix+"EXPOSE"] {
 		return
 	}
 	mend := "listen on 127.0.0.1, or set SIDECAR_EXPOSE=true if others on the network may use the credentials"

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"token-sidecar/upstream"
 )
 
 // ByteSize is a number of bytes, written as 512B, 64KiB, 1MiB or 1GiB.
@@ -105,6 +107,15 @@ func parseList(s string) ([]string, *flaw) {
 		}
 	}
 	return items, nil
+}
+
+// parseSubjectPlace reads where a generic upstream takes a subject.
+func parseSubjectPlace(s string) (upstream.SubjectPlace, *flaw) {
+	place, ok := upstream.ParseSubjectPlace(s)
+	if !ok {
+		return place, flawf("write refused, or optional or required and claim:NAME or param:NAME, such as: required claim:sub", "does not say where a subject goes")
+	}
+	return place, nil
 }
 
 // Listener is where to listen. The zero Listener is none.

@@ -82,7 +82,8 @@ type TokenEndpoint struct {
 	Family   string        // the name, of a generic upstream "oauth2"
 	Section  string        // how its variables begin, such as SIDECAR_PDX_
 	Timeout  time.Duration // of one token request
-	URL      *url.URL
+	URL      *url.URL      // its own, or that of the issuer whose metadata name it
+	Where    string        // the variable of that URL
 	Reserved bool // form-encoding changes the client id or secret
 
 	values map[string]string
@@ -103,11 +104,16 @@ func (c *Config) TokenEndpoints() map[string]*TokenEndpoint {
 				continue
 			}
 			name := strings.TrimPrefix(s.name, p.section)
-			text := fmt.Sprint(s.value.Interface())
+			text := ""
+			if !s.value.IsZero() {
+				text = fmt.Sprint(s.value.Interface())
+			}
 			e.values[name] = text
 			switch name {
-			case "TOKEN_URL":
-				e.URL = s.value.Interface().(*url.URL)
+			case "TOKEN_URL", "ISSUER":
+				if u := s.value.Interface().(*url.URL); u != nil {
+					e.URL, e.Where = u, s.name
+				}
 			case "CLIENT_SECRET":
 				text = s.secret().Reveal()
 				fallthrough

@@ -75,6 +75,8 @@ var parsers = map[reflect.Type]func(string) (reflect.Value, *flaw){
 	reflect.TypeFor[Listener]():        parser(parseListener),
 	reflect.TypeFor[Targets]():         parser(parseTargets),
 	reflect.TypeFor[[]string]():        parser(parseList),
+
+	reflect.TypeFor[upstream.SubjectPlace](): parser(parseSubjectPlace),
 }
 
 // parser returns parse with its value in the form of the table.
@@ -99,10 +101,13 @@ func orFlaw[T any](parse func(string) (T, error), mend, problem string) func(str
 // checkText checks the text of a setting by the rule that check names, and
 // returns it as it is to be used.
 func checkText(check, value string) (string, *flaw) {
-	if check == "rsakey" {
-		// A key's armour makes white space around it harmless, and one line of
-		// an environment file cannot hold its line breaks.
-		value = strings.TrimSpace(strings.ReplaceAll(value, `\n`, "\n"))
+	lines := linesChecks[check]
+	if lines && strings.Contains(value, "-----BEGIN") && !strings.HasPrefix(value, "{") {
+		// One line of an environment file cannot hold the line breaks of PEM.
+		value = strings.ReplaceAll(value, `\n`, "\n")
+	}
+	if lines {
+		value = strings.TrimSpace(value)
 	}
 	switch {
 	case value == "":
@@ -113,11 +118,15 @@ func checkText(check, value string) (string, *flaw) {
 		return "", flawf("give it a value or remove it", "holds nothing but white space")
 	case strings.TrimFunc(value, blank) != value:
 		return "", flawf("remove it", "has white space around its value")
-	case check != "rsakey" && strings.ContainsFunc(value, unicode.IsControl):
+	case !lines && strings.ContainsFunc(value, unicode.IsControl):
 		return "", flawf("check what wrote it", "holds a control character")
 	}
 	return value, valueChecks[check](value)
 }
+
+// linesChecks are the rules of texts of several lines. White space around such a text is
+// harmless.
+var linesChecks = map[string]bool{"rsakey": true, "signingkey": true, "certificates": true, "claims": true}
 
 // blank reports whether r is white space, or the byte order mark that some editors put
 // before text.
@@ -126,24 +135,72 @@ func blank(r rune) bool { return unicode.IsSpace(r) || r == '\uFEFF' }
 // valueChecks are the rules that the tag check names. Each sees the text of
 // one setting. They also judge the files of secrets that are rotated.
 var valueChecks = map[string]func(string) *flaw{
-	"":          func(string) *flaw { return nil },
-	"cafile":    caFileFlaw,
-	"digits":    digitsFlaw,
+	"": func(string) *flaw { return nil },
+	"assertion": errFlaw("name the file of a signed JWT", func(s string) error {
+		_, err := upstream.ParseAssertion(s)
+		return err
+	}),
+	"cafile": caFileFlaw,
+	"certificates": errFlaw("give CERTIFICATE blocks in PEM", func(s string) error {
+		_, err := upstream.ParseCertificates(s)
+		return err
+	}),
+	"claims": errFlaw("write a JSON object without the claims that every assertion has", func(s string) error {
+		_, err := upstream.ParseClaims(s)
+		return err
+	}),
+	"digits": digitsFlaw,
+	"fields": errFlaw("write it as Name=value&Name=value, percent-encoded", func(s string) error {
+		_, err := upstream.ParseFields(s)
+		return err
+	}),
+	"grant":     wordFlaw,
 	"header":    headerFlaw,
 	"hosts":     hostsFlaw,
 	"keyring":   func(s string) *flaw { _, flaw := parseKeyRing(s); return flaw },
 	"methods":   methodsFlaw,
 	"name":      nameFlaw,
 	"oclcscope": oclcScopeFlaw,
-	"redisurl":  redisURLFlaw,
-	"rsakey":    rsaKeyFlaw,
+	"params": errFlaw("write it as name=value&name=value, percent-encoded, without what other settings send", func(s string) error {
+		_, err := upstream.ParseParams(s)
+		return err
+	}),
+	"redisurl": redisURLFlaw,
+	"rsakey": errFlaw("give an unencrypted RSA key of at least 2048 bits in PEM, PKCS#1 or PKCS#8", func(s string) error {
+		_, err := upstream.NewSigningKey(s, "RS256", "")
+		return err
+	}),
 	"scope":     scopeFlaw,
+	"separator": separatorFlaw,
+	"signingkey": errFlaw("give an unencrypted RSA key of at least 2048 bits or EC key, in PEM, as a JWK or as Google's JSON key file", func(s string) error {
+		_, err := upstream.NewSigningKey(s, "", "")
+		return err
+	}),
+	"word": wordFlaw,
 }
 
-// rsaKeyFlaw checks that the text is a private key that assertions can be signed with.
-func rsaKeyFlaw(s string) *flaw {
-	if _, err := upstream.ParsePrivateKey(s); err != nil {
-		return flawf("give an unencrypted RSA key of at least 2048 bits in PEM, PKCS#1 or PKCS#8", "%s", err)
+// errFlaw returns a rule that a text is read without an error, which quotes nothing.
+func errFlaw(mend string, read func(string) error) func(string) *flaw {
+	return func(s string) *flaw {
+		if err := read(s); err != nil {
+			return flawf(mend, "does not do: %s", err)
+		}
+		return nil
+	}
+}
+
+// wordFlaw checks that the text is one word that can be sent anywhere.
+func wordFlaw(s string) *flaw {
+	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return flawf("use printable ASCII without spaces", "is not one word of ASCII")
+	}
+	return nil
+}
+
+// separatorFlaw checks what stands between scopes on the wire.
+func separatorFlaw(s string) *flaw {
+	if len(s) != 1 || s[0] <= ' ' || s[0] > '~' || strings.ContainsAny(s, `"\`) || unicode.IsLetter(rune(s[0])) || unicode.IsDigit(rune(s[0])) {
+		return flawf("give one character such as a comma", "is not one character that can stand between scopes")
 	}
 	return nil
 }

@@ -26,6 +26,9 @@ func (s *Sidecar) listen() error {
 		}
 		handlers[name] = handler
 	}
+	if jwks := s.config.JWKSListen; !jwks.IsZero() {
+		handlers["jwks"], where["jwks"] = jwksHandler(s.upstreams), jwks
+	}
 	where["data"], where["admin"] = s.config.Listen, s.config.AdminListen
 	var open []net.Listener
 	for _, name := range slices.Sorted(maps.Keys(where)) {
