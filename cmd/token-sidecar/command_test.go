@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"token-sidecar/cmd/internal/check"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
@@ -21,18 +22,31 @@ func TestVersionAndHelpGoToStdout(t *testing.T) {
 	if want := "token-sidecar " + testkit.Version + " " + runtime.Version() + "\n"; code != 0 || stdout != want || stderr != "" {
 		t.Errorf("version: code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
 	}
-	stdout, stderr, code = run(t, nil, "--help")
 	var help strings.Builder // that it lists every setting is shown in config
 	if err := config.WriteHelp(&help); err != nil {
 		t.Fatal(err)
 	}
-	if code != 0 || stderr != "" || stdout != help.String() {
-		t.Errorf("--help: code %d, stderr %q, stdout %q", code, stderr, stdout)
+	for args, want := range map[string]string{
+		"--help": help.String(), "serve --help": help.String(), "healthcheck -h": help.String(), "healthcheck --help": help.String(),
+		"keygen --help": help.String(), "version --help": help.String(), "check --help": check.Usage, "check --json -h": check.Usage,
+	} { // without settings, which would be a fault
+		if stdout, stderr, code := run(t, nil, strings.Fields(args)...); code != 0 || stderr != "" || stdout != want {
+			t.Errorf("%s: code %d, stderr %q, stdout %q", args, code, stderr, stdout)
+		}
 	}
-	for _, args := range [][]string{{"sevre"}, {"serve", "x"}, {"healthcheck", "x"}, {"keygen", "x"}} {
-		environ := books("https://h", "https://h")
-		if stdout, stderr, code := run(t, environ, args...); code != 2 || stderr == "" || stdout != "" {
-			t.Errorf("%q: code %d, stdout %q, stderr %q, want code 2 and a message", args, code, stdout, stderr)
+}
+
+// TestWrongCallsAreRefused calls the program without settings: of the two faults it
+// tells that of the call.
+func TestWrongCallsAreRefused(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"sevre": `"sevre"`, "sevre --help": `"sevre"`, "serve x": "serve takes", "healthcheck x": "healthcheck takes", "healthcheck ready x": "healthcheck takes",
+		"keygen x": "keygen takes", "version x": "version takes", "check x": "check takes",
+	} {
+		stdout, stderr, code := run(t, nil, strings.Fields(args)...)
+		if code != 2 || stdout != "" || !strings.Contains(stderr, want) || strings.Contains(stderr, "SIDECAR_PDX") {
+			t.Errorf("%s: code %d, stdout %q, stderr %q, want code 2 and %q", args, code, stdout, stderr, want)
 		}
 	}
 }

@@ -67,6 +67,32 @@ func TestUnixSocketIsForItsOwner(t *testing.T) {
 	refused(t, admin)
 }
 
+// TestSocketOfAnotherProcessIsLeftAlone takes the path from a sidecar, as who starts its
+// successor early may do.
+func TestSocketOfAnotherProcessIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	books := newProvider(t, upstreamtest.OAuth2Options{})
+	path := filepath.Join(t.TempDir(), "data.sock")
+	p := start(t, &books.secrets, books.environ("SIDECAR_LISTEN=unix:"+path)...)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	successor, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = successor.Close() }()
+	p.signal(syscall.SIGTERM)
+	if code := p.AwaitExit(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("the successor is cut off: %v", err)
+	}
+	_ = conn.Close()
+}
+
 // As on the data listener, a Unix socket needs no guard
 // against names that resolve to loopback.
 //

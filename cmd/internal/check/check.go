@@ -24,7 +24,8 @@ import (
 	"token-sidecar/upstream"
 )
 
-const usage = `Usage: token-sidecar check [--json] [--subject upstream=id ...]
+// Usage is the help text of the subcommand.
+const Usage = `Usage: token-sidecar check [--json] [--subject upstream=id ...]
 
 Prints the effective configuration, secrets masked, makes one live token request per
 configured upstream and kind of token, and tries Redis if it is configured.
@@ -54,18 +55,10 @@ type Config struct {
 // Run makes one live token request per upstream and kind of token, tries Redis, and
 // writes to stdout what came of each and what the likely cause of a failure is. It
 // blocks for one TokenTimeout per kind at most, or until ctx ends. Neither tokens
-// nor subjects are printed. The error is a *UsageError if the arguments are wrong,
-// and otherwise tells that a token request failed, that an upstream went without
-// one, or that Redis cannot be used.
-func Run(ctx context.Context, c Config, args []string, stdout io.Writer) error {
-	options, err := parseArgs(args)
-	if errors.Is(err, flag.ErrHelp) {
-		_, err = io.WriteString(stdout, usage)
-		return err
-	}
-	if err != nil {
-		return err
-	}
+// nor subjects are printed. The error is a *UsageError if the subjects do not fit the
+// upstreams, and otherwise tells that a token request failed, that an upstream went
+// without one, or that Redis cannot be used.
+func Run(ctx context.Context, c Config, options Options, stdout io.Writer) error {
 	tries, err := c.tries(options.subjects)
 	if err != nil {
 		return err
@@ -93,16 +86,16 @@ func Run(ctx context.Context, c Config, args []string, stdout io.Writer) error {
 	return verdict
 }
 
-// options are the flags of check.
-type options struct {
+// Options are the flags of check.
+type Options struct {
 	json     bool
 	subjects []subject
 }
 
-// parseArgs reads the flags. Its errors quote no argument: each might be, or
-// hold, a subject.
-func parseArgs(args []string) (options, error) {
-	var o options
+// ParseArgs reads the flags. The error is flag.ErrHelp if they ask for Usage, otherwise a
+// *UsageError. It quotes no argument: each might be, or hold, a subject.
+func ParseArgs(args []string) (Options, error) {
+	var o Options
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&o.json, "json", false, "")

@@ -119,16 +119,12 @@ func TestWrongCallsMakeNoTokenRequest(t *testing.T) {
 		{"--subject", testkit.Canary + "=humanapi"}, {"--subject", "pdx=" + testkit.Canary}, {"--subject", "oclc=" + testkit.Canary}, {"--subject", "humanapi=a," + testkit.Canary},
 	} {
 		var out bytes.Buffer
-		err := Run(t.Context(), c, args, &out)
+		err := runArgs(t.Context(), c, args, &out)
 		if exitCode(err) != 2 || out.Len() > 0 {
 			t.Errorf("%q: %v, output %q", args, err, &out)
 		} else if strings.Contains(err.Error(), testkit.Canary) {
 			t.Errorf("%q is quoted in %v", args, err)
 		}
-	}
-	var out bytes.Buffer
-	if err := Run(t.Context(), c, []string{"--help"}, &out); err != nil || out.String() != usage {
-		t.Errorf("--help: %v, %q", err, &out)
 	}
 	if human.TokenRequests()+oclc.TokenRequests() > 0 {
 		t.Error("a wrong call made token requests")
@@ -138,7 +134,7 @@ func TestWrongCallsMakeNoTokenRequest(t *testing.T) {
 func TestSubjectThatNoUpstreamTakesIsRefused(t *testing.T) {
 	var out bytes.Buffer
 	pdx := testkit.Closing(t, upstreamtest.NewPDX(upstreamtest.Options{}))
-	err := Run(t.Context(), configOf(t, testkit.PDX(pdx)), []string{"--subject", "pdx=" + testkit.Canary}, &out)
+	err := runArgs(t.Context(), configOf(t, testkit.PDX(pdx)), []string{"--subject", "pdx=" + testkit.Canary}, &out)
 	if exitCode(err) != 2 || strings.Contains(err.Error(), testkit.Canary) {
 		t.Errorf("got %v", err)
 	}
@@ -173,7 +169,7 @@ func TestInterruptedCheckSaysSo(t *testing.T) {
 		return &upstreamtest.Answer{Hang: true}
 	})
 	var out bytes.Buffer
-	if err := Run(ctx, configOf(t, testkit.PDX(s)), nil, &out); exitCode(err) != 1 || !strings.Contains(out.String(), "interrupted") {
+	if err := Run(ctx, configOf(t, testkit.PDX(s)), Options{}, &out); exitCode(err) != 1 || !strings.Contains(out.String(), "interrupted") {
 		t.Errorf("%v\n%s", err, &out)
 	}
 }

@@ -80,6 +80,9 @@ func TestRefusedClientsAreExplained(t *testing.T) {
 		{"scope", generic("id", testkit.Canary, "OAUTH2_0_SCOPE=read admin"), nil, "scope/invalid_scope", "scope not given", "OAUTH2_0_SCOPE"},
 		{"grant", genericAnswering(upstreamtest.OAuthError(http.StatusBadRequest, "unauthorized_client")), nil,
 			"scope/unauthorized_client", "grant not enabled", "OAUTH2_0_TOKEN_URL"},
+		// Not every provider has a status for refusals. This is none of a narrow scope.
+		{"refusal with status 200", genericAnswering(upstreamtest.OAuthError(http.StatusOK, "invalid_scope")), nil,
+			"scope/invalid_scope", "scope not given", "OAUTH2_0_SCOPE"},
 	})
 }
 

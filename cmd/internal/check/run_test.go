@@ -2,8 +2,10 @@ package check
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,13 +43,22 @@ func configOf(t *testing.T, settings []string) Config {
 	return Config{parsed.Upstreams(roots), parsed.TokenEndpoints(), parsed.TokenTimeout, nil, parsed.WritePreamble}
 }
 
+// runArgs runs check with arguments in the form of the command line.
+func runArgs(ctx context.Context, c Config, args []string, stdout io.Writer) error {
+	options, err := ParseArgs(args)
+	if err != nil {
+		return err
+	}
+	return Run(ctx, c, options, stdout)
+}
+
 // runCheck runs check twice, for people and for machines.
 func runCheck(t *testing.T, settings []string, args ...string) (text string, report report, err error) {
 	t.Helper()
 	var out, machine bytes.Buffer
 	c := configOf(t, settings)
-	err = Run(t.Context(), c, args, &out)
-	again := Run(t.Context(), c, append([]string{"--json"}, args...), &machine)
+	err = runArgs(t.Context(), c, args, &out)
+	again := runArgs(t.Context(), c, append([]string{"--json"}, args...), &machine)
 	if exitCode(err) != exitCode(again) {
 		t.Errorf("exit code %d for people, %d for machines", exitCode(err), exitCode(again))
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // healthcheck asks the admin listener of a sidecar with the same settings for path:
-// /livez tells whether it lives, /readyz whether it takes requests. It waits for two
+// /livez tells whether it lives, /readyz whether it also takes requests. It waits for two
 // seconds at most. It is a probe for images without a shell.
 func healthcheck(ctx context.Context, listener config.Listener, path string) error {
 	client := &http.Client{Transport: &http.Transport{

@@ -95,9 +95,31 @@ func listenOn(l config.Listener) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(l.Address, 0o660); err != nil {
+	var file os.FileInfo
+	if err = os.Chmod(l.Address, 0o660); err == nil {
+		file, err = os.Lstat(l.Address)
+	}
+	if err != nil {
 		_ = listener.Close()
 		return nil, err
 	}
-	return listener, nil
+	listener.SetUnlinkOnClose(false)
+	return &socket{listener, file}, nil
+}
+
+// socket is a listener whose end leaves the file of another process alone that has taken
+// its path since.
+type socket struct {
+	*net.UnixListener
+	file os.FileInfo
+}
+
+// Close removes the file, if it is still the listener's own, and ends the listener. Only
+// while the listener is open can no other file have the inode of its own.
+func (s *socket) Close() error {
+	path := s.Addr().String()
+	if now, err := os.Lstat(path); err == nil && os.SameFile(now, s.file) {
+		_ = os.Remove(path)
+	}
+	return s.UnixListener.Close()
 }

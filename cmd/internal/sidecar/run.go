@@ -13,9 +13,11 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -51,45 +53,76 @@ func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr
 	if len(args) > 0 {
 		name, args = args[0], args[1:]
 	}
-	switch name {
-	case "help", "--help", "-h", "-help":
+	switch {
+	case asksForHelp(name):
 		return config.WriteHelp(stdout)
-	case "version", "--version":
+	case !slices.Contains([]string{"serve", "check", "healthcheck", "keygen", "version", "--version"}, name):
+		return &ExitError{exitConfig, fmt.Sprintf("no subcommand is named %q; see token-sidecar --help", name)}
+	case name == "check":
+		return runCheck(ctx, args, environ, stdout)
+	case len(args) > 0 && asksForHelp(args[0]):
+		return config.WriteHelp(stdout)
+	case name == "healthcheck" && len(args) > 0 && !slices.Equal(args, []string{"ready"}):
+		return &ExitError{exitConfig, `healthcheck takes no argument but "ready"`}
+	case name != "healthcheck" && len(args) > 0:
+		return &ExitError{exitConfig, name + " takes no arguments; settings are environment variables, see token-sidecar --help"}
+	case name == "keygen":
+		return keygen(stdout)
+	case name == "version", name == "--version":
 		_, err := fmt.Fprintf(stdout, "token-sidecar %s %s\n", p.Version, runtime.Version())
 		return err
-	case "keygen":
-		if len(args) > 0 {
-			return &ExitError{exitConfig, "keygen takes no arguments"}
-		}
-		return keygen(stdout)
-	case "serve", "check", "healthcheck":
-	default:
-		return &ExitError{exitConfig, fmt.Sprintf("no subcommand is named %q; see token-sidecar --help", name)}
 	}
-	settings, err := config.Parse(environ)
-	var faulty *config.Error
+	settings, err := parse(environ)
 	switch {
-	case errors.As(err, &faulty):
-		return &ExitError{exitConfig, fmt.Sprintf("the configuration has faults (%d); token-sidecar --help explains every setting\n%v",
-			len(faulty.Faults), faulty)}
 	case err != nil:
 		return err
-	case name == "check":
-		return runCheck(ctx, settings, args, stdout)
-	case name == "healthcheck" && len(args) == 0:
-		return healthcheck(ctx, settings.AdminListen, "/livez")
-	case name == "healthcheck" && len(args) == 1 && args[0] == "ready":
-		return healthcheck(ctx, settings.AdminListen, "/readyz")
-	case name == "healthcheck":
-		return &ExitError{exitConfig, `healthcheck takes no argument but "ready"`}
+	case name == "serve":
+		return p.serve(ctx, settings, stderr)
 	case len(args) > 0:
-		return &ExitError{exitConfig, "serve takes no arguments; settings come from SIDECAR_ variables, see token-sidecar --help"}
+		return healthcheck(ctx, settings.AdminListen, "/readyz")
 	}
-	return p.serve(ctx, settings, stderr)
+	return healthcheck(ctx, settings.AdminListen, "/livez")
+}
+
+// asksForHelp reports whether an argument asks for the help text.
+func asksForHelp(arg string) bool {
+	return slices.Contains([]string{"help", "--help", "-h", "-help"}, arg)
+}
+
+// parse reads the configuration.
+func parse(environ []string) (*config.Config, error) {
+	settings, err := config.Parse(environ)
+	var faulty *config.Error
+	if errors.As(err, &faulty) {
+		return nil, &ExitError{exitConfig, fmt.Sprintf("the configuration has faults (%d); token-sidecar --help explains every setting\n%v",
+			len(faulty.Faults), faulty)}
+	}
+	return settings, err
 }
 
 // runCheck runs the subcommand check.
-func runCheck(ctx context.Context, settings *config.Config, args []string, stdout io.Writer) error {
+func runCheck(ctx context.Context, args, environ []string, stdout io.Writer) error {
+	err := tryAll(ctx, args, environ, stdout)
+	var wrongCall *check.UsageError
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		_, err = io.WriteString(stdout, check.Usage)
+	case errors.As(err, &wrongCall):
+		err = &ExitError{exitConfig, wrongCall.Message}
+	}
+	return err
+}
+
+// tryAll looks at the arguments of check before it looks at the settings, and tries them.
+func tryAll(ctx context.Context, args, environ []string, stdout io.Writer) error {
+	options, err := check.ParseArgs(args)
+	if err != nil {
+		return err
+	}
+	settings, err := parse(environ)
+	if err != nil {
+		return err
+	}
 	roots, err := settings.Roots()
 	if err != nil {
 		return err
@@ -103,16 +136,11 @@ func runCheck(ctx context.Context, settings *config.Config, args []string, stdou
 		defer func() { _ = store.Close() }()
 		redis = &check.Redis{Mode: settings.Redis.Mode, Host: settings.Redis.Host(), Timeout: store.Timeout(), Try: store.Try}
 	}
-	err = check.Run(ctx, check.Config{
+	return check.Run(ctx, check.Config{
 		Upstreams:    settings.Upstreams(roots),
 		Endpoints:    settings.TokenEndpoints(),
 		TokenTimeout: settings.TokenTimeout,
 		Redis:        redis,
 		Preamble:     settings.WritePreamble,
-	}, args, stdout)
-	var wrongCall *check.UsageError
-	if errors.As(err, &wrongCall) {
-		return &ExitError{exitConfig, wrongCall.Message}
-	}
-	return err
+	}, options, stdout)
 }

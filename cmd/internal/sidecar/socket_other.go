@@ -5,4 +5,6 @@ package sidecar
 import "net"
 
 // listenPrivately makes a socket. Its mode is changed right after.
-func listenPrivately(path string) (net.Listener, error) { return net.Listen("unix", path) }
+func listenPrivately(path string) (*net.UnixListener, error) {
+	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+}

@@ -9,8 +9,8 @@ import (
 
 // listenPrivately makes a socket that nobody else can connect to, not even
 // between its creation and the change of its mode.
-func listenPrivately(path string) (net.Listener, error) {
+func listenPrivately(path string) (*net.UnixListener, error) {
 	before := syscall.Umask(0o177)
 	defer syscall.Umask(before)
-	return net.Listen("unix", path)
+	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 }
