@@ -17,20 +17,10 @@ import (
 // endpoint is one token endpoint. It has connections of its own, so that a provider
 // that is in trouble takes none away from another.
 type endpoint struct {
-	upstream  string
-	url       *url.URL   // nil: discovery says it
-	discovery *discovery // nil: url holds
-	client    *http.Client
-	config    Config
-}
-
-// locate returns the URL of the endpoint. It blocks while that is being discovered, until
-// the end of ctx. The error is an *Error.
-func (e *endpoint) locate(ctx context.Context) (*url.URL, error) {
-	if e.discovery != nil {
-		return e.discovery.find(ctx, e)
-	}
-	return e.url, nil
+	upstream string
+	url      *url.URL // nil: each message has its own
+	client   *http.Client
+	config   Config
 }
 
 // newEndpoint returns the token endpoint of c, with no connection yet.
@@ -61,7 +51,8 @@ func newEndpoint(upstream string, c Config) *endpoint {
 
 // message is one token request with the client's proof in it, before it is sent.
 type message struct {
-	method      string // empty: POST
+	target      *url.URL // nil: that of the endpoint
+	method      string   // empty: POST
 	query       url.Values
 	contentType string
 	body        []byte
@@ -105,11 +96,7 @@ func jsonBody(fields url.Values) []byte {
 // send makes the token request and reads the answer, whatever its status. The
 // error, an *Error, means that no whole answer came.
 func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
-	found, err := e.locate(ctx)
-	if err != nil {
-		return answer{}, err
-	}
-	target := *found
+	target := *cmp.Or(m.target, e.url)
 	// %20 and not +: both are right in a form, only one is in every query reader.
 	target.RawQuery = strings.ReplaceAll(m.query.Encode(), "+", "%20")
 	req, err := http.NewRequestWithContext(ctx, cmp.Or(m.method, http.MethodPost), target.String(), bytes.NewReader(m.body))
@@ -134,11 +121,7 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	// provider closed an idle connection just as this request went out.
 	req.Header["X-Idempotency-Key"] = []string{}
 
-	a, err := e.do(req)
-	if e.discovery != nil {
-		e.discovery.judge(a, err)
-	}
-	return a, err
+	return e.do(req)
 }
 
 // do sends a request and reads the answer, whatever its status. The error, an *Error, means

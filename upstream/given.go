@@ -12,6 +12,83 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
+// The ways in which a client proves itself. RFC 7591 section 2 calls the first two
+// client_secret_basic and client_secret_post.
+const (
+	AuthBasic           = "basic"
+	AuthPost            = "post"
+	AuthPrivateKeyJWT   = "private_key_jwt"
+	AuthClientSecretJWT = "client_secret_jwt"
+	AuthAssertionFile   = "assertion_file" // an assertion that somebody else has signed
+	AuthNone            = "none"           // the grant or a header is the proof
+)
+
+// Grants by names that are shorter than on the wire. Any other is sent as it is.
+const (
+	GrantClientCredentials = "client_credentials" // RFC 6749 section 4.4
+	GrantJWTBearer         = "jwt_bearer"         // RFC 7523 section 2.1: the assertion is the grant
+)
+
+// Places for the parameters of a token request.
+const (
+	BodyForm  = "form"
+	BodyJSON  = "json"
+	BodyQuery = "query"
+	BodyNone  = "none" // only the header fields are sent
+)
+
+// AnswerText is a token answer that is the token itself and nothing else.
+const AnswerText = "text"
+
+// Values of OAuth2Config.CertHeader: which header of an assertion names the certificate.
+const (
+	CertHeaderNone = "none"
+	CertHeaderX5T  = "x5t" // its SHA-256 thumbprint, x5t#S256 of RFC 7515 section 4.1.8
+	CertHeaderX5C  = "x5c" // it and its issuers, RFC 7515 section 4.1.6
+)
+
+// ScopeInAssertion is the scope as a claim of the assertion; otherwise it is a parameter.
+const ScopeInAssertion = "assertion"
+
+// SubjectPlace says whether tokens are issued on behalf of a subject, and where a token
+// request names it.
+type SubjectPlace struct {
+	Rule  SubjectRule
+	Claim string // of the assertion; empty: Param holds
+	Param string // of the request
+}
+
+// String returns the place as it is written in the settings, such as "required claim:sub".
+func (p SubjectPlace) String() string {
+	rule := map[SubjectRule]string{SubjectOptional: "optional ", SubjectRequired: "required "}[p.Rule]
+	switch {
+	case rule == "":
+		return "refused"
+	case p.Claim != "":
+		return rule + "claim:" + p.Claim
+	}
+	return rule + "param:" + p.Param
+}
+
+// ParseSubjectPlace reads what String writes. It reports whether text is in that form.
+func ParseSubjectPlace(text string) (SubjectPlace, bool) {
+	if text == "refused" {
+		return SubjectPlace{}, true
+	}
+	rule, place, _ := strings.Cut(text, " ")
+	p := SubjectPlace{Rule: map[string]SubjectRule{"optional": SubjectOptional, "required": SubjectRequired}[rule]}
+	in, name, _ := strings.Cut(place, ":")
+	switch in {
+	case "claim":
+		p.Claim = name
+	case "param":
+		p.Param = name
+	default:
+		return SubjectPlace{}, false
+	}
+	return p, p.Rule != SubjectRefused && name != "" && !strings.ContainsAny(name, " :&=")
+}
+
 // ReservedParams are the parameters that a token request has by other settings than
 // PARAMS (RFC 6749 section 4.4.2, RFC 7521 section 4.2).
 var ReservedParams = []string{

@@ -5,47 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 )
-
-// The ways in which a client proves itself. RFC 7591 section 2 calls the first two
-// client_secret_basic and client_secret_post.
-const (
-	AuthBasic           = "basic"
-	AuthPost            = "post"
-	AuthPrivateKeyJWT   = "private_key_jwt"
-	AuthClientSecretJWT = "client_secret_jwt"
-	AuthAssertionFile   = "assertion_file" // an assertion that somebody else has signed
-	AuthNone            = "none"           // the grant or a header is the proof
-)
-
-// Grants by names that are shorter than on the wire. Any other is sent as it is.
-const (
-	GrantClientCredentials = "client_credentials" // RFC 6749 section 4.4
-	GrantJWTBearer         = "jwt_bearer"         // RFC 7523 section 2.1: the assertion is the grant
-)
-
-// Places for the parameters of a token request.
-const (
-	BodyForm  = "form"
-	BodyJSON  = "json"
-	BodyQuery = "query"
-	BodyNone  = "none" // only the header fields are sent
-)
-
-// AnswerText is a token answer that is the token itself and nothing else.
-const AnswerText = "text"
-
-// Values of OAuth2Config.CertHeader: which header of an assertion names the certificate.
-const (
-	CertHeaderNone = "none"
-	CertHeaderX5T  = "x5t" // its SHA-256 thumbprint, x5t#S256 of RFC 7515 section 4.1.8
-	CertHeaderX5C  = "x5c" // it and its issuers, RFC 7515 section 4.1.6
-)
-
-// ScopeInAssertion is the scope as a claim of the assertion; otherwise it is a parameter.
-const ScopeInAssertion = "assertion"
 
 // OAuth2Config configures any API with a token endpoint: a request for a token is a grant,
 // a proof of the client and further fields, in one of several encodings. Empty values of
@@ -129,7 +90,8 @@ func urlText(u *url.URL) string {
 type oauth2 struct {
 	common
 	config OAuth2Config
-	keys   *keyRing // nil: it signs nothing with a private key
+	keys   *keyRing   // nil: it signs nothing with a private key
+	finder *discovery // nil: the settings name the token endpoint
 }
 
 // NewOAuth2 returns the upstream of c.
@@ -140,7 +102,7 @@ func NewOAuth2(c OAuth2Config) Upstream {
 		u.keys = &keyRing{key: c.PrivateKey, next: c.NextKey, alg: c.Alg, id: c.KeyID}
 	}
 	if c.Issuer != nil {
-		u.endpoint.discovery = &discovery{issuer: c.Issuer, hosts: c.TokenHosts}
+		u.finder = &discovery{issuer: c.Issuer, hosts: c.TokenHosts}
 	}
 	if c.signs() && (c.Body == BodyQuery || c.Method == http.MethodGet) {
 		// On a kept connection the Transport may send a request twice, and the query
@@ -166,7 +128,7 @@ func (u *oauth2) Fingerprint() Fingerprint {
 
 // Fetch implements [Upstream].
 func (u *oauth2) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error) {
-	target, err := u.endpoint.locate(ctx)
+	target, err := u.locate(ctx)
 	if err != nil {
 		return Token{}, err
 	}
@@ -175,6 +137,9 @@ func (u *oauth2) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, erro
 		return Token{}, err
 	}
 	a, err := u.endpoint.send(ctx, m)
+	if u.finder != nil {
+		u.finder.judge(a, err)
+	}
 	if err != nil {
 		return Token{}, err
 	}
@@ -182,6 +147,15 @@ func (u *oauth2) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, erro
 		return Token{}, u.refusal(a, key)
 	}
 	return u.endpoint.token(a, u.form(), key)
+}
+
+// locate returns the token endpoint. It blocks while that is being discovered, until the
+// end of ctx. The error is an *Error.
+func (u *oauth2) locate(ctx context.Context) (*url.URL, error) {
+	if u.finder != nil {
+		return u.finder.find(ctx, u.endpoint)
+	}
+	return u.config.TokenURL, nil
 }
 
 // refusal makes an *Error of an answer that is not good. Where the assertion is the grant,
@@ -209,43 +183,4 @@ func (u *oauth2) form() tokenForm {
 	form.text = u.config.Answer == AnswerText
 	form.separator, form.life = u.config.ScopeSeparator, u.config.Lifetime
 	return form
-}
-
-// SubjectPlace says whether tokens are issued on behalf of a subject, and where a token
-// request names it.
-type SubjectPlace struct {
-	Rule  SubjectRule
-	Claim string // of the assertion; empty: Param holds
-	Param string // of the request
-}
-
-// String returns the place as it is written in the settings, such as "required claim:sub".
-func (p SubjectPlace) String() string {
-	rule := map[SubjectRule]string{SubjectOptional: "optional ", SubjectRequired: "required "}[p.Rule]
-	switch {
-	case rule == "":
-		return "refused"
-	case p.Claim != "":
-		return rule + "claim:" + p.Claim
-	}
-	return rule + "param:" + p.Param
-}
-
-// ParseSubjectPlace reads what String writes. It reports whether text is in that form.
-func ParseSubjectPlace(text string) (SubjectPlace, bool) {
-	if text == "refused" {
-		return SubjectPlace{}, true
-	}
-	rule, place, _ := strings.Cut(text, " ")
-	p := SubjectPlace{Rule: map[string]SubjectRule{"optional": SubjectOptional, "required": SubjectRequired}[rule]}
-	in, name, _ := strings.Cut(place, ":")
-	switch in {
-	case "claim":
-		p.Claim = name
-	case "param":
-		p.Param = name
-	default:
-		return SubjectPlace{}, false
-	}
-	return p, p.Rule != SubjectRefused && name != "" && !strings.ContainsAny(name, " :&=")
 }

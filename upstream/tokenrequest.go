@@ -21,7 +21,7 @@ func (u *oauth2) message(key Key, target *url.URL) (message, error) {
 	if err != nil {
 		return message{}, u.endpoint.fail(ClassCredential, 0, err.Error())
 	}
-	m := message{method: c.Method, header: header}
+	m := message{target: target, method: c.Method, header: header}
 	fields := func() (url.Values, error) { return u.fields(key, target) }
 	first, err := fields()
 	if err != nil {

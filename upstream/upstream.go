@@ -2,12 +2,15 @@
 // its token endpoint is asked for one (RFC 6749). The rest of the program sees them
 // through the interface Upstream alone.
 //
-// There is one file for each provider, which cites the provider's documentation for
-// every fact: pdx.go, oclc.go with its older signature in oclc_hmac.go, humanapi.go,
-// mydatahelps.go, and oauth2.go for any other API with client credentials. They put
-// together a token request, with the client's proof of itself from auth.go or
-// assertion.go. refusal.go makes the exchange and tells failures apart; endpoint.go
-// sends the request and takes what comes back; answer.go reads it, with lifetime.go
+// jwks.go gathers the public keys of upstreams that sign. There is one file for each
+// provider, which cites the provider's documentation for every fact: pdx.go, oclc.go with
+// its older signature in oclc_hmac.go, humanapi.go, mydatahelps.go, and oauth2.go for any
+// other API, whose token requests tokenrequest.go puts together from a grant, a proof of
+// the client and further fields. The proof is made by auth.go or, as an assertion,
+// by assertion.go with the key that keyring.go holds and signingkey.go has read; given.go and fields.go read what people
+// write into settings for it. discovery.go finds the token endpoint where only the issuer
+// is known. refusal.go makes the exchange and tells failures apart;
+// endpoint.go sends the request and takes what comes back; answer.go reads it, with lifetime.go
 // for how long the token lives and how long to wait; connerror.go names what happened
 // to a connection. upstream.go is what all upstreams have in common, with the interface.
 // The values are in token.go, secret.go, key.go and error.go.

@@ -11,7 +11,7 @@
 // of the one struct, which is in config.go. providers.go is the table of the providers,
 // each of which has a file of its own with its settings, what they must fulfil
 // together and what is made of them: mydatahelps.go, pdx.go, oclc.go, humanapi.go, and
-// oauth2.go for any other; common.go is what they share. value.go turns the text of one
+// oauth2.go for any other, with oauth2_check.go for what they must fulfil; common.go is what they share. value.go turns the text of one
 // setting into a value and judges it by itself. It knows the keys and URLs of redis.go,
 // the types of values in types.go and url.go, and has secretfile.go read a file.
 // fault.go is how what is wrong is told.

@@ -21,6 +21,7 @@ Usage: token-sidecar [command]
                request per upstream
   healthcheck  ask a running sidecar whether it lives; healthcheck ready: whether it also
                takes requests
+  jwks         print the JWK Set of the public keys of generic upstreams, the next ones included
   keygen       print a new key for SIDECAR_REDIS_KEYS
   version      print the version
 

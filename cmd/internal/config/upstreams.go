@@ -84,7 +84,7 @@ type TokenEndpoint struct {
 	Timeout  time.Duration // of one token request
 	URL      *url.URL      // its own, or that of the issuer whose metadata name it
 	Where    string        // the variable of that URL
-	Reserved bool // form-encoding changes the client id or secret
+	Reserved bool          // form-encoding changes the client id or secret
 
 	values map[string]string
 }

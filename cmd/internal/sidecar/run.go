@@ -6,7 +6,8 @@
 // the sidecar itself is made of, and in which order it starts and stops, is in serve.go;
 // log.go writes its log without waiting for a reader. listen.go opens the listeners
 // (socket_unix.go makes sockets that are private from the start, socket_other.go is for
-// systems that cannot); admin.go is what the admin listener serves. The settings are in
+// systems that cannot); jwks.go serves, or prints, the public keys that providers fetch;
+// admin.go is what the admin listener serves. The settings are in
 // package config, the status page is in package status.
 package sidecar
 
@@ -56,7 +57,7 @@ func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr
 	switch {
 	case asksForHelp(name):
 		return config.WriteHelp(stdout)
-	case !slices.Contains([]string{"serve", "check", "healthcheck", "keygen", "version", "--version"}, name):
+	case !slices.Contains([]string{"serve", "check", "healthcheck", "jwks", "keygen", "version", "--version"}, name):
 		return &ExitError{exitConfig, fmt.Sprintf("no subcommand is named %q; see token-sidecar --help", name)}
 	case name == "check":
 		return runCheck(ctx, args, environ, stdout)
@@ -78,6 +79,8 @@ func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr
 		return err
 	case name == "serve":
 		return p.serve(ctx, settings, stderr)
+	case name == "jwks":
+		return printJWKS(settings, stdout)
 	case len(args) > 0:
 		return healthcheck(ctx, settings.AdminListen, "/readyz")
 	}
