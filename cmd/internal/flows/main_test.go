@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // rig is a running sidecar and an app that uses it.
 type rig struct {
 	sidecar *sidecar.Sidecar
+	stop    func() // done at the end of the test, too
 	client  *http.Client
 }
 
@@ -40,10 +42,10 @@ func start(t *testing.T, settings ...string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{s, &http.Client{Timeout: testkit.Patience, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}}
+	r := &rig{s, sync.OnceFunc(s.Stop), &http.Client{Timeout: testkit.Patience, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}}
 	t.Cleanup(func() {
 		r.client.CloseIdleConnections()
-		s.Stop()
+		r.stop()
 	})
 	return r
 }
