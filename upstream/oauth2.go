@@ -28,7 +28,7 @@ type OAuth2Config struct {
 	Certificate    Secret // of PrivateKey: PEM, its issuers after it
 	CertHeader     string
 	Audience       string // of assertions; empty: the token URL
-	Claims         string // further ones of assertions: a JSON object
+	Claims         Secret // further ones of assertions: a JSON object, which may name a person
 	Assertion      Secret // for AuthAssertionFile: a JWT
 	AssertionType  string // client_assertion_type that goes with it; empty: that of RFC 7523
 	Params         Secret // further parameters, in the form of a URL query
@@ -63,7 +63,7 @@ func (c OAuth2Config) shape() [][2]string {
 		{"CERT", c.Certificate.Reveal()},
 		{"CERT_HEADER", c.CertHeader},
 		{"AUDIENCE", c.Audience},
-		{"CLAIMS", c.Claims},
+		{"CLAIMS", c.Claims.Reveal()},
 		{"ASSERTION", assertedIdentity(c.Assertion.Reveal())},
 		{"ASSERTION_TYPE", c.AssertionType},
 		{"PARAMS", c.Params.Reveal()},

@@ -27,7 +27,7 @@ var changes = map[string]struct {
 	"Certificate":    {true, func(c *OAuth2Config) { c.Certificate = NewSecret("certificate") }},
 	"CertHeader":     {true, func(c *OAuth2Config) { c.CertHeader = CertHeaderX5C }},
 	"Audience":       {true, func(c *OAuth2Config) { c.Audience = "aud" }},
-	"Claims":         {true, func(c *OAuth2Config) { c.Claims = `{"a":1}` }},
+	"Claims":         {true, func(c *OAuth2Config) { c.Claims = NewSecret(`{"a":1}`) }},
 	"Assertion":      {true, func(c *OAuth2Config) { c.Assertion = NewSecret(signedFor("one", "two", time.Now())) }},
 	"AssertionType":  {true, func(c *OAuth2Config) { c.AssertionType = "jwt-spiffe" }},
 	"Params":         {true, func(c *OAuth2Config) { c.Params = NewSecret("audience=a") }},

@@ -161,7 +161,7 @@ func (u *oauth2) scope(key Key) string {
 // the subject, if there is one (RFC 7523 section 3).
 func (u *oauth2) assertion(key Key, target *url.URL) (string, error) {
 	c := u.config
-	claims, err := ParseClaims(c.Claims)
+	claims, err := ParseClaims(c.Claims.Reveal())
 	if err != nil {
 		return "", err
 	}

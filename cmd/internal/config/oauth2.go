@@ -35,7 +35,7 @@ type OAuth2 struct {
 	Auth            string                `env:"AUTH" envDefault:"basic" when:"GRANT=jwt_bearer" then:"none" oneof:"basic,post,private_key_jwt,client_secret_jwt,assertion_file,none" help:"How the client authenticates: basic, post, private_key_jwt, client_secret_jwt, assertion_file (an assertion read from ASSERTION_FILE), or none."`
 	BasicEncoding   string                `env:"BASIC_ENCODING" envDefault:"form" oneof:"form,plain" only:"AUTH=basic" help:"Whether id and secret are form-encoded before Basic (form, RFC 6749 section 2.3.1) or not (plain)."`
 	Audience        string                `env:"AUDIENCE" shown:"the token URL" help:"aud claim of the assertion."`
-	Claims          string                `env:"CLAIMS" file:"start" check:"claims" help:"Further claims of the assertion, a JSON object; with jwt_bearer it may set sub."`
+	Claims          upstream.Secret       `env:"CLAIMS" file:"rotates" check:"claims" help:"Further claims of the assertion, a JSON object; with jwt_bearer it may set sub."`
 	Assertion       upstream.Secret       `env:"ASSERTION" file:"rotates" check:"assertion" only:"AUTH=assertion_file" help:"Assertion that somebody else renews, a JWT: give ASSERTION_FILE, such as a projected service account token."`
 	AssertionType   string                `env:"ASSERTION_TYPE" check:"word" shown:"that of RFC 7523" only:"AUTH=assertion_file" help:"client_assertion_type that goes with it."`
 	Params          upstream.Secret       `env:"PARAMS" file:"rotates" check:"params" help:"Further parameters of the token request, in the form of a URL query: audience=https%3A%2F%2Fapi&organization=7."`

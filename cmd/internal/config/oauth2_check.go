@@ -154,7 +154,7 @@ func (c oauth2Check) assertion() {
 		c.unwanted(name, !c.signs(), "no assertion is signed")
 	}
 	c.wrong("SCOPE_IN", c.ScopeIn == upstream.ScopeInAssertion && !c.signs(), "remove it", "is assertion, but no assertion is signed")
-	claims, err := upstream.ParseClaims(c.Claims)
+	claims, err := upstream.ParseClaims(c.Claims.Reveal())
 	_, hasSub := claims["sub"]
 	c.wrong("CLAIMS", err == nil && hasSub && c.Grant != upstream.GrantJWTBearer, "remove it", "sets sub, which is the client unless {X}GRANT is jwt_bearer")
 	_, twice := claims[c.Subject.Claim]
