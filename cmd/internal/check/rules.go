@@ -142,7 +142,7 @@ var scopeRules = []rule{
 // unsureRule stands before the others of its class: what they say would be no more
 // than half of what may be wrong.
 var unsureRule = rule{when: unsure,
-	cause: "refused with status 401, which may be meant for the credential as well as for {subject}",
+	cause: "refused with {status}, which may be meant for the credential as well as for {subject}",
 	mend:  "check {credential}, then the id; if another id is refused in the same way, it is the credential"}
 
 var subjectRules = []rule{
