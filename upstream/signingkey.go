@@ -80,6 +80,12 @@ func (k SigningKey) Matches(certificate *x509.Certificate) bool {
 	return ok && public.Equal(certificate.PublicKey)
 }
 
+// Same reports whether k and other are the same private key.
+func (k SigningKey) Same(other SigningKey) bool {
+	key, ok := k.key.(interface{ Equal(crypto.PrivateKey) bool })
+	return ok && key.Equal(other.key)
+}
+
 // public returns the public half in the form of RFC 7517. The key is no HMAC key.
 func (k SigningKey) public() jose.JSONWebKey {
 	return jose.JSONWebKey{Key: k.key.(crypto.Signer).Public(), KeyID: k.id, Algorithm: k.method.Alg(), Use: "sig"}

@@ -79,7 +79,12 @@ func bearer(f failure) bool { return f.endpoint.Setting("GRANT") == "jwt_bearer"
 
 // unnamedKey reports whether assertions are signed with a key that they do not name.
 func unnamedKey(f failure) bool {
-	return signed(f) && f.endpoint.Setting("PRIVATE_KEY") != "" && f.endpoint.Setting("KEY_ID") == "" && f.endpoint.Family == "oauth2"
+	return signedWithKey(f) && f.endpoint.Setting("KEY_ID") == ""
+}
+
+// signedWithKey reports whether assertions of a generic upstream are signed with a key.
+func signedWithKey(f failure) bool {
+	return f.endpoint.Family == "oauth2" && signed(f) && f.endpoint.Setting("PRIVATE_KEY") != ""
 }
 
 // byFile reports whether the proof of the client is an assertion that somebody else makes.

@@ -168,17 +168,27 @@ func (l *loader) checkPublished(c *Config) {
 	if c.JWKSListen.IsZero() {
 		return
 	}
+	named := map[string]upstream.SigningKey{}
 	signers := 0
 	for n := range c.OAuth2 {
-		u := &c.OAuth2[n]
+		u, variable := &c.OAuth2[n], oauth2Section(n)+"KEY_ID"
 		if !u.PrivateKey.IsSet() {
 			continue
 		}
 		signers++
-		if key, err := upstream.NewSigningKey(u.PrivateKey.Reveal(), u.Alg, u.KeyID); err == nil && key.ID() == "" {
-			l.fault(oauth2Section(n)+"KEY_ID", flawf("set it to the word thumbprint, or give the key as a JWK with a kid",
-				"is not set, but %s publishes the key", jwksListen))
+		key, err := upstream.NewSigningKey(u.PrivateKey.Reveal(), u.Alg, u.KeyID)
+		if err != nil || l.faulty[variable] {
+			continue
 		}
+		const mend = "set it to the word thumbprint, or give the key as a JWK with a kid"
+		other, taken := named[key.ID()]
+		switch {
+		case key.ID() == "":
+			l.fault(variable, flawf(mend, "is not set, but %s publishes the key", jwksListen))
+		case taken && !key.Same(other):
+			l.fault(variable, flawf(mend, "is that of another key, and %s publishes both", jwksListen))
+		}
+		named[key.ID()] = key
 	}
 	if signers == 0 {
 		l.fault(jwksListen, flawf("remove it, or set the PRIVATE_KEY of a generic upstream", "is set, but there is no key to publish"))

@@ -153,6 +153,10 @@ func TestWrongTokenRequestsAreRefused(t *testing.T) {
 		{o("!LIFETIME=25h"), n + "LIFETIME", "more than 24h"},
 		{o("JWKS_LISTEN=127.0.0.1:7070"), "JWKS_LISTEN", "no key to publish"},
 		{signed("JWKS_LISTEN=127.0.0.1:7070"), n + "KEY_ID", "publishes the key"},
+		{signed("!KEY_ID=k 1", "JWKS_LISTEN=127.0.0.1:7070"), n + "KEY_ID", "one word"},
+		{append(signed("!KEY_ID=k1", "JWKS_LISTEN=127.0.0.1:7070"), with([]string{
+			"OAUTH2_1_NAME=b", "OAUTH2_1_TARGET=https://h", "OAUTH2_1_TOKEN_URL=https://h", "OAUTH2_1_CLIENT_ID=i", "OAUTH2_1_AUTH=private_key_jwt",
+			"OAUTH2_1_KEY_ID=k1", "OAUTH2_1_PRIVATE_KEY=" + testkit.PrivateKey()})...), "OAUTH2_1_KEY_ID", "another key"},
 		{signed("!KEY_ID=thumbprint", "JWKS_LISTEN=127.0.0.1:8080"), "JWKS_LISTEN", "SIDECAR_LISTEN too"},
 	})
 }
