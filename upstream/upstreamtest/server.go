@@ -5,7 +5,8 @@
 //
 // There is one file for each provider, which says what it takes and how it answers:
 // pdx.go, oclc.go with the older signature in oclc_hmac.go, mydatahelps.go, humanapi.go,
-// and oauth2.go for any other. All of them are a Server, in server.go, which receives
+// endpoint.go for one of any rules, whose requests rules.go judges, with assertionrules.go
+// for their assertions, and oauth2.go for any other with client credentials. All of them are a Server, in server.go, which receives
 // token requests. assertion.go verifies the proof of a client; api.go is the API that
 // takes the tokens, which tokens.go issues and remembers. A test chooses what is
 // simulated by options.go, and reads in log.go what was asked. call.go is one token
@@ -27,6 +28,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -41,7 +43,8 @@ type Server struct {
 	provider   provider
 	tokenPaths []string // the first is the one clients should use
 	tokenURL   string
-	apiURLs    map[string]string // by host name; "" is the main one
+	other      func(*http.Request) *Answer // answers what is no token request; nil: the method of those is POST
+	apiURLs    map[string]string           // by host name; "" is the main one
 
 	tokens     ledger
 	log        record
@@ -170,6 +173,9 @@ func (s *Server) Close() {
 // TokenURL returns the URL of the token endpoint.
 func (s *Server) TokenURL() string { return s.tokenURL }
 
+// Issuer returns the scheme and host of the token endpoint.
+func (s *Server) Issuer() string { return strings.TrimSuffix(s.tokenURL, s.tokenPaths[0]) }
+
 // APIURL returns the base URL of the provider's main API host, without a
 // trailing slash.
 func (s *Server) APIURL() string { return s.apiURLs[""] }
@@ -226,10 +232,15 @@ func (s *Server) answerToken(c *call, n int) *Answer {
 	if a := s.faults.token(c.r, n); a != nil {
 		return a.asFault()
 	}
+	if s.other != nil {
+		if a := s.other(c.r); a != nil {
+			return a
+		}
+	}
 	switch {
 	case !slices.Contains(s.tokenPaths, c.r.URL.EscapedPath()):
 		return textAnswer(http.StatusNotFound, "no such path").because("not_found", "another path than the token endpoint's")
-	case c.r.Method != http.MethodPost:
+	case c.r.Method != http.MethodPost && s.other == nil:
 		a := textAnswer(http.StatusMethodNotAllowed, "use POST").because("method_not_allowed", "method is not POST")
 		a.Header.Set("Allow", http.MethodPost)
 		return a

@@ -1,0 +1,214 @@
+package upstreamtest
+
+import (
+	"cmp"
+	"crypto/rand"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Further ways for a client to authenticate, beside those of NewOAuth2.
+const (
+	AuthClientSecretJWT = "client_secret_jwt"
+	AuthAssertion       = "assertion_file" // an assertion that another party has signed
+	AuthNone            = "none"
+)
+
+// Places of the parameters of a token request.
+const (
+	BodyForm  = "form"
+	BodyJSON  = "json"
+	BodyQuery = "query"
+	BodyNone  = "none"
+)
+
+// EndpointRules say what a token endpoint takes. Whatever else it is sent it refuses.
+// Empty values mean the usual: POST, a form, HTTP Basic, client_credentials.
+type EndpointRules struct {
+	Name                   string // of the provider in Echo; empty: endpoint
+	Method                 string
+	Body                   string
+	Grant                  string // the grant_type on the wire
+	Auth                   string
+	ClientID, ClientSecret string            // empty: made up
+	Params                 map[string]string // further parameters, exactly these
+	Headers                map[string]string // header fields that must be there
+	Assertion              *AssertionRules   // nil: there is none
+	SubjectParam           string            // parameter that names the subject; empty: none does
+	Scopes                 []string          // that the client may ask for; nil: read and write
+	Separator              string            // of scopes; empty: a space
+	Lifetime               time.Duration     // of tokens, as in Options
+
+	Text       bool   // the answer is the bare token
+	NoLifetime bool   // the answer has no expires_in
+	TokenType  string // of the answer; empty: Bearer; "-": the answer has none
+
+	// Refusal is how a wrong client is refused: its status and code. Zero: 401 and
+	// invalid_client.
+	RefusalStatus int
+	RefusalCode   string
+	// Metadata, by their path, are served by GET beside the token endpoint; {issuer} in
+	// them stands for its scheme and host.
+	Metadata map[string]string
+	// TargetHeaders are header fields that API requests must have.
+	TargetHeaders map[string]string
+}
+
+// NewEndpoint starts a provider with these rules. Like all of this package it is strict:
+// a parameter or header field that is missing, wrong, unknown or there twice, another
+// method, place or content type, and an assertion with anything else than its rules want
+// are refused. Decided here, since providers differ: a wrong client is refused as
+// RefusalStatus and RefusalCode say, and everything else with 400 invalid_request,
+// invalid_scope or unsupported_grant_type (RFC 6749 section 5.2), a wrong content type with
+// 415, a wrong method with 405. It panics if loopback has no free port.
+func NewEndpoint(rules EndpointRules) *Server {
+	rules.Name = cmp.Or(rules.Name, "endpoint")
+	rules.Method = cmp.Or(rules.Method, http.MethodPost)
+	rules.Body = cmp.Or(rules.Body, BodyForm)
+	rules.Auth = cmp.Or(rules.Auth, AuthBasic)
+	rules.Grant = cmp.Or(rules.Grant, "client_credentials")
+	rules.RefusalStatus = cmp.Or(rules.RefusalStatus, http.StatusUnauthorized)
+	rules.RefusalCode = cmp.Or(rules.RefusalCode, "invalid_client")
+	if rules.Scopes == nil {
+		rules.Scopes = []string{"read", "write"}
+	}
+	s := newServer(rules.Name, "client-"+rand.Text(), "secret-"+rand.Text()+rand.Text(), Options{
+		Lifetime: rules.Lifetime, ClientID: rules.ClientID, ClientSecret: rules.ClientSecret, Scopes: rules.Scopes})
+	p := &ruled{Server: s, rules: rules}
+	s.other = p.serveMetadata
+	return s.start(p, []string{"/oauth/token"})
+}
+
+// ruled is what is special about a provider that is made of rules.
+type ruled struct {
+	*Server
+	rules EndpointRules
+}
+
+// serveMetadata answers what is not a token request, nil if it is one.
+func (p *ruled) serveMetadata(r *http.Request) *Answer {
+	text, known := p.rules.Metadata[r.URL.Path]
+	if !known || r.Method != http.MethodGet {
+		return nil
+	}
+	return &Answer{Header: http.Header{"Content-Type": {"application/json"}}, Body: strings.ReplaceAll(text, "{issuer}", p.Issuer())}
+}
+
+func (p *ruled) subject(c *call) string {
+	fields, a := p.parameters(c)
+	if a != nil {
+		return ""
+	}
+	if name := p.rules.SubjectParam; name != "" {
+		return fields[name]
+	}
+	if p.rules.Assertion != nil && p.rules.Assertion.SubjectClaim != "" {
+		return claimOf(p.assertionIn(fields), p.rules.Assertion.SubjectClaim)
+	}
+	return ""
+}
+
+// assertionIn returns the assertion among the parameters.
+func (p *ruled) assertionIn(fields map[string]string) string {
+	if p.isBearer() {
+		return fields["assertion"]
+	}
+	return fields["client_assertion"]
+}
+
+// isBearer reports whether the assertion is the grant (RFC 7523 section 2.1).
+func (p *ruled) isBearer() bool {
+	return p.rules.Grant == "urn:ietf:params:oauth:grant-type:jwt-bearer"
+}
+
+func (p *ruled) exchange(c *call) *Answer {
+	if c.r.Method != p.rules.Method {
+		return textAnswer(http.StatusMethodNotAllowed, "wrong method").because("method_not_allowed", "method is not "+p.rules.Method)
+	}
+	fields, a := p.parameters(c)
+	if a != nil {
+		return a
+	}
+	for name, value := range p.rules.Headers {
+		if given := c.r.Header.Values(name); len(given) != 1 || given[0] != value {
+			return p.refuseClient("header field missing or wrong: " + name)
+		}
+	}
+	if reason := p.wrongClient(c, fields); reason != "" {
+		return p.refuseClient(reason)
+	}
+	if p.rules.Body == BodyNone {
+		return p.issue(fields, strings.Join(p.rules.Scopes, " "))
+	}
+	if fields["grant_type"] != p.rules.Grant {
+		return oauthRefusal(http.StatusBadRequest, "unsupported_grant_type", "grant_type is not "+p.rules.Grant)
+	}
+	if reason := wrongFields(fields, p.wanted(fields)...); reason != "" {
+		return oauthRefusal(http.StatusBadRequest, "invalid_request", reason)
+	}
+	for name, value := range p.rules.Params {
+		if fields[name] != value {
+			return oauthRefusal(http.StatusBadRequest, "invalid_request", "wrong parameter: "+name)
+		}
+	}
+	scope := fields["scope"]
+	if p.rules.Assertion != nil && p.rules.Assertion.ScopeInside {
+		scope = claimOf(p.assertionIn(fields), "scope")
+	}
+	if p.rules.Separator != "" {
+		scope = strings.ReplaceAll(scope, p.rules.Separator, " ")
+	}
+	if scope == "" {
+		scope = strings.Join(p.rules.Scopes, " ")
+	} else if reason := wrongScope(scope, p.rules.Scopes); reason != "" {
+		return oauthRefusal(http.StatusBadRequest, "invalid_scope", reason)
+	}
+	return p.issue(fields, scope)
+}
+
+// refuseClient refuses a request whose client is not known to be the right one. Where the
+// assertion is the grant, invalid_grant says so (RFC 7521 section 4.1.1).
+func (p *ruled) refuseClient(reason string) *Answer {
+	if p.isBearer() && p.rules.Auth == AuthNone {
+		return oauthRefusal(http.StatusBadRequest, "invalid_grant", reason)
+	}
+	return oauthRefusal(p.rules.RefusalStatus, p.rules.RefusalCode, reason)
+}
+
+// issue answers with a new token.
+func (p *ruled) issue(fields map[string]string, scope string) *Answer {
+	token, subject := newToken("at-"), ""
+	if p.rules.SubjectParam != "" {
+		subject = fields[p.rules.SubjectParam]
+	} else if a := p.rules.Assertion; a != nil && a.SubjectClaim != "" {
+		subject = claimOf(p.assertionIn(fields), a.SubjectClaim)
+	}
+	g := p.tokens.issue(token, Grant{Kind: KindClient, Client: p.id, Subject: subject, Scope: scope})
+	if p.rules.Text {
+		return textAnswer(http.StatusOK, token).because(OutcomeIssued, "")
+	}
+	members := map[string]any{"access_token": token}
+	if !p.rules.NoLifetime {
+		members["expires_in"] = strconv.Itoa(g.expiresIn())
+	}
+	if p.rules.TokenType != "-" {
+		members["token_type"] = cmp.Or(p.rules.TokenType, "Bearer")
+	}
+	return jsonAnswer(http.StatusOK, members).because(OutcomeIssued, "")
+}
+
+func (p *ruled) api(_ string, r *http.Request, g *Grant, bodyBytes int64) *Answer {
+	for name, value := range p.rules.TargetHeaders {
+		if given := r.Header.Values(name); len(given) != 1 || given[0] != value {
+			return textAnswer(http.StatusForbidden, "header field missing or wrong: "+name)
+		}
+	}
+	if g == nil {
+		a := jsonAnswer(http.StatusUnauthorized, map[string]string{"error": "invalid_token"})
+		a.Header.Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		return a
+	}
+	return p.echo(r, g, bodyBytes)
+}

@@ -1,0 +1,104 @@
+package upstreamtest
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// parameters returns the parameters of a request, from the one place where they may be.
+func (p *ruled) parameters(c *call) (map[string]string, *Answer) {
+	malformed := func(reason string) (map[string]string, *Answer) {
+		return nil, oauthRefusal(http.StatusBadRequest, "invalid_request", reason)
+	}
+	inBody := p.rules.Body == BodyForm || p.rules.Body == BodyJSON
+	switch {
+	case !inBody && (c.body != "" || c.mediaType() != ""):
+		return malformed("there is a body")
+	case p.rules.Body != BodyQuery && c.r.URL.RawQuery != "":
+		return malformed("parameters in the URL")
+	case p.rules.Body == BodyForm && c.mediaType() != formType, p.rules.Body == BodyJSON && c.mediaType() != "application/json":
+		return nil, textAnswer(http.StatusUnsupportedMediaType, "wrong content type").because("unsupported_media_type", "Content-Type is "+c.mediaType())
+	}
+	encoded, reason := c.r.URL.RawQuery, ""
+	fields := map[string]string{}
+	switch p.rules.Body {
+	case BodyForm:
+		encoded = c.body
+		fallthrough
+	case BodyQuery:
+		fields, reason = parseFields(encoded)
+	case BodyJSON:
+		var all map[string]json.RawMessage
+		all, reason = members(c.body)
+		for name, raw := range all {
+			var text string
+			if json.Unmarshal(raw, &text) != nil {
+				reason = "member is no string: " + name
+			}
+			fields[name] = text
+		}
+	}
+	if reason != "" {
+		return malformed(reason)
+	}
+	return fields, nil
+}
+
+// wanted returns the names of the parameters that a right request has.
+func (p *ruled) wanted(fields map[string]string) []string {
+	names := append([]string{"grant_type"}, slices.Collect(maps.Keys(p.rules.Params))...)
+	switch p.rules.Auth {
+	case AuthPost:
+		names = append(names, "client_id", "client_secret")
+	case AuthPrivateKeyJWT, AuthClientSecretJWT, AuthAssertion:
+		names = append(names, "client_assertion_type", "client_assertion")
+	}
+	if p.isBearer() {
+		names = append(names, "assertion")
+	}
+	optional := []string{p.rules.SubjectParam}
+	if p.rules.Assertion == nil || !p.rules.Assertion.ScopeInside {
+		optional = append(optional, "scope")
+	}
+	if strings.HasSuffix(p.rules.Auth, "_jwt") || p.rules.Auth == AuthAssertion {
+		optional = append(optional, "client_id") // RFC 7521 section 4.2
+	}
+	for _, name := range optional {
+		if _, given := fields[name]; given {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// wrongClient returns why the client is refused, "" if it is not.
+func (p *ruled) wrongClient(c *call, fields map[string]string) string {
+	if header := len(c.r.Header.Values("Authorization")) > 0; header != (p.rules.Auth == AuthBasic) {
+		return "an Authorization header is there, or missing"
+	}
+	if id, given := fields["client_id"]; given && p.rules.Params["client_id"] == "" && id != p.id {
+		return "client_id is of another client"
+	}
+	switch p.rules.Auth {
+	case AuthBasic:
+		if id, secret, ok := c.basicEncoded(); !ok || id != p.id || secret != p.secret {
+			return "Basic credentials are not the URL-encoded id and secret"
+		}
+	case AuthPost:
+		if fields["client_secret"] != p.secret {
+			return "client_secret is wrong"
+		}
+	case AuthPrivateKeyJWT, AuthClientSecretJWT, AuthAssertion:
+		if fields["client_assertion_type"] != cmp.Or(p.rules.Assertion.Type, assertionType) {
+			return "client_assertion_type is wrong"
+		}
+	}
+	if p.rules.Assertion == nil {
+		return ""
+	}
+	return p.rules.Assertion.wrong(p.Server, p.assertionIn(fields), p.isBearer())
+}
