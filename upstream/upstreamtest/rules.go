@@ -7,7 +7,55 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
+
+// Further ways for a client to authenticate, beside those of NewOAuth2.
+const (
+	AuthClientSecretJWT = "client_secret_jwt"
+	AuthAssertion       = "assertion_file" // an assertion that another party has signed
+	AuthNone            = "none"
+)
+
+// Places of the parameters of a token request.
+const (
+	BodyForm  = "form"
+	BodyJSON  = "json"
+	BodyQuery = "query"
+	BodyNone  = "none"
+)
+
+// EndpointRules say what a token endpoint takes. Whatever else it is sent it refuses.
+// Empty values mean the usual: POST, a form, HTTP Basic, client_credentials.
+type EndpointRules struct {
+	Name                   string // of the provider in Echo; empty: endpoint
+	Method                 string
+	Body                   string
+	Grant                  string // the grant_type on the wire
+	Auth                   string
+	ClientID, ClientSecret string            // empty: made up
+	Params                 map[string]string // further parameters, exactly these
+	Headers                map[string]string // header fields that must be there
+	Assertion              *AssertionRules   // nil: there is none
+	SubjectParam           string            // parameter that names the subject; empty: none does
+	Scopes                 []string          // that the client may ask for; nil: read and write
+	Separator              string            // of scopes; empty: a space
+	Lifetime               time.Duration     // of tokens, as in Options
+
+	Text       bool   // the answer is the bare token
+	NoLifetime bool   // the answer has no expires_in
+	TokenType  string // of the answer; empty: Bearer; "-": the answer has none
+
+	// Refusal is how a wrong client is refused: its status and code. Zero: 401 and
+	// invalid_client.
+	RefusalStatus int
+	RefusalCode   string
+	// Metadata, by their path, are served by GET beside the token endpoint; {issuer} in
+	// them stands for its scheme and host.
+	Metadata map[string]string
+	// TargetHeaders are header fields that API requests must have.
+	TargetHeaders map[string]string
+}
 
 // parameters returns the parameters of a request, from the one place where they may be.
 func (p *ruled) parameters(c *call) (map[string]string, *Answer) {
@@ -101,4 +149,17 @@ func (p *ruled) wrongClient(c *call, fields map[string]string) string {
 		return ""
 	}
 	return p.rules.Assertion.wrong(p.Server, p.assertionIn(fields), p.isBearer())
+}
+
+// assertionIn returns the assertion among the parameters.
+func (p *ruled) assertionIn(fields map[string]string) string {
+	if p.isBearer() {
+		return fields["assertion"]
+	}
+	return fields["client_assertion"]
+}
+
+// isBearer reports whether the assertion is the grant (RFC 7523 section 2.1).
+func (p *ruled) isBearer() bool {
+	return p.rules.Grant == "urn:ietf:params:oauth:grant-type:jwt-bearer"
 }

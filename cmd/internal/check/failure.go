@@ -87,6 +87,10 @@ func signedWithKey(f failure) bool {
 	return f.endpoint.Family == "oauth2" && signed(f) && f.endpoint.Setting("PRIVATE_KEY") != ""
 }
 
+// unproven reports whether the client proves itself by nothing but further parameters and
+// header fields.
+func unproven(f failure) bool { return f.endpoint.Setting("AUTH") == "none" && !bearer(f) }
+
 // byFile reports whether the proof of the client is an assertion that somebody else makes.
 func byFile(f failure) bool { return f.endpoint.Setting("AUTH") == "assertion_file" }
 
@@ -105,7 +109,7 @@ func clockOff(f failure) bool {
 // token endpoint that they are sent to.
 func audienceDiffers(f failure) bool {
 	audience := f.endpoint.Setting("AUDIENCE")
-	return signed(f) && f.endpoint.Setting("ISSUER") == "" && audience != "" && audience != f.endpoint.URL.String()
+	return signed(f) && !bearer(f) && f.endpoint.Setting("ISSUER") == "" && audience != "" && audience != f.endpoint.URL.String()
 }
 
 // encoded returns a condition: Basic with that encoding, of a credential that
