@@ -97,8 +97,6 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	for name, values := range m.header {
 		req.Header[name] = values
 	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "token-sidecar")
 	if m.contentType != "" {
 		req.Header.Set("Content-Type", m.contentType)
 	}
@@ -107,16 +105,28 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	req.Header["X-Idempotency-Key"] = []string{}
 
 	began := time.Now()
+	res, body, err := e.do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	return newAnswer(res, body, began), nil
+}
+
+// do sends req and reads the body of its answer, whatever its status, of which it returns one
+// byte more than maxAnswer at most. The error, an *Error, means that no whole answer came.
+func (e *endpoint) do(req *http.Request) (*http.Response, []byte, error) {
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "token-sidecar")
 	res, err := e.client.Do(req)
 	if err != nil {
-		return answer{}, e.fail(ClassUnavailable, 0, "no answer: "+ConnError(err))
+		return nil, nil, e.fail(ClassUnavailable, 0, "no answer: "+ConnError(err))
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
-		return answer{}, e.fail(ClassUnavailable, 0, "the answer broke off: "+ConnError(err))
+		return nil, nil, e.fail(ClassUnavailable, 0, "the answer broke off: "+ConnError(err))
 	}
-	return newAnswer(res, body, began), nil
+	return res, body, nil
 }
 
 // fail returns a failure that says no more than these; status is 0 without an answer.

@@ -3,14 +3,15 @@
 // through the interface Upstream alone.
 //
 // There is one file for each provider, which cites the provider's documentation for
-// every fact: pdx.go, oclc.go with its older signature in oclc_hmac.go, humanapi.go,
-// mydatahelps.go, and oauth2.go for any other API with client credentials. They put
+// every fact: pdx.go with its First Time Connection in pdx_connection.go, oclc.go with its
+// older signature in oclc_hmac.go, humanapi.go, mydatahelps.go, and oauth2.go for any other API with client credentials. They put
 // together a token request, with the client's proof of itself from auth.go or
 // assertion.go. refusal.go makes the exchange and tells failures apart; endpoint.go
 // sends the request and takes what comes back; answer.go reads it, with lifetime.go
 // for how long the token lives and how long to wait; connerror.go names what happened
 // to a connection. upstream.go is what all upstreams have in common, with the interface.
-// The values are in token.go, secret.go, key.go and error.go.
+// field.go is about header fields that an API wants beside the token. The values are in
+// token.go, secret.go, key.go and error.go.
 package upstream
 
 import (
@@ -82,6 +83,7 @@ type Route struct {
 	Target  *url.URL // without a trailing slash in its path
 	Kind    Kind
 	Subject SubjectRule
+	Fields  FieldSource // what its requests need beside the token; nil: nothing
 }
 
 // common is the part of an Upstream that is the same for all providers.
@@ -135,9 +137,9 @@ type Config struct {
 
 // routes returns the main route and one for each further target.
 func (c Config) routes(name string, kind Kind, rule SubjectRule) []Route {
-	all := []Route{{name, withoutSlash(c.Target), kind, rule}}
+	all := []Route{{Name: name, Target: withoutSlash(c.Target), Kind: kind, Subject: rule}}
 	for _, t := range c.Targets {
-		all = append(all, Route{name + "." + t.Name, withoutSlash(t.URL), kind, rule})
+		all = append(all, Route{Name: name + "." + t.Name, Target: withoutSlash(t.URL), Kind: kind, Subject: rule})
 	}
 	return all
 }

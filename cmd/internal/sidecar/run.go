@@ -22,6 +22,7 @@ import (
 	"token-sidecar/cmd/internal/check"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/metrics"
+	"token-sidecar/upstream"
 )
 
 // Program is the command line program.
@@ -62,7 +63,7 @@ func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr
 			return &ExitError{exitConfig, "keygen takes no arguments"}
 		}
 		return keygen(stdout)
-	case "serve", "check", "healthcheck":
+	case "serve", "check", "healthcheck", "pdx-connection-hash":
 	default:
 		return &ExitError{exitConfig, fmt.Sprintf("no subcommand is named %q; see token-sidecar --help", name)}
 	}
@@ -76,6 +77,11 @@ func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr
 		return err
 	case name == "check":
 		return runCheck(ctx, settings, args, stdout)
+	case name == "pdx-connection-hash" && (len(args) > 0 || !settings.PDX.ConnectionToken.IsSet()):
+		return &ExitError{exitConfig, "pdx-connection-hash takes no arguments, and needs SIDECAR_PDX_CONNECTION_TOKEN"}
+	case name == "pdx-connection-hash":
+		_, err := fmt.Fprintln(stdout, upstream.PDXConnectionHash(settings.PDX.ConnectionToken))
+		return err
 	case name == "healthcheck" && len(args) == 0:
 		return healthcheck(ctx, settings.AdminListen, "/livez")
 	case name == "healthcheck" && len(args) == 1 && args[0] == "ready":
