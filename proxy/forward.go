@@ -12,6 +12,7 @@ import (
 // on the general way the attempt goes on and its token changes.
 type attempt struct {
 	token  upstream.Token    // sent last, or about to be sent
+	fields []upstream.Field  // that are sent beside the token
 	answer answerBody        // once the head of the answer is there
 	conn   *targetconn.Conn  // of the lean way; nil on the general way
 	cancel func(cause error) // of the general way: ends the attempt; nil on the lean way

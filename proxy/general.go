@@ -21,7 +21,7 @@ import (
 func (x *exchange) forwardGeneral() {
 	ctx, cancel := context.WithCancelCause(x.in.Context())
 	defer cancel(nil)
-	x.attempt = attempt{token: x.attempt.token, cancel: cancel, timer: newSendTimer(x.proxy.config.TargetTimeout, cancel)}
+	x.attempt = attempt{token: x.attempt.token, fields: x.attempt.fields, cancel: cancel, timer: newSendTimer(x.proxy.config.TargetTimeout, cancel)}
 	defer x.attempt.timer.stop()
 	if x.isUnkept() {
 		x.upload.timer = x.attempt.timer
@@ -53,6 +53,9 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		if token, err = x.getToken(); err != nil {
 			return nil, tokenError{err}
 		}
+		if err := x.getFields(); err != nil {
+			return nil, err
+		}
 	}
 	connected := func() {}
 	if !x.webSocket && !x.isUnkept() { // those have connections of their own
@@ -69,6 +72,10 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, nil
 	}
 	_ = res.Body.Close() // unread, since it may never end
+	x.dropReplaced(req.Header)
+	if err := x.getFields(); err != nil {
+		return nil, err
+	}
 	return x.send(req, next)
 }
 
@@ -123,6 +130,7 @@ func (x *exchange) authorize(req *http.Request, token upstream.Token) {
 // send sends req with a token and returns the answer, whose body is still to be read.
 func (x *exchange) send(req *http.Request, token upstream.Token) (res *http.Response, err error) {
 	x.authorize(req, token)
+	x.setFields(req.Header)
 	x.setBody(req)
 	began := time.Now()
 	switch {

@@ -109,7 +109,7 @@ func newSide(t *testing.T, o setup) *side {
 	s.cache = cache.New(cache.Config{Upstreams: list, Metrics: m})
 	t.Cleanup(func() { _ = s.cache.Close() })
 	config := Config{Upstreams: list, Cache: s.cache, Metrics: m, Log: zerolog.New(s.log), Hosts: NewHosts(nil, false),
-		general: *general, ReplayMethods: []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}, ReplayLimit: 64 << 10, TargetTimeout: patience}
+		general: *general, ReplayMethods: []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}, ReplayLimit: 64 << 10, TargetTimeout: patience, TokenTimeout: patience}
 	if o.config != nil {
 		o.config(&config)
 	}

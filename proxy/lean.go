@@ -59,6 +59,9 @@ func (x *exchange) sendLean(token upstream.Token) (*http.Response, error) {
 	pool, ctx := x.route.connections.kept, x.in.Context()
 	x.attempt = attempt{token: token}
 	for kept := true; ; kept = false {
+		if err := x.getFields(); err != nil {
+			return nil, err
+		}
 		c, err := pool.Get(ctx, x.key, kept)
 		if err != nil {
 			return nil, err

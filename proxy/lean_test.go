@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -18,10 +19,10 @@ import (
 )
 
 // TestTargetWithoutHTTP1IsServed: the general way serves a target that speaks HTTP/2 only,
-// and asks for no second token.
+// and asks for no second token, nor for its fields a second time.
 func TestTargetWithoutHTTP1IsServed(t *testing.T) {
 	target := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.Proto)
+		_, _ = io.WriteString(w, r.Proto+" "+r.Header.Get("X-Api-Key"))
 	}))
 	target.EnableHTTP2 = true
 	target.TLS = &tls.Config{NextProtos: []string{"h2"}}
@@ -32,8 +33,9 @@ func TestTargetWithoutHTTP1IsServed(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(target.Certificate())
 	var m *metrics.Metrics
+	var asked atomic.Int64
 	s := newSide(t, setup{config: func(c *Config) { c.Roots, m = roots, c.Metrics }, upstreams: func(s *side) []upstream.Upstream {
-		return []upstream.Upstream{s.oauth2("alpha", target.URL)}
+		return []upstream.Upstream{wanting{s.oauth2("alpha", target.URL), counting(&asked)}}
 	}})
 	var dials atomic.Int64
 	dialer := s.proxy.routes["alpha"].connections.kept.Dialer
@@ -42,8 +44,8 @@ func TestTargetWithoutHTTP1IsServed(t *testing.T) {
 		dials.Add(1)
 		return dial(ctx, network, address)
 	}
-	for range 3 {
-		if a := s.get("/alpha/x"); a.status != 200 || a.body != "HTTP/2.0" {
+	for n := range 3 {
+		if a := s.get("/alpha/x"); a.status != 200 || a.body != fmt.Sprintf("HTTP/2.0 canary-field-%d", n+1) {
 			t.Errorf("%d %q", a.status, a.body)
 		}
 	}

@@ -74,6 +74,12 @@ type tokenError struct{ error }
 // Unwrap returns the error of getting the token.
 func (e tokenError) Unwrap() error { return e.error }
 
+// fieldError marks the error of getting a header field that the API wants beside the token.
+type fieldError struct{ error }
+
+// Unwrap returns the error of getting the field.
+func (e fieldError) Unwrap() error { return e.error }
+
 // statusClientClosed is the status in the log when the app left first. It is never sent.
 const statusClientClosed = 499
 
@@ -93,6 +99,9 @@ func problemOf(err error) *problem {
 	if _, ok := errors.AsType[tokenError](err); ok {
 		return tokenProblem(err)
 	}
+	if _, ok := errors.AsType[fieldError](err); ok {
+		return fieldProblem(err)
+	}
 	cause := upstream.ConnError(err)
 	switch cause {
 	case "connection_timeout", "http_response_timeout", "dns_timeout":
@@ -111,6 +120,16 @@ func tokenProblem(err error) *problem {
 		retry = failed.RetryAfter
 	}
 	return &problem{http.StatusServiceUnavailable, "token_unavailable", "destination_unavailable", "There is no token now: the token endpoint fails, is slow, or asked for quiet.", retry}
+}
+
+// fieldProblem returns what the app is told when a header field that the API wants cannot be
+// had. Nobody but the operator and the provider can mend it, whatever the cause.
+func fieldProblem(err error) *problem {
+	retry := time.Second
+	if failed, ok := errors.AsType[*upstream.Error](err); ok {
+		retry = max(retry, failed.RetryAfter)
+	}
+	return &problem{http.StatusServiceUnavailable, "header_unavailable", "destination_unavailable", "A header that the API wants beside the token cannot be had now; the sidecar's log says why.", retry}
 }
 
 // fail answers with the problem that err is, unless an answer is under way already. If the

@@ -16,8 +16,8 @@
 //   - lean.go is the way of plain requests: one goroutine, over an HTTP/1.1 connection that
 //     is kept. general.go is the way of all others: ReverseProxy over net/http's Transport.
 //   - rewrite.go says what of a request's head the target gets, on both ways.
-//   - token.go gets the token, and another one after a 401; challenge.go reads what a 401
-//     says of the token.
+//   - token.go gets the token, another one after a 401, and the header fields that the API
+//     wants beside it; challenge.go reads what a 401 says of the token.
 //   - body.go reads a small body beforehand, so that its request can be sent again, and
 //     finds out whose fault it is if that fails; upload.go reads from the app.
 //   - answer.go judges and changes an answer, on both ways. scrub.go removes headers;
@@ -73,6 +73,9 @@ type Config struct {
 	// Vend names the routes whose tokens may be handed to the app itself. Each must
 	// require a subject.
 	Vend []string
+	// TokenTimeout bounds the wait for header fields that an API wants beside the token. It
+	// must be positive if a route has any.
+	TokenTimeout time.Duration
 	// Roots are the certificate authorities for targets; nil means the system's.
 	Roots *x509.CertPool
 

@@ -47,12 +47,15 @@ func (x *exchange) writeHead(w *bufio.Writer) {
 	connection := x.in.Header["Connection"]
 	for name, values := range x.in.Header {
 		if hopByHop(name) || name == "Authorization" || name == "Content-Length" || name == "Expect" || notForwarded(name) ||
-			nominates(connection, name) {
+			nominates(connection, name) || x.replaced(name) {
 			continue
 		}
 		for _, v := range values {
 			put(name, ": ", v, "\r\n")
 		}
+	}
+	for _, f := range x.attempt.fields {
+		put(f.Name, ": ", f.Value.Reveal(), "\r\n")
 	}
 	put(loopHeader, ": ", loopID, "\r\n")
 	switch {
@@ -62,6 +65,38 @@ func (x *exchange) writeHead(w *bufio.Writer) {
 		put("Content-Length: 0\r\n") // RFC 9110 section 8.6
 	}
 	put("\r\n")
+}
+
+// setFields puts the fields that the API wants beside the token into the header of the request
+// that the general way sends.
+func (x *exchange) setFields(h http.Header) {
+	x.dropReplaced(h)
+	for _, f := range x.attempt.fields {
+		h[f.Name] = []string{f.Value.Reveal()}
+	}
+}
+
+// dropReplaced removes from a header what the fields of the attempt replace.
+func (x *exchange) dropReplaced(h http.Header) {
+	if len(x.attempt.fields) == 0 {
+		return
+	}
+	for name := range h {
+		if x.replaced(name) {
+			delete(h, name)
+		}
+	}
+}
+
+// replaced reports whether a field of the attempt takes the place of a header of the app. Some
+// servers take an underscore for a dash, so that both count.
+func (x *exchange) replaced(name string) bool {
+	for _, f := range x.attempt.fields {
+		if strings.EqualFold(strings.ReplaceAll(f.Name, "_", "-"), strings.ReplaceAll(name, "_", "-")) {
+			return true
+		}
+	}
+	return false
 }
 
 // asksForWebSocket reports whether a request is a WebSocket handshake (RFC 6455

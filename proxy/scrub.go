@@ -7,7 +7,7 @@ import (
 
 // scrub removes from the head of an answer what is about the target's connection only,
 // headers that do harm when they come from the sidecar, and any that shows the token that
-// was sent, which the app must not have. What the sidecar adds to an answer has to be added
+// was sent, or a field beside it, which the app must not have. What the sidecar adds to an answer has to be added
 // afterwards.
 func (x *exchange) scrub(h http.Header) {
 	deleteNominated(h)
@@ -15,6 +15,17 @@ func (x *exchange) scrub(h http.Header) {
 	for name, values := range h {
 		if hopByHop(name) || withheld(name) || reservedInAnswers(name) || search.inHeader(name, values) {
 			delete(h, name)
+		}
+	}
+	for _, f := range x.attempt.fields {
+		if strings.HasPrefix(f.Name, "Accept") || strings.HasPrefix(f.Name, "Content-") {
+			continue // an answer names the same media types, and they are no secret
+		}
+		search := tokenSearch{token: f.Value.Reveal()}
+		for name, values := range h {
+			if search.inHeader(name, values) {
+				delete(h, name)
+			}
 		}
 	}
 }

@@ -20,6 +20,27 @@ func (x *exchange) getToken() (upstream.Token, error) {
 	return token, err
 }
 
+// getFields asks for the header fields that the API wants beside the token, for one attempt,
+// and counts the time it takes as waiting. It blocks until they are there, for TokenTimeout at
+// most, or until the app leaves. If it fails nothing must be sent to the target.
+func (x *exchange) getFields() (err error) {
+	if x.route.Fields == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(x.in.Context(), x.proxy.config.TokenTimeout)
+	defer cancel()
+	now := time.Now()
+	x.attempt.fields, err = x.route.Fields.Fields(ctx, x.in.Method, x.path[len(x.route.base):], x.in.Header)
+	x.waited += time.Since(now)
+	if err == nil {
+		return nil
+	}
+	if x.in.Context().Err() == nil {
+		x.proxy.config.Log.Warn().Str("route", x.route.Name).Err(err).Msg("a header field that the API wants cannot be had")
+	}
+	return fieldError{err}
+}
+
 // replaceToken tells the cache that the target answered 401 to the token that was sent, and
 // returns another one. It reports false if there is none, or if the request cannot be sent
 // again. A 401 does not prove that the token is bad, so it is called once for a request.

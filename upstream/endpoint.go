@@ -112,8 +112,6 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 	for name, values := range m.header {
 		req.Header[name] = values
 	}
-	req.Header.Set("Accept", jsonType)
-	req.Header.Set("User-Agent", "token-sidecar")
 	if m.contentType != "" {
 		req.Header.Set("Content-Type", m.contentType)
 	}
@@ -127,6 +125,8 @@ func (e *endpoint) send(ctx context.Context, m message) (answer, error) {
 // do sends a request and reads the answer, whatever its status. The error, an *Error, means
 // that no whole answer came.
 func (e *endpoint) do(req *http.Request) (answer, error) {
+	req.Header.Set("Accept", jsonType)
+	req.Header.Set("User-Agent", "token-sidecar")
 	began := time.Now()
 	res, err := e.client.Do(req)
 	if err != nil {

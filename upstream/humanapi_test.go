@@ -173,11 +173,11 @@ func TestHumanAPIRoutesAndKeys(t *testing.T) {
 			}
 		})
 		want := []Route{
-			{"humanapi", u.config.Target, KindAccess, SubjectRequired},
-			{"humanapi.data", u.config.Targets[0].URL, KindAccess, SubjectRequired},
+			{"humanapi", u.config.Target, KindAccess, SubjectRequired, nil},
+			{"humanapi.data", u.config.Targets[0].URL, KindAccess, SubjectRequired, nil},
 		}
 		if hip {
-			want = append(want, Route{"humanapi.admin", u.config.Targets[1].URL, KindClient, SubjectRefused})
+			want = append(want, Route{"humanapi.admin", u.config.Targets[1].URL, KindClient, SubjectRefused, nil})
 		}
 		if got := u.Routes(); !reflect.DeepEqual(got, want) {
 			t.Errorf("HIP %t: routes are %v, want %v", hip, got, want)

@@ -43,7 +43,7 @@ func NewMyDataHelps(c MyDataHelpsConfig) Upstream {
 	}
 	u := &myDataHelps{newCommon(myDataHelpsName, c.Config, kindRule{kind: KindService, scopes: newScopeSet("api", "")}), c}
 	u.kinds = append(u.kinds, kindRule{kind: KindParticipant, subject: SubjectRequired, scopes: newScopeSet(c.Scope, c.AllowedScopes)})
-	u.routes = append(u.routes, Route{myDataHelpsName + ".participant", u.routes[0].Target, KindParticipant, SubjectRequired})
+	u.routes = append(u.routes, Route{Name: myDataHelpsName + ".participant", Target: u.routes[0].Target, Kind: KindParticipant, Subject: SubjectRequired})
 	return u
 }
 

@@ -230,9 +230,9 @@ func TestMyDataHelpsRoutesAndKeys(t *testing.T) {
 		c.Targets = []Target{{"designer", parseURL(t, "https://designer.example")}}
 	})
 	want := []Route{
-		{"mydatahelps", u.config.Target, KindService, SubjectRefused},
-		{"mydatahelps.designer", u.config.Targets[0].URL, KindService, SubjectRefused},
-		{"mydatahelps.participant", u.config.Target, KindParticipant, SubjectRequired},
+		{"mydatahelps", u.config.Target, KindService, SubjectRefused, nil},
+		{"mydatahelps.designer", u.config.Targets[0].URL, KindService, SubjectRefused, nil},
+		{"mydatahelps.participant", u.config.Target, KindParticipant, SubjectRequired, nil},
 	}
 	if got := u.Routes(); !reflect.DeepEqual(got, want) {
 		t.Errorf("routes are %v, want %v", got, want)

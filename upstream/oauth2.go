@@ -40,6 +40,7 @@ type OAuth2Config struct {
 	ScopeSeparator string        // empty: a space
 	Lifetime       time.Duration // of tokens, whatever the answer says; zero: as the answer says
 	Subject        SubjectPlace
+	TargetHeaders  Secret // header fields of API requests, in the form of a URL query
 }
 
 // shape lists all settings that decide which token an endpoint gives, or for how long it is
@@ -98,6 +99,12 @@ type oauth2 struct {
 func NewOAuth2(c OAuth2Config) Upstream {
 	rule := kindRule{kind: KindClient, subject: c.Subject.Rule, scopes: newScopeSet(c.Scope, c.AllowedScopes)}
 	u := &oauth2{common: newCommon(c.Name, c.Config, rule), config: c}
+	if c.TargetHeaders.IsSet() {
+		fixed := NewFixedFields(c.Name, c.TargetHeaders)
+		for i := range u.routes {
+			u.routes[i].Fields = fixed
+		}
+	}
 	if c.PrivateKey.IsSet() {
 		u.keys = &keyRing{key: c.PrivateKey, next: c.NextKey, alg: c.Alg, id: c.KeyID}
 	}

@@ -159,8 +159,8 @@ func TestOCLCRoutesAndKeys(t *testing.T) {
 		c.Targets = []Target{{"discovery", parseURL(t, "https://discovery.example")}}
 	})
 	want := []Route{
-		{"oclc", u.config.Target, KindClient, SubjectOptional},
-		{"oclc.discovery", u.config.Targets[0].URL, KindClient, SubjectOptional},
+		{"oclc", u.config.Target, KindClient, SubjectOptional, nil},
+		{"oclc.discovery", u.config.Targets[0].URL, KindClient, SubjectOptional, nil},
 	}
 	if got := u.Routes(); !reflect.DeepEqual(got, want) {
 		t.Errorf("routes are %v, want %v", got, want)

@@ -9,6 +9,11 @@ type PDXConfig struct {
 	ClientSecret Secret
 	Post         bool // credential in the body; else HTTP Basic
 	PlainBasic   bool // Basic without form-encoding the halves first
+
+	// ConnectionNID and ConnectionToken are the Dedicated Connection, for which the
+	// main route makes the headers of First Time Connections. Empty: it makes none.
+	ConnectionNID   string
+	ConnectionToken Secret
 }
 
 // pdxScope is part of every scope: without it the API refuses every call
@@ -18,17 +23,33 @@ const pdxScope = "mydex:pdx"
 // pdx is the upstream of Mydex PDX.
 type pdx struct {
 	common
-	config PDXConfig
+	config     PDXConfig
+	connection *pdxConnection // nil if none is configured
 }
 
 // NewPDX returns the upstream of Mydex PDX: client credentials at
 // /oauth2/token of its OAuth 2.0 server, the credential by HTTP Basic with
 // form-encoded halves (Mydex's published examples), tokens of one hour. A
 // token belongs to the client, so no subject is taken; members are told apart
-// by headers and parameters that the app sends itself.
+// by headers and parameters that the app sends itself, save those of a First
+// Time Connection.
 func NewPDX(c PDXConfig) Upstream {
 	rule := kindRule{kind: KindClient, scopes: newScopeSet(c.Scope, c.AllowedScopes, pdxScope)}
-	return &pdx{newCommon("pdx", c.Config, rule), c}
+	u := &pdx{common: newCommon("pdx", c.Config, rule), config: c}
+	if c.ConnectionNID != "" && c.ConnectionToken.IsSet() {
+		main := &u.routes[0]
+		u.connection = newPDXConnection(c, main.Target)
+		main.Fields = u.connection
+	}
+	return u
+}
+
+// CloseIdleConnections implements [Upstream].
+func (u *pdx) CloseIdleConnections() {
+	u.common.CloseIdleConnections()
+	if u.connection != nil {
+		u.connection.endpoint.client.CloseIdleConnections()
+	}
 }
 
 // Fingerprint implements [Upstream].

@@ -146,8 +146,8 @@ func TestPDXRoutesAndName(t *testing.T) {
 		c.Targets = []Target{{"idaas", parseURL(t, "https://idaas.example")}}
 	})
 	want := []Route{
-		{"pdx", u.config.Target, KindClient, SubjectRefused},
-		{"pdx.idaas", u.config.Targets[0].URL, KindClient, SubjectRefused},
+		{"pdx", u.config.Target, KindClient, SubjectRefused, nil},
+		{"pdx.idaas", u.config.Targets[0].URL, KindClient, SubjectRefused, nil},
 	}
 	if got := u.Routes(); u.Name() != "pdx" || !reflect.DeepEqual(got, want) {
 		t.Errorf("%s has routes %v, want %v", u.Name(), got, want)

@@ -51,7 +51,7 @@ var changes = map[string]struct {
 	"TokenHosts":      {false, func(c *OAuth2Config) { c.TokenHosts = []string{"token.example"} }},
 	"NextKey":         {false, func(c *OAuth2Config) { c.NextKey = NewSecret("next") }},
 	"PlainBasic":      {false, func(c *OAuth2Config) { c.PlainBasic = true }},
-	"TargetHeaders":   {false, func(c *OAuth2Config) {}},
+	"TargetHeaders":   {false, func(c *OAuth2Config) { c.TargetHeaders = NewSecret("X-A=b") }},
 }
 
 // signedFor returns a signed assertion of one party about itself for another.

@@ -66,7 +66,7 @@ func (u *oauth2) header() (http.Header, error) {
 			return nil, err
 		}
 		for _, f := range fields {
-			header[f.Name] = []string{f.Value}
+			header[f.Name] = []string{f.Value.Reveal()}
 		}
 	}
 	if c.Auth == AuthBasic || c.Auth == "" {

@@ -3,17 +3,19 @@
 // through the interface Upstream alone.
 //
 // jwks.go gathers the public keys of upstreams that sign. There is one file for each
-// provider, which cites the provider's documentation for every fact: pdx.go, oclc.go with
-// its older signature in oclc_hmac.go, humanapi.go, mydatahelps.go, and oauth2.go for any
-// other API, whose token requests tokenrequest.go puts together from a grant, a proof of
-// the client and further fields. The proof is made by auth.go or, as an assertion,
-// by assertion.go with the key that keyring.go holds and signingkey.go has read; given.go and fields.go read what people
-// write into settings for it. discovery.go finds the token endpoint where only the issuer
-// is known. refusal.go makes the exchange and tells failures apart;
-// endpoint.go sends the request and takes what comes back; answer.go reads it, with lifetime.go
+// provider, which cites the provider's documentation for every fact: pdx.go with its First
+// Time Connection in pdx_connection.go, oclc.go with its older signature in oclc_hmac.go,
+// humanapi.go, mydatahelps.go, and oauth2.go for any other API, whose token requests
+// tokenrequest.go puts together from a grant, a proof of the client and further fields. The
+// proof is made by auth.go or, as an assertion, by assertion.go with the key that keyring.go
+// holds and signingkey.go has read; given.go reads what people write into settings for it.
+// discovery.go finds the token endpoint where only the issuer is known. refusal.go makes the
+// exchange and tells failures apart; endpoint.go sends the request and takes what comes
+// back; answer.go reads it, with lifetime.go
 // for how long the token lives and how long to wait; connerror.go names what happened
 // to a connection. upstream.go is what all upstreams have in common, with the interface.
-// The values are in token.go, secret.go, key.go and error.go.
+// field.go is about header fields that an API wants beside the token. The values are in
+// token.go, secret.go, key.go and error.go.
 package upstream
 
 import (
@@ -85,6 +87,7 @@ type Route struct {
 	Target  *url.URL // without a trailing slash in its path
 	Kind    Kind
 	Subject SubjectRule
+	Fields  FieldSource // what its requests need beside the token; nil: nothing
 }
 
 // common is the part of an Upstream that is the same for all providers.
@@ -138,9 +141,9 @@ type Config struct {
 
 // routes returns the main route and one for each further target.
 func (c Config) routes(name string, kind Kind, rule SubjectRule) []Route {
-	all := []Route{{name, withoutSlash(c.Target), kind, rule}}
+	all := []Route{{Name: name, Target: withoutSlash(c.Target), Kind: kind, Subject: rule}}
 	for _, t := range c.Targets {
-		all = append(all, Route{name + "." + t.Name, withoutSlash(t.URL), kind, rule})
+		all = append(all, Route{Name: name + "." + t.Name, Target: withoutSlash(t.URL), Kind: kind, Subject: rule})
 	}
 	return all
 }

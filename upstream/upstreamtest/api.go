@@ -53,8 +53,20 @@ func (s *Server) answerAPI(host string, r *http.Request, n int) *Answer {
 	if token, ok := bearer(r.Header); ok {
 		g = s.tokens.valid(token)
 	}
+	if p, ok := s.provider.(connecting); ok {
+		if a := p.connect(host, r, g); a != nil {
+			return a
+		}
+	}
 	size, _ := io.Copy(io.Discard, r.Body)
 	return s.provider.api(host, r, g, size)
+}
+
+// connecting is a provider with API requests whose bodies it reads.
+type connecting interface {
+	// connect answers such a request, and returns nil for any other, unread. g is as
+	// that of provider.api.
+	connect(host string, r *http.Request, g *Grant) *Answer
 }
 
 // bearer returns the token of the one Authorization field, which must be in

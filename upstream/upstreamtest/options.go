@@ -21,6 +21,12 @@ type Options struct {
 	// LogSize is how many token requests TokenRequestLog keeps. Zero: 1024.
 	LogSize int
 
+	// ConnectionNID and ConnectionToken are the Dedicated Connection of PDX, for which it
+	// gives short access tokens and takes First Time Connections. Empty: it has none.
+	ConnectionNID, ConnectionToken string
+	// ShortTokenObject makes PDX give short access tokens as {"token":...}, not as a string.
+	ShortTokenObject bool
+
 	// KnowsParticipant says whether MyDataHelps has the participant. Nil: all.
 	KnowsParticipant func(id string) bool
 	// HourlyLimit is the number of MyDataHelps API requests per hour, for the

@@ -16,8 +16,17 @@ import (
 // are the name of one of Options.Scopes, as get:/api/pds/mam, needs that scope
 // in its token; without it the answer is 401, as for an expired token.
 //
+// With Options.ConnectionNID the main API host gives short access tokens, by GET
+// /access-token/{NID} to whoever sends no credential, and takes First Time Connections:
+// POST /api/connection, /api/pds and /api/connection/update, with Authentication =
+// hex(sha512(short token + connection token)), Short-Access-Token, and a JSON body with
+// connection_token_hash = hex(sha512(connection token)) (developer-api-examples).
+//
 // Decided here, since no source says so: a scope without mydex:pdx is
-// invalid_scope. It panics if loopback has no free port.
+// invalid_scope. A short access token is good for one request, whatever its answer.
+// Headers of a First Time Connection that are not right are answered 401 like a bad
+// token, a body that is not 400; the members of a body are strings, none of them empty,
+// and there are no others. One that is right is answered like any API request. It panics if loopback has no free port.
 func NewPDX(o Options) *Server {
 	if o.Scopes == nil {
 		o.Scopes = []string{
@@ -73,12 +82,6 @@ func (p *pdx) api(_ string, r *http.Request, g *Grant, bodyBytes int64) *Answer 
 		return pdxDenied("Unable to authorize the request. Please make sure you send an OAuth2.0 bearer token or an API key.")
 	}
 	return p.echo(r, g, bodyBytes)
-}
-
-func pdxDenied(reason string) *Answer {
-	return jsonAnswer(http.StatusUnauthorized, map[string]any{
-		"error": map[string]string{"message": "Access denied", "reason": reason},
-	})
 }
 
 func hasScope(scope, item string) bool { return slices.Contains(strings.Split(scope, " "), item) }

@@ -3,7 +3,8 @@
 // and how to mend it.
 //
 // check.go reads the arguments, is the order of things, and gives the verdict. try.go
-// asks for the tokens, and redis.go tries Redis. report.go makes rows of what came of
+// asks for the tokens, shorttoken.go for those that a First Time Connection at Mydex PDX
+// needs beside them, and redis.go tries Redis. report.go makes rows of what came of
 // it and prints them, for people or as JSON. finding.go explains each failure by the
 // first rule in rules.go that matches it; failure.go is the facts that rules look at.
 package check
@@ -28,7 +29,8 @@ import (
 const Usage = `Usage: token-sidecar check [--json] [--subject upstream=id ...]
 
 Prints the effective configuration, secrets masked, makes one live token request per
-configured upstream and kind of token, and tries Redis if it is configured.
+configured upstream and kind of token, asks Mydex PDX for one short access token if a
+connection is configured, and tries Redis if it is configured.
 
   --subject upstream=id  also get the token of this participant, institution or user
   --json                 print the outcome as one JSON object, without the configuration
@@ -54,7 +56,7 @@ type Config struct {
 
 // Run makes one live token request per upstream and kind of token, tries Redis, and
 // writes to stdout what came of each and what the likely cause of a failure is. It
-// blocks for one TokenTimeout per kind at most, or until ctx ends. Neither tokens
+// blocks for one TokenTimeout per kind, and one more for short access tokens, at most, or until ctx ends. Neither tokens
 // nor subjects are printed. The error is a *UsageError if the subjects do not fit the
 // upstreams, and otherwise tells that a token request failed, that an upstream went
 // without one, or that Redis cannot be used.
@@ -73,7 +75,7 @@ func Run(ctx context.Context, c Config, options Options, stdout io.Writer) error
 	both.Go(func() { shared = c.Redis.rows(ctx) })
 	c.try(ctx, tries)
 	both.Wait()
-	rows := rowsOf(tries)
+	rows := append(rowsOf(tries), c.shortTokens(ctx)...)
 	verdict := errors.Join(judge(rows), judgeRedis(shared))
 	if options.json {
 		err = writeJSON(stdout, rows, shared, verdict == nil)

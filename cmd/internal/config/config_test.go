@@ -217,6 +217,7 @@ func TestGoodSettingsAreTaken(t *testing.T) {
 		pdxWith("REPLAY_METHODS=none", "REPLAY_LIMIT=0B"),
 		pdxWith("REDIS_URL=redis://:"+testkit.Canary+"@127.0.0.1:6379/3", "REDIS_KEYS="+ringKey("a", 1)+","+ringKey("b", 2)),
 		pdxWith("REDIS_MODE=sentinel", "REDIS_URL=rediss://h:1?master_name=m&addr=i:2", "REDIS_KEYS="+ringKey("a", 1)),
+		pdxWith("PDX_CONNECTION_NID=4711", "PDX_CONNECTION_TOKEN=a token with spaces"),
 		pdxWith("PDX_CLIENT_ID=id"), // twice, but the same
 		append(pdxWith(), "SIDECAR_SERVICE_HOST=10.0.0.1", "SIDECAR_SERVICE_PORT=80", "SIDECAR_SERVICE_PORT_HTTP=80",
 			"SIDECAR_PORT=tcp://10.0.0.1:80", "SIDECAR_PORT_8080_TCP=tcp://10.0.0.1:80", "SIDECAR_PORT_8080_TCP_ADDR=10.0.0.1",
@@ -248,7 +249,7 @@ func TestKeyRingKeepsTheOrderOfItsKeys(t *testing.T) {
 // Case I9.
 func TestNothingPrintsASecret(t *testing.T) {
 	c := mustParse(t, pdxWith("CALLER_TOKEN="+testkit.Canary, "REDIS_URL=redis://u:"+testkit.Canary+"@redis.test:6379/0?client_name="+testkit.Canary,
-		"REDIS_KEYS="+ringKey(testkit.Canary, 1), "LISTEN=:8080", "EXPOSE=true"))
+		"PDX_CONNECTION_NID=4711", "PDX_CONNECTION_TOKEN="+testkit.Canary, "REDIS_KEYS="+ringKey(testkit.Canary, 1), "LISTEN=:8080", "EXPOSE=true"))
 	var out bytes.Buffer
 	if err := c.WriteEffective(&out); err != nil {
 		t.Fatal(err)

@@ -23,6 +23,9 @@ Usage: token-sidecar [command]
                takes requests
   jwks         print the JWK Set of the public keys of generic upstreams, the next ones included
   keygen       print a new key for SIDECAR_REDIS_KEYS
+  pdx-connection-hash
+               print the connection_token_hash that the body of a First Time Connection at
+               Mydex PDX carries, made of SIDECAR_PDX_CONNECTION_TOKEN
   version      print the version
 
 Settings are environment variables. All faults are reported at once. An upstream is on when

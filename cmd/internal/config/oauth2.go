@@ -87,6 +87,7 @@ func (c *OAuth2) upstream(roots *x509.CertPool) upstream.Upstream {
 		ScopeSeparator: c.ScopeSeparator,
 		Lifetime:       c.Lifetime,
 		Subject:        c.Subject,
+		TargetHeaders:  c.TargetHeaders,
 	})
 }
 

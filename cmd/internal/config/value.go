@@ -160,6 +160,7 @@ var valueChecks = map[string]func(string) *flaw{
 	"keyring":   func(s string) *flaw { _, flaw := parseKeyRing(s); return flaw },
 	"methods":   methodsFlaw,
 	"name":      nameFlaw,
+	"nid":       nidFlaw,
 	"oclcscope": oclcScopeFlaw,
 	"params": errFlaw("write it as name=value&name=value, percent-encoded, without what other settings send", func(s string) error {
 		_, err := upstream.ParseParams(s)
@@ -227,6 +228,14 @@ func oclcScopeFlaw(s string) *flaw {
 func digitsFlaw(s string) *flaw {
 	if strings.Trim(s, "0123456789") != "" || len(s) > 20 {
 		return flawf("give the registry id, digits only", "is not a number")
+	}
+	return nil
+}
+
+// nidFlaw checks that the text can be a segment of a path as it is.
+func nidFlaw(s string) *flaw {
+	if strings.Trim(s, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != "" || len(s) > 64 {
+		return flawf("give the NID as Mydex names it, up to 64 letters, digits, dashes and underscores", "is not an NID")
 	}
 	return nil
 }

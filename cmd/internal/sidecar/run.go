@@ -25,6 +25,7 @@ import (
 	"token-sidecar/cmd/internal/check"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/metrics"
+	"token-sidecar/upstream"
 )
 
 // Program is the command line program.
@@ -57,7 +58,7 @@ func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr
 	switch {
 	case asksForHelp(name):
 		return config.WriteHelp(stdout)
-	case !slices.Contains([]string{"serve", "check", "healthcheck", "jwks", "keygen", "version", "--version"}, name):
+	case !slices.Contains([]string{"serve", "check", "healthcheck", "jwks", "keygen", "pdx-connection-hash", "version", "--version"}, name):
 		return &ExitError{exitConfig, fmt.Sprintf("no subcommand is named %q; see token-sidecar --help", name)}
 	case name == "check":
 		return runCheck(ctx, args, environ, stdout)
@@ -81,10 +82,21 @@ func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr
 		return p.serve(ctx, settings, stderr)
 	case name == "jwks":
 		return printJWKS(settings, stdout)
+	case name == "pdx-connection-hash":
+		return printConnectionHash(settings, stdout)
 	case len(args) > 0:
 		return healthcheck(ctx, settings.AdminListen, "/readyz")
 	}
 	return healthcheck(ctx, settings.AdminListen, "/livez")
+}
+
+// printConnectionHash prints what the body of a First Time Connection at PDX has to hold.
+func printConnectionHash(settings *config.Config, stdout io.Writer) error {
+	if !settings.PDX.ConnectionToken.IsSet() {
+		return &ExitError{exitConfig, "pdx-connection-hash needs SIDECAR_PDX_CONNECTION_TOKEN"}
+	}
+	_, err := fmt.Fprintln(stdout, upstream.PDXConnectionHash(settings.PDX.ConnectionToken))
+	return err
 }
 
 // asksForHelp reports whether an argument asks for the help text.

@@ -95,6 +95,7 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 		ReplayMethods: settings.ReplayMethods,
 		ReplayLimit:   int64(settings.ReplayLimit),
 		TargetTimeout: settings.TargetTimeout,
+		TokenTimeout:  settings.TokenTimeout,
 		Vend:          settings.Vend,
 		Roots:         roots,
 	})
