@@ -80,3 +80,12 @@ func addRoots(pool *x509.CertPool, path string) error {
 	pool.AppendCertsFromPEM(pem)
 	return nil
 }
+
+// caFileFlaw checks that the file at path has a certificate.
+func caFileFlaw(path string) *flaw {
+	text, flaw := readRegularFile(path)
+	if flaw == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
+		return flawf("give a PEM file with CERTIFICATE blocks", "names a file without a certificate")
+	}
+	return flaw
+}

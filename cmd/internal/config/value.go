@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/x509"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -184,7 +183,7 @@ var valueChecks = map[string]func(string) *flaw{
 func errFlaw(mend string, read func(string) error) func(string) *flaw {
 	return func(s string) *flaw {
 		if err := read(s); err != nil {
-			return flawf(mend, "does not do: %s", err)
+			return flawf(mend, "cannot be used: %s", err)
 		}
 		return nil
 	}
@@ -290,15 +289,6 @@ func nameFlaw(s string) *flaw {
 		return flawf("choose another", "is a reserved name")
 	}
 	return nil
-}
-
-// caFileFlaw checks that the file at path has a certificate.
-func caFileFlaw(path string) *flaw {
-	text, flaw := readRegularFile(path)
-	if flaw == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
-		return flawf("give a PEM file with CERTIFICATE blocks", "names a file without a certificate")
-	}
-	return flaw
 }
 
 // sortedKeys returns the keys of m in order.
