@@ -35,7 +35,7 @@ func free(address string) string {
 		return anyPort
 	}
 	_ = l.Close()
-	return address
+	return l.Addr().String()
 }
 
 // address returns where a listener of the sidecar listens: data, admin, or

@@ -1,14 +1,24 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"strings"
+	"sync"
 	"time"
 
 	"token-sidecar/upstream/upstreamtest"
 )
 
-// lives is how long tokens live.
-type lives struct{ ledger, others time.Duration }
+// lives is how long tokens live, and where the sidecar serves the keys that a provider
+// fetches.
+type lives struct {
+	ledger, others time.Duration
+	keysAt         string
+}
 
 // simulated is a provider of the demo.
 type simulated struct {
@@ -18,8 +28,9 @@ type simulated struct {
 	rows     func() []row                        // what -once plays
 }
 
-// table lists the providers, in the order in which -once plays them. Books and
-// ledger are generic OAuth 2.0 APIs, ledger with private_key_jwt.
+// table lists the providers, in the order in which -once plays them. Books, ledger and
+// fhir are generic OAuth 2.0 APIs, ledger with private_key_jwt, fhir as a FHIR server with
+// SMART Backend Services.
 func table() []simulated {
 	return []simulated{
 		{"mydatahelps", startMyDataHelps, myDataHelpsSettings, myDataHelpsRows},
@@ -28,6 +39,7 @@ func table() []simulated {
 		{"humanapi", startHumanAPI, humanAPISettings, humanAPIRows},
 		{"books", startBooks, booksSettings, booksRows},
 		{"ledger", startLedger, ledgerSettings, ledgerRows},
+		{"fhir", startFHIR, fhirSettings, fhirRows},
 	}
 }
 
@@ -169,3 +181,42 @@ func ledgerSettings(s *upstreamtest.Server) []string {
 		"OAUTH2_1_TARGET=" + s.APIURL(),
 	}
 }
+
+// startFHIR starts a FHIR server with SMART Backend Services (SMART App Launch 2), which
+// is found by its address, and fetches the public keys of its client from the sidecar.
+func startFHIR(life lives) *upstreamtest.Server {
+	return upstreamtest.NewEndpoint(upstreamtest.EndpointRules{
+		Name: "fhir", Lifetime: life.others, Auth: upstreamtest.AuthPrivateKeyJWT, Scopes: []string{"system/Patient.rs"},
+		Metadata: map[string]string{"/r4/.well-known/smart-configuration": `{"token_endpoint":"{issuer}/oauth/token"}`},
+		Assertion: &upstreamtest.AssertionRules{
+			Algorithms: []string{"ES384", "RS384"}, NeedKeyID: true, MaxLife: 5 * time.Minute,
+			KeysURL: func() string { return "http://" + life.keysAt + "/.well-known/jwks.json" },
+		},
+	})
+}
+
+func fhirSettings(s *upstreamtest.Server) []string {
+	return []string{
+		"OAUTH2_2_NAME=fhir",
+		"OAUTH2_2_AUTH=private_key_jwt",
+		"OAUTH2_2_CLIENT_ID=" + s.ClientID(),
+		"OAUTH2_2_PRIVATE_KEY=" + fhirKey(),
+		"OAUTH2_2_KEY_ID=thumbprint",
+		"OAUTH2_2_ISSUER=" + s.Issuer() + "/r4",
+		"OAUTH2_2_SCOPE=system/Patient.rs",
+		"OAUTH2_2_TARGET=" + s.APIURL(),
+	}
+}
+
+// fhirKey is the key of all replicas, which signs with ES384.
+var fhirKey = sync.OnceValue(func() string {
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		panic(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+})

@@ -64,6 +64,7 @@ var (
 	users       = request{route: "humanapi.admin", path: "/api/v1/users"}
 	books       = request{route: "books", path: "/v1/books"}
 	ledger      = request{route: "ledger", path: "/v1/entries"}
+	fhir        = request{route: "fhir", path: "/Patient"}
 
 	service  = want{kind: upstreamtest.KindService, from: memory}
 	client   = want{kind: upstreamtest.KindClient, from: memory}
@@ -186,6 +187,10 @@ func ledgerRows() []row {
 		{"private_key_jwt, 3 s tokens", ledger, refreshed, client},
 		{"replaced ahead of expiry", ledger, refreshed, client.again()},
 	}
+}
+
+func fhirRows() []row {
+	return []row{{"SMART: keys fetched from the sidecar", fhir, nil, client}}
 }
 
 // revoke makes the tokens of a participant worthless; "" means the service account.

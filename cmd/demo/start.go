@@ -21,6 +21,7 @@ import (
 // start starts everything the demo consists of, what the sidecar needs first,
 // and blocks until the tokens that need no subject are loaded.
 func start(ctx context.Context, data, admin string, life lives, log zerolog.Logger) (*demo, error) {
+	life.keysAt = free(anyPort)
 	d := &demo{providers: startProviders(life), redis: miniredis.NewMiniRedis()}
 	// No Proxy: the person's environment may name one for everything else.
 	d.direct = &http.Client{Transport: &http.Transport{}}
@@ -29,7 +30,7 @@ func start(ctx context.Context, data, admin string, life lives, log zerolog.Logg
 		return nil, fmt.Errorf("start the embedded Redis: %w", err)
 	}
 	var err error
-	if d.sidecar, err = d.startSidecar(ctx, data, admin, log); err == nil {
+	if d.sidecar, err = d.startSidecar(ctx, data, admin, log, "SIDECAR_JWKS_LISTEN="+life.keysAt); err == nil {
 		err = d.awaitShared(ctx)
 	}
 	if err == nil {
@@ -45,8 +46,8 @@ func start(ctx context.Context, data, admin string, life lives, log zerolog.Logg
 }
 
 // startSidecar starts a sidecar and blocks until it has the tokens that need no subject.
-func (d *demo) startSidecar(ctx context.Context, data, admin string, log zerolog.Logger) (*sidecar.Sidecar, error) {
-	settings, err := config.Parse(d.environ(data, admin))
+func (d *demo) startSidecar(ctx context.Context, data, admin string, log zerolog.Logger, more ...string) (*sidecar.Sidecar, error) {
+	settings, err := config.Parse(append(d.environ(data, admin), more...))
 	if err != nil {
 		return nil, fmt.Errorf("configure the sidecar: %w", err)
 	}

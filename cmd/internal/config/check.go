@@ -168,8 +168,9 @@ func (l *loader) checkPublished(c *Config) {
 	if c.JWKSListen.IsZero() {
 		return
 	}
+	const mend = "set it to the word thumbprint, or give the key as a JWK with a kid"
 	named := map[string]upstream.SigningKey{}
-	signers := 0
+	signers, unnamed := 0, ""
 	for n := range c.OAuth2 {
 		u, variable := &c.OAuth2[n], oauth2Section(n)+"KEY_ID"
 		if !u.PrivateKey.IsSet() {
@@ -180,15 +181,18 @@ func (l *loader) checkPublished(c *Config) {
 		if err != nil || l.faulty[variable] {
 			continue
 		}
-		const mend = "set it to the word thumbprint, or give the key as a JWK with a kid"
 		other, taken := named[key.ID()]
 		switch {
 		case key.ID() == "":
-			l.fault(variable, flawf(mend, "is not set, but %s publishes the key", jwksListen))
+			unnamed = variable // its provider may have it by other means
+			continue
 		case taken && !key.Same(other):
 			l.fault(variable, flawf(mend, "is that of another key, and %s publishes both", jwksListen))
 		}
 		named[key.ID()] = key
+	}
+	if len(named) == 0 && unnamed != "" {
+		l.fault(unnamed, flawf(mend, "is not set, but %s publishes the key", jwksListen))
 	}
 	if signers == 0 {
 		l.fault(jwksListen, flawf("remove it, or set the PRIVATE_KEY of a generic upstream", "is set, but there is no key to publish"))
