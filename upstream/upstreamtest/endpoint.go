@@ -39,11 +39,14 @@ type ruled struct {
 	rules EndpointRules
 }
 
-// serveMetadata answers what is not a token request, nil if it is one.
+// serveMetadata answers what is not a token request, and returns nil if it is one.
 func (p *ruled) serveMetadata(r *http.Request) *Answer {
 	text, known := p.rules.Metadata[r.URL.Path]
-	if !known || r.Method != http.MethodGet {
+	switch {
+	case !strings.Contains(r.URL.Path, "/.well-known/"):
 		return nil
+	case !known || r.Method != http.MethodGet:
+		return textAnswer(http.StatusNotFound, "no such document")
 	}
 	return &Answer{Header: http.Header{"Content-Type": {"application/json"}}, Body: strings.ReplaceAll(text, "{issuer}", p.Issuer())}
 }

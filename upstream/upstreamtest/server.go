@@ -214,6 +214,12 @@ func (s *Server) SetLifetime(d time.Duration) {
 func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	s.running.Add(1) // a hijacked connection is no longer counted by itself
 	defer s.running.Done()
+	if s.other != nil {
+		if a := s.other(r); a != nil {
+			s.send(w, r, a, 0)
+			return
+		}
+	}
 	n := s.log.arrive()
 	defer s.log.leave()
 	c, a := readCall(w, r)
@@ -234,11 +240,6 @@ func (s *Server) answerToken(c *call, n int) *Answer {
 	}
 	if a := s.faults.token(c.r, n); a != nil {
 		return a.asFault()
-	}
-	if s.other != nil {
-		if a := s.other(c.r); a != nil {
-			return a
-		}
 	}
 	switch {
 	case !slices.Contains(s.tokenPaths, c.r.URL.EscapedPath()):
