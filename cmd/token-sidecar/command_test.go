@@ -42,7 +42,7 @@ func TestWrongCallsAreRefused(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
 		"sevre": `"sevre"`, "sevre --help": `"sevre"`, "serve x": "serve takes", "healthcheck x": "healthcheck takes", "healthcheck ready x": "healthcheck takes",
-		"keygen x": "keygen takes", "version x": "version takes", "check x": "check takes",
+		"keygen x": "keygen takes", "version x": "version takes", "jwks x": "jwks takes", "pdx-connection-hash x": "pdx-connection-hash takes", "check x": "check takes",
 	} {
 		stdout, stderr, code := run(t, nil, strings.Fields(args)...)
 		if code != 2 || stdout != "" || !strings.Contains(stderr, want) || strings.Contains(stderr, "SIDECAR_PDX") {

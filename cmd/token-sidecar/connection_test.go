@@ -57,12 +57,8 @@ func TestFirstTimeConnection(t *testing.T) {
 	}
 	hash = strings.TrimSuffix(hash, "\n")
 	hidden.search(t, "pdx-connection-hash", hash)
-	for _, call := range []struct{ environ, args []string }{
-		{environ, []string{"pdx-connection-hash", "x"}}, {testkit.Environ(testkit.PDX(pdx)...), []string{"pdx-connection-hash"}},
-	} {
-		if stdout, stderr, code := run(t, call.environ, call.args...); code != 2 || stdout != "" || !strings.Contains(stderr, "SIDECAR_PDX_CONNECTION_TOKEN") {
-			t.Errorf("%q: code %d, stdout %q, stderr %q", call.args, code, stdout, stderr)
-		}
+	if stdout, stderr, code := run(t, testkit.Environ(testkit.PDX(pdx)...), "pdx-connection-hash"); code != 2 || stdout != "" || !strings.Contains(stderr, "SIDECAR_PDX_CONNECTION_TOKEN") {
+		t.Errorf("without a token: code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	put("c4nary-0ld-token")
 	p := start(t, hidden, environ...)
