@@ -60,7 +60,7 @@ func signedFor(issuer, audience string, now time.Time) string {
 	if err != nil {
 		panic(err)
 	}
-	text, err := assertion{issuer: issuer, subject: issuer, audience: audience, lifetime: now.Sub(time.Now()) + time.Hour}.sign(key)
+	text, err := assertion{issuer: issuer, subject: issuer, audience: audience, lifetime: time.Until(now) + time.Hour}.sign(key)
 	if err != nil {
 		panic(err)
 	}

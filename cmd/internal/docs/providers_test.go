@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -192,10 +191,8 @@ type kitchen struct {
 	settings []string // with the addresses and files of the simulation
 }
 
-var (
-	placeholder = regexp.MustCompile(`\b(CLIENT_ID|CLIENT_SECRET|ACCOUNT|KEY_ID|KEY_[A-Z0-9]+|CERTIFICATE_RSA|ASSERTION)$`)
-	inText      = map[string]string{"CLIENT_ID": clientID, "CLIENT_SECRET": secret, "ACCOUNT": account, "KEY_ID": keyID}
-)
+// inText are the placeholders that may stand anywhere in a setting.
+var inText = map[string]string{"CLIENT_ID": clientID, "CLIENT_SECRET": secret, "ACCOUNT": account, "KEY_ID": keyID}
 
 // prepare starts the provider of a recipe and puts what is true here in place of what a
 // person has to replace.
