@@ -13,6 +13,7 @@ import (
 func (l *loader) check(c *Config) {
 	all := c.settings()
 	l.checkMeaning(all)
+	l.checkPairs(all)
 	l.checkSection(redisSection, all)
 	for _, p := range c.known() {
 		l.checkSection(p.section, all)
@@ -37,6 +38,16 @@ func (l *loader) checkMeaning(all []setting) {
 			if other.name == s.section+name && !l.faulty[other.name] && other.value.String() != value {
 				l.fault(s.name, flawf("remove it", "has no meaning unless %s is %s", other.name, value))
 			}
+		}
+	}
+}
+
+// checkPairs applies the tag with.
+func (l *loader) checkPairs(all []setting) {
+	for _, s := range all {
+		other := s.section + s.tag("with")
+		if other != s.section && l.given[s.name] != "" && l.given[other] == "" {
+			l.missing(other, "is not set, but "+s.name+" is")
 		}
 	}
 }

@@ -19,6 +19,9 @@ type Common struct {
 // common implements provider.
 func (c *Common) common() *Common { return c }
 
+// finish implements provider for those that need no further checks.
+func (c *Common) finish(*faults, string) {}
+
 // upstreamConfig returns what the constructors of all upstreams take.
 func (c *Common) upstreamConfig(token, target *url.URL, targets Targets, scope string, life time.Duration, roots *x509.CertPool) upstream.Config {
 	return upstream.Config{

@@ -48,6 +48,7 @@ func oauth2Section(n int) string { return fmt.Sprintf("%sOAUTH2_%d_", prefix, n)
 //	oneof       the values there are
 //	above, min, max  range of a number, size, rate or duration
 //	needed      the section is on when all of these are set
+//	with        the setting needs the one of that name of its section
 //	only        the setting has a meaning only beside NAME=value of its section
 //
 // A Config from Parse is complete and consistent. It is read-only, save

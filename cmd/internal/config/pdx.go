@@ -20,24 +20,13 @@ type PDX struct {
 	Auth            string          `env:"AUTH" envDefault:"basic" oneof:"basic,post" help:"How the client authenticates: HTTP Basic, or id and secret in the form (post)."`
 	BasicEncoding   string          `env:"BASIC_ENCODING" envDefault:"form" oneof:"form,plain" only:"AUTH=basic" help:"Whether id and secret are form-encoded before Basic (form, RFC 6749 section 2.3.1) or not (plain)."`
 	DefaultLifetime time.Duration   `env:"DEFAULT_LIFETIME" envDefault:"3600s" min:"1s" max:"720h" help:"Life assumed when a token answer names none."`
-	ConnectionNID   string          `env:"CONNECTION_NID" check:"nid" help:"NID of the Dedicated Connection. With it and CONNECTION_TOKEN the route pdx makes the headers of First Time Connections."`
-	ConnectionToken upstream.Secret `env:"CONNECTION_TOKEN" file:"rotates" help:"Connection token of the Dedicated Connection."`
+	ConnectionNID   string          `env:"CONNECTION_NID" check:"nid" with:"CONNECTION_TOKEN" help:"NID of the Dedicated Connection. With it and CONNECTION_TOKEN the route pdx makes the headers of First Time Connections."`
+	ConnectionToken upstream.Secret `env:"CONNECTION_TOKEN" file:"rotates" with:"CONNECTION_NID" help:"Connection token of the Dedicated Connection."`
 	Common
 }
 
 // On reports whether the upstream is configured.
 func (c *PDX) On() bool { return c.ClientID != "" }
-
-// finish implements provider: a connection is its NID and its token.
-func (c *PDX) finish(f *faults, section string) {
-	nid, token := section+"CONNECTION_NID", section+"CONNECTION_TOKEN"
-	if f.given[nid] == "" && f.given[token] != "" {
-		f.missing(nid, "is not set, but "+token+" is")
-	}
-	if f.given[token] == "" && f.given[nid] != "" {
-		f.missing(token, "is not set, but "+nid+" is")
-	}
-}
 
 // upstream implements provider.
 func (c *PDX) upstream(roots *x509.CertPool) upstream.Upstream {
