@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -158,7 +159,7 @@ func TestFositeTakesEachProofAndRefusesFalseOnes(t *testing.T) {
 		{"bad-secret", "client_secret_basic", settings{"CLIENT_SECRET": "another"}, "", answer{502, "", refused}, "failed"},
 		{"bad-scope", "client_secret_basic", with(basic, settings{"SCOPE": "write"}), "", answer{403, "", notAllowed}, "scope"},
 		{"bad-aud", "private_key_jwt", with(keyRS, settings{"AUDIENCE": "https://another.example/"}), "", answer{502, "", refused}, "audience"},
-		{"bad-key", "private_key_jwt", with(keyRS, settings{"PRIVATE_KEY": rsaPEM(t)}), "", answer{502, "", refused}, "integrity"},
+		{"bad-key", "private_key_jwt", with(keyRS, settings{"PRIVATE_KEY": rsaPEM(t), "KEY_ID": "replaced"}), "", answer{502, "", refused}, "integrity"},
 		// Of a key id that it does not know Fosite says invalid_request, as of a wrong parameter.
 		{"bad-kid", "private_key_jwt", with(keyRS, settings{"KEY_ID": "another"}), "", answer{403, "", notAllowed}, "kid 'another'"},
 		{"bad-bearer", "", with(grant, settings{"CLAIMS": `{"sub":"stranger"}`}), "", answer{502, "", refused}, "No public JWK"},
@@ -172,6 +173,10 @@ func TestFositeTakesEachProofAndRefusesFalseOnes(t *testing.T) {
 		switch {
 		case row.name == "es256":
 			server.add(t, row.name, row.method, "ES256", "http://"+published+"/.well-known/jwks.json", nil)
+		case row.name == "bad-key": // the server has another one under the id
+			other := jose.JSONWebKeySet{Keys: slices.Clone(setRS.Keys)}
+			other.Keys[0].KeyID = "replaced"
+			server.add(t, row.name, row.method, "RS256", "", &other)
 		case row.method != "":
 			server.add(t, row.name, row.method, "RS256", "", &setRS)
 		case row.name == "bearer":

@@ -37,7 +37,11 @@ func TestNoFaultQuotesAValue(t *testing.T) {
 			}
 		}
 		for _, entry := range append(entries, name+"_FILE=/nowhere/"+canary, name+":"+canary+"==") {
-			environ := slices.DeleteFunc(everything(), func(e string) bool { return strings.HasPrefix(e, name+"=") })
+			environ := slices.DeleteFunc(everything(), func(e string) bool {
+				// The key of MyDataHelps takes the most time to read, so that it is left out elsewhere.
+				elsewhere := strings.HasPrefix(e, "SIDECAR_MYDATAHELPS_") && !strings.HasPrefix(name, "SIDECAR_MYDATAHELPS_")
+				return elsewhere || strings.HasPrefix(e, name+"=")
+			})
 			if _, err := Parse(append(environ, entry)); err != nil && strings.Contains(err.Error(), canary) {
 				t.Errorf("%q:\n%v", entry, err)
 			}
