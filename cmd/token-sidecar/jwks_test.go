@@ -65,7 +65,7 @@ func TestJWKSetIsPrintedAndServed(t *testing.T) {
 	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "application/jwk-set+json" || !slices.Equal(kids(t, body), kids(t, printed)) {
 		t.Errorf("status %d, %v, %s", res.StatusCode, res.Header, body)
 	}
-	for _, path := range []string{"/", "/metrics", "/livez", "/fhir/x", "/.well-known/", "/.well-known/jwks.json/", "/token/fhir"} {
+	for _, path := range []string{"/", "/metrics", "/livez", "/fhir/x", "/.well-known/", "/.well-known/jwks.json/", "//.well-known/jwks.json", "/x/../.well-known/jwks.json", "/token/fhir"} {
 		if res, _ := ask(http.MethodGet, path); res.StatusCode != 404 {
 			t.Errorf("%s is answered with %d", path, res.StatusCode)
 		}

@@ -23,12 +23,18 @@ func printJWKS(settings *config.Config, stdout io.Writer) error {
 // Cache-Control says: a next key should be configured for longer than that before it is
 // used.
 func jwksHandler(all []upstream.Upstream) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/jwk-set+json") // RFC 7517 section 8.5
-		w.Header().Set("Cache-Control", "public, max-age=60")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		_, _ = w.Write(upstream.JWKSet(all))
+		switch {
+		case r.URL.Path != "/.well-known/jwks.json": // byte for byte: nothing is redirected
+			plain(w, http.StatusNotFound, "no such path")
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			w.Header().Set("Allow", "GET, HEAD")
+			plain(w, http.StatusMethodNotAllowed, "use GET")
+		default:
+			w.Header().Set("Content-Type", "application/jwk-set+json") // RFC 7517 section 8.5
+			w.Header().Set("Cache-Control", "public, max-age=60")
+			_, _ = w.Write(upstream.JWKSet(all))
+		}
 	})
-	return mux
 }
