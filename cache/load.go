@@ -19,6 +19,7 @@ type load struct {
 	err   error
 
 	need       need                 // how much life its token must have left
+	subject    upstream.Secret      // the token that is exchanged, of a key on demand
 	refresh    bool                 // the key has a usable token without it
 	used       bool                 // the key was used since the refresh before
 	waiter     *waiter              // its wait until it may make a token request
@@ -130,7 +131,7 @@ func (c *Cache) runLoad(e *entry, l *load) {
 			r.after(err) // nobody waits for it
 		}
 	}()
-	r, err = c.loadToken(c.ctx, e, l)
+	r, err = c.loadToken(upstream.WithSubjectToken(c.ctx, l.subject), e, l)
 }
 
 // loadToken gets a token for e: a shared one if there is a newer one, else by a token

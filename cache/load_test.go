@@ -22,7 +22,7 @@ func TestAReportOf401HurriesTheLoadUnderWay(t *testing.T) {
 		s := &source{queue: newRequestQueue("up", 1, 2*time.Second)}
 		e := c.table.findOrAdd(numbered(1), s)
 		e.load = &load{waiter: waiterOfRefresh(s.queue, time.Hour)}
-		l, action, err := c.replace(e, upstream.Token{}, c.now())
+		l, action, err := c.replace(t.Context(), e, upstream.Token{}, c.now())
 		if l != e.load || action != "replaced" || err != nil {
 			t.Fatalf("%s: %v", action, err)
 		}

@@ -102,11 +102,11 @@ func (c *Cache) handleDue(e *entry) {
 		c.plan(e, now)
 	case !usable && !e.pinned.Load() && promised > 0:
 		c.schedule(e, now.add(promised)) // the token request is for the request, if it comes again
-	case e.pinned.Load() || (e.used.Load() && (usable || !e.failure.lasting())):
+	case e.pinned.Load() || !e.key.OnDemand() && (e.used.Load() && (usable || !e.failure.lasting())):
 		c.refresh(e, t, now)
 	case usable:
 		c.schedule(e, t.invalidAt)
-		e.resting.Store(true) // last: whoever wakes e has it come due sooner
+		e.resting.Store(!e.key.OnDemand()) // last: whoever wakes e has it come due sooner
 	default:
 		c.table.remove(e)
 	}

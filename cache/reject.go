@@ -30,7 +30,7 @@ func (c *Cache) reject(ctx context.Context, key upstream.Key, rejected upstream.
 		return
 	}
 	e.rejections.add(rejected, now, longest)
-	l, action, err := c.replace(e, rejected, now)
+	l, action, err := c.replace(ctx, e, rejected, now)
 	e.mu.Unlock()
 	if err == errGone {
 		c.reject(ctx, key, rejected, longest) // of the entry that has taken its place
@@ -45,13 +45,13 @@ func (c *Cache) reject(ctx context.Context, key upstream.Key, rejected upstream.
 // replace returns the load that replaces the rejected token of e, nil if none may start
 // now, and what it is for the metrics. While a token request may not be made it still
 // looks at what other replicas share. e.mu is held.
-func (c *Cache) replace(e *entry, rejected upstream.Token, now instant) (*load, string, error) {
+func (c *Cache) replace(ctx context.Context, e *entry, rejected upstream.Token, now instant) (*load, string, error) {
 	if e.load != nil {
 		e.load.rejected = rejected
 		e.source.queue.hurry(e.load.waiter, c.waiterOfRequest(e, needUsable))
 		return e.load, "replaced", nil
 	}
-	l := &load{used: true, rejected: rejected, waiter: c.waiterOfRequest(e, needUsable), needed: now}
+	l := &load{used: true, subject: upstream.SubjectTokenOf(ctx), rejected: rejected, waiter: c.waiterOfRequest(e, needUsable), needed: now}
 	action := "replaced"
 	if next := e.rejections.next; !next.reached(now) {
 		action = "cooled_down"

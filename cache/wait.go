@@ -37,7 +37,7 @@ func (c *Cache) waitForToken(ctx context.Context, key upstream.Key, n need) (tok
 	}
 	for loads := 0; ; {
 		e := c.table.findOrAdd(key, s)
-		token, l, err := c.tokenOrLoad(e, n)
+		token, l, err := c.tokenOrLoad(ctx, e, n)
 		c.table.release(e)
 		if l != nil {
 			loads++
@@ -59,7 +59,7 @@ func (c *Cache) waitForToken(ctx context.Context, key upstream.Key, n need) (tok
 
 // tokenOrLoad returns the token of e if it will do for n, else the load of e, which it
 // starts if there is none.
-func (c *Cache) tokenOrLoad(e *entry, n need) (upstream.Token, *load, error) {
+func (c *Cache) tokenOrLoad(ctx context.Context, e *entry, n need) (upstream.Token, *load, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := c.now()
@@ -74,7 +74,7 @@ func (c *Cache) tokenOrLoad(e *entry, n need) (upstream.Token, *load, error) {
 		e.source.queue.hurry(e.load.waiter, w)
 		return upstream.Token{}, e.load, nil
 	}
-	l := &load{used: true, refresh: t.usable(now), need: n, waiter: w, needed: now}
+	l := &load{used: true, subject: upstream.SubjectTokenOf(ctx), refresh: t.usable(now), need: n, waiter: w, needed: now}
 	if err := c.startLoad(e, l, now); err != nil {
 		c.plan(e, now)
 		return upstream.Token{}, nil, err

@@ -55,10 +55,13 @@ var (
 
 // keyProblems are what the app is told when there is no key for its request.
 var keyProblems = map[error]*problem{
-	upstream.ErrSubjectRequired: {http.StatusBadRequest, "subject_required", "http_request_error", "This route acts on behalf of a subject. Name it in X-Token-Subject or as /{route}/~{subject}/…", 0},
-	upstream.ErrSubjectInvalid:  {http.StatusBadRequest, "subject_invalid", "http_request_error", "The subject is malformed, empty, or given twice.", 0},
-	upstream.ErrSubjectNotTaken: {http.StatusBadRequest, "subject_not_taken", "http_request_error", "This route takes no subject. Drop X-Token-Subject and /~{subject}.", 0},
-	upstream.ErrScopeNotAllowed: {http.StatusForbidden, "scope_not_allowed", "http_request_denied", "X-Token-Scope names something that is not configured for this upstream, or is malformed.", 0},
+	upstream.ErrSubjectRequired:      {http.StatusBadRequest, "subject_required", "http_request_error", "This route acts on behalf of a subject. Name it in X-Token-Subject or as /{route}/~{subject}/…", 0},
+	upstream.ErrSubjectInvalid:       {http.StatusBadRequest, "subject_invalid", "http_request_error", "The subject is malformed, empty, or given twice.", 0},
+	upstream.ErrSubjectNotTaken:      {http.StatusBadRequest, "subject_not_taken", "http_request_error", "This route takes no subject. Drop X-Token-Subject and /~{subject}.", 0},
+	upstream.ErrSubjectTokenRequired: {http.StatusUnauthorized, "subject_token_required", "http_request_error", "This route exchanges the token of your user for one of the API. Send it as Authorization: Bearer …", 0},
+	upstream.ErrSubjectTokenExpired:  {http.StatusUnauthorized, "subject_token_expired", "http_request_error", "The token of your user has expired. Get another one and send it as Authorization: Bearer …", 0},
+	upstream.ErrSubjectTokenInvalid:  {http.StatusBadRequest, "subject_token_invalid", "http_request_error", "The token of the user is not in the form of RFC 6750 section 2.1, or there are two Authorization headers.", 0},
+	upstream.ErrScopeNotAllowed:      {http.StatusForbidden, "scope_not_allowed", "http_request_denied", "X-Token-Scope names something that is not configured for this upstream, or is malformed.", 0},
 }
 
 // tokenProblems are what the app is told when a token endpoint refuses the token for good.
@@ -155,6 +158,9 @@ func (x *exchange) fail(err error) {
 			allowed = strings.Join(usualMethods, ", ") // and any other, too
 		}
 		h.Set("Allow", allowed)
+	}
+	if p.status == http.StatusUnauthorized { // RFC 9110 section 15.5.2
+		h.Set("WWW-Authenticate", "Bearer")
 	}
 	if p.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retry.Seconds()))))

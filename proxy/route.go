@@ -33,6 +33,8 @@ type decision struct {
 	path  string       // of the request to the target, escaped
 	query string       // with its question mark, if there is one
 
+	subjectToken upstream.Secret // the app's own bearer token, on routes that exchange it; otherwise unset
+
 	absolute      bool   // the request is in absolute-form (RFC 9112 section 3.2.2), as clients send it to a proxy
 	dedicated     bool   // the listener has one route, so that paths do not name it
 	subjectInPath string // the segment that names the subject, "/~…", as it came; "" if there is none
@@ -127,7 +129,33 @@ func (d *decision) chooseKey(h http.Header, rest string) error {
 	if err != nil {
 		return err
 	}
+	if d.route.Subject == upstream.SubjectFromToken {
+		if subject != "" {
+			return upstream.ErrSubjectNotTaken
+		}
+		if subject, err = bearerToken(h); err != nil {
+			return err
+		}
+		d.subjectToken = upstream.NewSecret(strings.Clone(subject))
+	}
 	d.key, err = d.route.upstream.Key(d.route.Kind, subject, scope)
 	d.path = d.route.base + rest
 	return err
+}
+
+// bearerToken returns the token of the one Authorization header of a request, "" if there is
+// none or it is of another scheme (RFC 6750 section 2.1; schemes are case-insensitive).
+func bearerToken(h http.Header) (string, error) {
+	given := h["Authorization"]
+	if len(given) > 1 {
+		return "", upstream.ErrSubjectTokenInvalid
+	}
+	if len(given) == 0 {
+		return "", nil
+	}
+	scheme, token, _ := strings.Cut(given[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", nil
+	}
+	return strings.TrimLeft(token, " "), nil
 }

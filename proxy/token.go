@@ -15,9 +15,14 @@ func (x *exchange) getToken() (upstream.Token, error) {
 	if token, ok := x.proxy.config.Cache.Held(x.key, now); ok {
 		return token, nil
 	}
-	token, err := x.proxy.config.Cache.Token(x.in.Context(), x.key)
+	token, err := x.proxy.config.Cache.Token(x.tokenContext(x.in.Context()), x.key)
 	x.waited += time.Since(now)
 	return token, err
+}
+
+// tokenContext returns ctx with what the token request needs of the app's request.
+func (x *exchange) tokenContext(ctx context.Context) context.Context {
+	return upstream.WithSubjectToken(ctx, x.subjectToken)
 }
 
 // getFields asks for the header fields that the API wants beside the token, for one attempt,
@@ -50,10 +55,10 @@ func (x *exchange) replaceToken() (upstream.Token, bool) {
 		// The next request shall have a better token; this one cannot wait for it.
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
-		tokens.Reject(ended, x.key, rejected)
+		tokens.Reject(x.tokenContext(ended), x.key, rejected)
 		return upstream.Token{}, false
 	}
-	tokens.Reject(x.in.Context(), x.key, rejected)
+	tokens.Reject(x.tokenContext(x.in.Context()), x.key, rejected)
 	token, err := x.getToken()
 	return token, err == nil && !token.Same(rejected)
 }

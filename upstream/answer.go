@@ -97,6 +97,7 @@ type tokenForm struct {
 	text            bool          // the body is the token, and there is nothing else
 	separator       string        // of the items of a scope; empty: a space
 	life            time.Duration // of the token, whatever the answer says; zero: as it says
+	longest         time.Duration // that it may live, whatever the answer says; zero: any time
 }
 
 // standardForm is that of RFC 6749 section 5.1.
@@ -119,6 +120,9 @@ func (e *endpoint) token(a answer, form tokenForm, asked Key) (Token, error) {
 	}
 	if err != nil {
 		return malformed(err.Error())
+	}
+	if form.longest > 0 {
+		life = min(life, form.longest)
 	}
 	granted, err := a.granted(form)
 	if err != nil {

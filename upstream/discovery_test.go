@@ -186,7 +186,7 @@ func TestAudienceIsTheDiscoveredEndpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := u.message(Key{}, target)
+	m, err := u.message(Key{}, target, "")
 	if err != nil {
 		t.Fatal(err)
 	}

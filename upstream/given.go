@@ -27,6 +27,7 @@ const (
 const (
 	GrantClientCredentials = "client_credentials" // RFC 6749 section 4.4
 	GrantJWTBearer         = "jwt_bearer"         // RFC 7523 section 2.1: the assertion is the grant
+	GrantTokenExchange     = "token_exchange"     // RFC 8693: the token of an app's user is exchanged
 )
 
 // Places for the parameters of a token request.

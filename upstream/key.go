@@ -16,6 +16,7 @@ const (
 	KindService     Kind = "service"     // of a MyDataHelps service account
 	KindParticipant Kind = "participant" // of one MyDataHelps participant
 	KindAccess      Kind = "access"      // of one Human API user
+	KindExchanged   Kind = "exchanged"   // got for a token of the app's user, RFC 8693
 )
 
 // Key is all that shapes a token. Two requests may share a token exactly when
@@ -24,9 +25,13 @@ const (
 type Key struct {
 	Upstream string
 	Kind     Kind
-	Subject  string // empty: the client itself
+	Subject  string // empty: the client itself; of KindExchanged a keyed hash of the user's token
 	Scope    string // RFC 6749 section 3.3
 }
+
+// OnDemand reports whether its token can be got only while a request for it is there, since
+// that has what the token request needs: see [WithSubjectToken].
+func (k Key) OnDemand() bool { return k.Kind == KindExchanged }
 
 // AppendCanonical appends the canonical form of k to dst: each part behind its
 // length as a uvarint, so that no two keys have the same form, whatever bytes
@@ -41,10 +46,13 @@ func (k Key) AppendCanonical(dst []byte) []byte {
 
 // Errors of Upstream.Key. Each means that the request, not the provider, is at fault.
 var (
-	ErrSubjectRequired = errors.New("this route needs a subject and none was given")
-	ErrSubjectInvalid  = errors.New("the subject is not in the form this upstream takes")
-	ErrSubjectNotTaken = errors.New("this route takes no subject")
-	ErrScopeNotAllowed = errors.New("the scope is not among those configured for this upstream")
+	ErrSubjectRequired      = errors.New("this route needs a subject and none was given")
+	ErrSubjectInvalid       = errors.New("the subject is not in the form this upstream takes")
+	ErrSubjectNotTaken      = errors.New("this route takes no subject")
+	ErrSubjectTokenRequired = errors.New("this route exchanges the token of a user and none was given")
+	ErrSubjectTokenExpired  = errors.New("the token of the user has expired")
+	ErrSubjectTokenInvalid  = errors.New("the token of the user is not in the form of RFC 6750, or is there twice")
+	ErrScopeNotAllowed      = errors.New("the scope is not among those configured for this upstream")
 
 	errKindUnknown = errors.New("this upstream has no token of that kind") // no route asks for one
 )
@@ -52,11 +60,12 @@ var (
 // SubjectRule says whether a kind of token is issued on behalf of a subject.
 type SubjectRule int
 
-// Whether a request must name a subject, may, or must not.
+// Whether a request must name a subject, may, or must not, or has a token of it.
 const (
 	SubjectRefused SubjectRule = iota
 	SubjectOptional
 	SubjectRequired
+	SubjectFromToken // what is given as the subject is a token, to be exchanged for another
 )
 
 // kindRule says which keys exist for one kind of token.
@@ -65,11 +74,15 @@ type kindRule struct {
 	subject        SubjectRule
 	defaultSubject string
 	validSubject   func(string) bool // nil: visibleASCII
+	subjectHashKey []byte            // for SubjectFromToken
 	scopes         scopeSet
 }
 
 // key checks subject and scope as the request gave them. An empty scope means the default.
 func (r *kindRule) key(name, subject, scope string) (Key, error) {
+	if r.subject == SubjectFromToken {
+		return r.exchangedKey(name, subject, scope)
+	}
 	switch {
 	case subject == "" && r.subject == SubjectRequired:
 		return Key{}, ErrSubjectRequired

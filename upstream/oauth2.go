@@ -40,7 +40,11 @@ type OAuth2Config struct {
 	ScopeSeparator string        // empty: a space
 	Lifetime       time.Duration // of tokens, whatever the answer says; zero: as the answer says
 	Subject        SubjectPlace
-	TargetHeaders  Secret // header fields of API requests, in the form of a URL query
+	// Of GrantTokenExchange: which sort of token the users have, a URN or what comes behind that
+	// of RFC 8693 section 3, and the key of the hash that stands for one in the key of a token.
+	SubjectTokenType string
+	SubjectHashKey   []byte
+	TargetHeaders    Secret // header fields of API requests, in the form of a URL query
 }
 
 // shape lists all settings that decide which token an endpoint gives, or for how long it is
@@ -76,6 +80,7 @@ func (c OAuth2Config) shape() [][2]string {
 		{"SCOPE_SEPARATOR", c.ScopeSeparator},
 		{"LIFETIME", strconv.FormatInt(int64(c.Lifetime), 10)},
 		{"SUBJECT", c.Subject.String()},
+		{"SUBJECT_TOKEN_TYPE", c.SubjectTokenType},
 	}
 }
 
@@ -98,6 +103,9 @@ type oauth2 struct {
 // NewOAuth2 returns the upstream of c.
 func NewOAuth2(c OAuth2Config) Upstream {
 	rule := kindRule{kind: KindClient, subject: c.Subject.Rule, scopes: newScopeSet(c.Scope, c.AllowedScopes)}
+	if c.Grant == GrantTokenExchange {
+		rule.kind, rule.subject, rule.subjectHashKey = KindExchanged, SubjectFromToken, c.SubjectHashKey
+	}
 	u := &oauth2{common: newCommon(c.Name, c.Config, rule), config: c}
 	if c.TargetHeaders.IsSet() {
 		fixed := NewFixedFields(c.Name, c.TargetHeaders)
@@ -135,11 +143,18 @@ func (u *oauth2) Fingerprint() Fingerprint {
 
 // Fetch implements [Upstream].
 func (u *oauth2) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error) {
+	form, subject := u.form(), SubjectTokenOf(ctx).Reveal()
+	if u.config.Grant == GrantTokenExchange {
+		form.life, form.longest = 0, u.config.longestExchanged(subject, time.Now())
+		if form.longest < minLifetime {
+			return Token{}, u.endpoint.fail(ClassSubject, 0, "the token of the user has expired")
+		}
+	}
 	target, err := u.locate(ctx)
 	if err != nil {
 		return Token{}, err
 	}
-	m, err := u.message(key, target)
+	m, err := u.message(key, target, subject)
 	if err != nil {
 		return Token{}, err
 	}
@@ -153,7 +168,7 @@ func (u *oauth2) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, erro
 	if a.status != http.StatusOK || a.has("error") {
 		return Token{}, u.refusal(a, key)
 	}
-	return u.endpoint.token(a, u.form(), key)
+	return u.endpoint.token(a, form, key)
 }
 
 // locate returns the token endpoint. It blocks while that is being discovered, until the
@@ -170,6 +185,10 @@ func (u *oauth2) locate(ctx context.Context) (*url.URL, error) {
 // subject that it names.
 func (u *oauth2) refusal(a answer, key Key) *Error {
 	err := u.endpoint.refusal(a, key, codeClasses, a.text("error"))
+	if u.config.Grant == GrantTokenExchange {
+		err.interpretExchange()
+		return err
+	}
 	if u.config.Grant == GrantJWTBearer && err.Code == "invalid_grant" {
 		if key.Subject == "" {
 			err.reclassify(ClassCredential)

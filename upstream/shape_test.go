@@ -40,8 +40,11 @@ var changes = map[string]struct {
 	"Lifetime":       {true, func(c *OAuth2Config) { c.Lifetime = time.Minute }},
 	"Subject":        {true, func(c *OAuth2Config) { c.Subject = SubjectPlace{Rule: SubjectOptional, Param: "user"} }},
 
-	"Name":            {false, func(c *OAuth2Config) { c.Name = "other" }}, // part of the key
-	"Scope":           {false, func(c *OAuth2Config) { c.Scope = "read" }}, // part of the key
+	"SubjectTokenType": {true, func(c *OAuth2Config) { c.SubjectTokenType = "jwt" }},
+
+	"SubjectHashKey":  {false, func(c *OAuth2Config) { c.SubjectHashKey = []byte("key") }}, // its hashes are in the key
+	"Name":            {false, func(c *OAuth2Config) { c.Name = "other" }},                 // part of the key
+	"Scope":           {false, func(c *OAuth2Config) { c.Scope = "read" }},                 // part of the key
 	"AllowedScopes":   {false, func(c *OAuth2Config) { c.AllowedScopes = "write" }},
 	"Target":          {false, func(c *OAuth2Config) { c.Target = &url.URL{Scheme: "https", Host: "api.example"} }},
 	"Targets":         {false, func(c *OAuth2Config) { c.Targets = []Target{{"x", &url.URL{Scheme: "https", Host: "x.example"}}} }},

@@ -13,16 +13,16 @@ import (
 // jwtBearerGrant is the grant_type of RFC 7523 section 2.1.
 const jwtBearerGrant = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
-// message returns the token request for key to the token endpoint at target. The error is
-// an *Error.
-func (u *oauth2) message(key Key, target *url.URL) (message, error) {
+// message returns the token request for key to the token endpoint at target; subject is the
+// token that is exchanged, if one is. The error is an *Error.
+func (u *oauth2) message(key Key, target *url.URL, subject string) (message, error) {
 	c := u.config
 	header, err := u.header()
 	if err != nil {
 		return message{}, u.endpoint.fail(ClassCredential, 0, err.Error())
 	}
 	m := message{target: target, method: c.Method, header: header}
-	fields := func() (url.Values, error) { return u.fields(key, target) }
+	fields := func() (url.Values, error) { return u.fields(key, target, subject) }
 	first, err := fields()
 	if err != nil {
 		var own *Error
@@ -78,7 +78,7 @@ func (u *oauth2) header() (http.Header, error) {
 // fields returns the parameters of a token request: those of the settings, the grant, and
 // the proof of the client unless that is in the header. It signs anew each time. Its
 // errors are about the credential; an *Error says what else is wrong.
-func (u *oauth2) fields(key Key, target *url.URL) (url.Values, error) {
+func (u *oauth2) fields(key Key, target *url.URL, subject string) (url.Values, error) {
 	c, fields := u.config, url.Values{}
 	if c.Params.IsSet() {
 		var err error
@@ -103,6 +103,10 @@ func (u *oauth2) fields(key Key, target *url.URL) (url.Values, error) {
 		}
 		fields.Set("grant_type", jwtBearerGrant)
 		fields.Set("assertion", signed)
+	case GrantTokenExchange:
+		fields.Set("grant_type", grantTokenExchange)
+		fields.Set("subject_token", subject)
+		fields.Set("subject_token_type", u.config.subjectTokenType())
 	}
 	return fields, u.prove(fields, key, target)
 }

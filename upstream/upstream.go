@@ -8,7 +8,8 @@
 // humanapi.go, mydatahelps.go, and oauth2.go for any other API, whose token requests
 // tokenrequest.go puts together from a grant, a proof of the client and further fields. The
 // proof is made by auth.go or, as an assertion, by assertion.go with the key that keyring.go
-// holds and signingkey.go has read; given.go reads what people write into settings for it.
+// holds and signingkey.go has read; tokenexchange.go is what differs where the token of an app's
+// user is exchanged; given.go reads what people write into settings for it.
 // discovery.go finds the token endpoint where only the issuer is known. refusal.go makes the
 // exchange and tells failures apart; endpoint.go sends the request and takes what comes
 // back; answer.go reads it, with lifetime.go

@@ -20,6 +20,10 @@ func NewEndpoint(rules EndpointRules) *Server {
 	rules.Method = cmp.Or(rules.Method, http.MethodPost)
 	rules.Body = cmp.Or(rules.Body, BodyForm)
 	rules.Auth = cmp.Or(rules.Auth, AuthBasic)
+	if rules.SubjectToken != nil {
+		rules.Grant = "urn:ietf:params:oauth:grant-type:token-exchange"
+		rules.SubjectTokenType = cmp.Or(rules.SubjectTokenType, "urn:ietf:params:oauth:token-type:access_token")
+	}
 	rules.Grant = cmp.Or(rules.Grant, "client_credentials")
 	rules.RefusalStatus = cmp.Or(rules.RefusalStatus, http.StatusUnauthorized)
 	rules.RefusalCode = cmp.Or(rules.RefusalCode, "invalid_client")
@@ -55,6 +59,15 @@ func (p *ruled) subject(c *call) string {
 	fields, a := p.parameters(c)
 	if a != nil {
 		return ""
+	}
+	return p.subjectOf(fields)
+}
+
+// subjectOf returns on whose behalf a token request is, "" if that is the client.
+func (p *ruled) subjectOf(fields map[string]string) string {
+	if p.rules.SubjectToken != nil {
+		subject, _ := p.rules.SubjectToken(fields["subject_token"])
+		return subject
 	}
 	if name := p.rules.SubjectParam; name != "" {
 		return fields[name]
@@ -95,6 +108,12 @@ func (p *ruled) exchange(c *call) *Answer {
 			return oauthRefusal(http.StatusBadRequest, "invalid_request", "wrong parameter: "+name)
 		}
 	}
+	if p.rules.SubjectToken != nil {
+		// RFC 8693 section 2.2.2 has this code for a subject token that is not accepted.
+		if _, good := p.rules.SubjectToken(fields["subject_token"]); !good || fields["subject_token_type"] != p.rules.SubjectTokenType {
+			return oauthRefusal(http.StatusBadRequest, "invalid_request", "subject token is not accepted")
+		}
+	}
 	scope := fields["scope"]
 	if p.rules.Assertion != nil && p.rules.Assertion.ScopeInside {
 		scope = claimOf(p.assertionIn(fields), "scope")
@@ -124,19 +143,17 @@ func (p *ruled) refuseClient(reason string) *Answer {
 
 // issue answers with a new token.
 func (p *ruled) issue(fields map[string]string, scope string) *Answer {
-	token, subject := newToken("at-"), ""
-	if p.rules.SubjectParam != "" {
-		subject = fields[p.rules.SubjectParam]
-	} else if a := p.rules.Assertion; a != nil && a.SubjectClaim != "" {
-		subject = claimOf(p.assertionIn(fields), a.SubjectClaim)
-	}
-	g := p.tokens.issue(token, Grant{Kind: KindClient, Client: p.id, Subject: subject, Scope: scope})
+	token := newToken("at-")
+	g := p.tokens.issue(token, Grant{Kind: KindClient, Client: p.id, Subject: p.subjectOf(fields), Scope: scope})
 	if p.rules.Text {
 		return textAnswer(http.StatusOK, token).because(OutcomeIssued, "")
 	}
 	members := map[string]any{"access_token": token}
 	if !p.rules.NoLifetime {
 		members["expires_in"] = strconv.Itoa(g.expiresIn())
+	}
+	if p.rules.SubjectToken != nil {
+		members["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token" // RFC 8693 section 2.2.1
 	}
 	if p.rules.TokenType != "-" {
 		members["token_type"] = cmp.Or(p.rules.TokenType, "Bearer")

@@ -38,9 +38,13 @@ type EndpointRules struct {
 	Headers                map[string]string // header fields that must be there
 	Assertion              *AssertionRules   // nil: there is none
 	SubjectParam           string            // parameter that names the subject; empty: none does
-	Scopes                 []string          // that the client may ask for; nil: read and write
-	Separator              string            // of scopes; empty: a space
-	Lifetime               time.Duration     // of tokens, as in Options
+	// SubjectToken makes the grant that of RFC 8693: it says whose token it is given, and whether
+	// one is issued for it. It is called from many goroutines. SubjectTokenType is its type.
+	SubjectToken     func(token string) (subject string, good bool)
+	SubjectTokenType string
+	Scopes           []string      // that the client may ask for; nil: read and write
+	Separator        string        // of scopes; empty: a space
+	Lifetime         time.Duration // of tokens, as in Options
 
 	Text       bool   // the answer is the bare token
 	NoLifetime bool   // the answer has no expires_in
@@ -107,6 +111,9 @@ func (p *ruled) wanted(fields map[string]string) []string {
 	}
 	if p.isBearer() {
 		names = append(names, "assertion")
+	}
+	if p.rules.SubjectToken != nil {
+		names = append(names, "subject_token", "subject_token_type")
 	}
 	optional := []string{p.rules.SubjectParam}
 	if p.rules.Assertion == nil || !p.rules.Assertion.ScopeInside {

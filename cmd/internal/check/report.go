@@ -73,6 +73,9 @@ func (t *tokenTry) row() row {
 	}
 	if t.key == (upstream.Key{}) {
 		row.Outcome, row.Mend = outcomeUntried, "add --subject "+t.endpoint.Name+"=..."
+		if t.kind == upstream.KindExchanged {
+			row.Mend = "send a request with the bearer token of a user: only such a token is exchanged"
+		}
 		return row
 	}
 	if t.given == "" && t.key.Subject != "" {

@@ -64,8 +64,7 @@ func (c *Config) tries(subjects []subject) ([][]*tokenTry, error) {
 func checkSubjects(upstreams []upstream.Upstream, subjects []subject) error {
 	var takers []string
 	for _, u := range upstreams {
-		takes := func(r upstream.Route) bool { return r.Subject != upstream.SubjectRefused }
-		if slices.ContainsFunc(u.Routes(), takes) {
+		if slices.ContainsFunc(u.Routes(), takesSubject) {
 			takers = append(takers, u.Name())
 		}
 	}
@@ -103,13 +102,15 @@ func triesOf(u upstream.Upstream, endpoint *config.TokenEndpoint, given []string
 	for _, r := range u.Routes() {
 		var err error
 		switch {
+		case r.Subject == upstream.SubjectFromToken:
+			add(tokenTry{kind: r.Kind})
 		case r.Subject != upstream.SubjectRequired:
 			err = addKey(r.Kind, "", "")
 		case len(given) == 0:
 			add(tokenTry{kind: r.Kind})
 		}
 		for i, subject := range given {
-			if r.Subject != upstream.SubjectRefused && err == nil {
+			if takesSubject(r) && err == nil {
 				err = addKey(r.Kind, subject, shownSubject(i, len(given)))
 			}
 		}
@@ -118,6 +119,11 @@ func triesOf(u upstream.Upstream, endpoint *config.TokenEndpoint, given []string
 		}
 	}
 	return list, nil
+}
+
+// takesSubject reports whether a subject can be named for the tokens of r.
+func takesSubject(r upstream.Route) bool {
+	return r.Subject == upstream.SubjectOptional || r.Subject == upstream.SubjectRequired
 }
 
 // shownSubject stands for the subject that was given as number i of n.

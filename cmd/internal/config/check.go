@@ -19,6 +19,10 @@ func (l *loader) check(c *Config) {
 		l.checkSection(p.section, all)
 	}
 	c.Redis.finish(&l.faults)
+	key := c.Redis.subjectHashKey()
+	for n := range c.OAuth2 {
+		c.OAuth2[n].subjectHashKey = key
+	}
 	l.checkBudgets(all)
 	l.checkUpstreams(c)
 	l.checkListeners(c)

@@ -31,6 +31,7 @@ func (c *OAuth2) finish(f *faults, section string) {
 	check.assertion()
 	check.request()
 	check.subject()
+	check.exchange()
 }
 
 // has reports whether a setting was given, rightly or wrongly.
@@ -163,7 +164,6 @@ func (c oauth2Check) assertion() {
 
 // request checks where parameters are sent.
 func (c oauth2Check) request() {
-	c.wrong("GRANT", c.Grant == "token_exchange", "choose another", "is token_exchange, which is not supported")
 	c.wrong("BODY", c.Method == "get" && (c.Body == upstream.BodyForm || c.Body == upstream.BodyJSON),
 		"choose query or none, or remove {X}METHOD=get", "is a body, but a GET has none")
 	inBody := c.signs() || c.Auth == upstream.AuthPost || c.Auth == upstream.AuthAssertionFile
@@ -177,6 +177,19 @@ func (c oauth2Check) request() {
 	fields, _ := upstream.ParseFields(c.Headers.Reveal())
 	sets := slices.ContainsFunc(fields, func(f upstream.Field) bool { return strings.EqualFold(f.Name, "Content-Type") })
 	c.wrong("HEADERS", sets, "remove it", "sets Content-Type, which {X}BODY does")
+}
+
+// exchange checks what has no place, or no meaning, where the tokens of users are exchanged.
+func (c oauth2Check) exchange() {
+	if c.Grant != upstream.GrantTokenExchange {
+		return
+	}
+	inURL := c.Method == "get" || c.Body == upstream.BodyQuery || c.Body == upstream.BodyNone
+	c.wrong("GRANT", inURL, "remove {X}METHOD, and choose form or json for {X}BODY", "is token_exchange, but the user's token may be sent in a body only")
+	c.unwanted("SUBJECT", true, "{X}GRANT is token_exchange: the subject is the user whose token the app sends")
+	params, _ := url.ParseQuery(c.Params.Reveal())
+	own := params.Has("subject_token") || params.Has("subject_token_type")
+	c.wrong("PARAMS", own, "remove it", "sets subject_token or subject_token_type, which {X}GRANT=token_exchange does")
 }
 
 // subject checks where the subject is sent.

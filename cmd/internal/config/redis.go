@@ -1,6 +1,9 @@
 package config
 
 import (
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -52,6 +55,21 @@ type RedisKey struct {
 func (c *Redis) KeyRing() []RedisKey {
 	ring, _ := parseKeyRing(c.Keys.Reveal()) // Parse checked it
 	return ring
+}
+
+// subjectHashKey returns the key of the hashes that stand for the tokens of an app's users: one
+// that is derived from the ring's first key, so that all replicas have the same, or without
+// Redis one that this process alone has.
+func (c *Redis) subjectHashKey() []byte {
+	ring := c.KeyRing()
+	if len(ring) == 0 {
+		return []byte(rand.Text() + rand.Text())
+	}
+	key, err := hkdf.Key(sha256.New, []byte(ring[0].Key.Reveal()), nil, "token-sidecar subject token", sha256.Size)
+	if err != nil {
+		panic("32 bytes can always be derived")
+	}
+	return key
 }
 
 // keyID is the form of the id of a key of the ring, which has 32 bytes at most.

@@ -2,6 +2,7 @@ package flows
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,6 +29,27 @@ type rig struct {
 	sidecar *sidecar.Sidecar
 	stop    func() // done at the end of the test, too
 	client  *http.Client
+	log     *logBuffer
+}
+
+// logBuffer keeps what is logged.
+type logBuffer struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+// Write implements [io.Writer].
+func (b *logBuffer) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(line)
+}
+
+// String returns all that was logged so far.
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // start runs a sidecar with the given settings, each without its prefix.
@@ -38,11 +60,12 @@ func start(t *testing.T, settings ...string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := sidecar.Start(parsed, zerolog.Nop(), metrics.New("test"))
+	log := new(logBuffer)
+	s, err := sidecar.Start(parsed, zerolog.New(log), metrics.New("test"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{s, sync.OnceFunc(s.Stop), &http.Client{Timeout: testkit.Patience, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}}
+	r := &rig{s, sync.OnceFunc(s.Stop), &http.Client{Timeout: testkit.Patience, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}, log}
 	t.Cleanup(func() {
 		r.client.CloseIdleConnections()
 		r.stop()
@@ -54,6 +77,7 @@ func start(t *testing.T, settings ...string) *rig {
 type answer struct {
 	status     int
 	code       string // of a problem document
+	header     http.Header
 	retryAfter int
 	echo       upstreamtest.Echo
 }
@@ -68,6 +92,11 @@ func (r *rig) get(route, subject string) (answer, error) {
 	if subject != "" {
 		req.Header.Set("X-Token-Subject", subject)
 	}
+	return r.do(req)
+}
+
+// do sends a request and reads the answer to it.
+func (r *rig) do(req *http.Request) (answer, error) {
 	res, err := r.client.Do(req)
 	if err != nil {
 		return answer{}, err
@@ -77,7 +106,7 @@ func (r *rig) get(route, subject string) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a := answer{status: res.StatusCode}
+	a := answer{status: res.StatusCode, header: res.Header}
 	a.retryAfter, _ = strconv.Atoi(res.Header.Get("Retry-After"))
 	if res.StatusCode == http.StatusOK {
 		return a, json.Unmarshal(body, &a.echo)

@@ -179,7 +179,7 @@ func (s *Sidecar) statusConfig() status.Config {
 func (s *Sidecar) pin() {
 	for _, u := range s.upstreams {
 		for _, r := range u.Routes() {
-			if r.Subject == upstream.SubjectRequired {
+			if r.Subject == upstream.SubjectRequired || r.Subject == upstream.SubjectFromToken {
 				continue
 			}
 			if key, err := u.Key(r.Kind, "", ""); err == nil {

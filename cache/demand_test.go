@@ -1,0 +1,74 @@
+package cache_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"token-sidecar/cache"
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
+)
+
+// exchanging is a stub that notes which token of a user it was to exchange last.
+type exchanging struct {
+	*stub
+	got atomic.Pointer[string]
+}
+
+// Fetch implements [upstream.Upstream].
+func (s *exchanging) Fetch(ctx context.Context, key upstream.Key, tokens upstream.TokenSource) (upstream.Token, error) {
+	given := upstream.SubjectTokenOf(ctx).Reveal()
+	s.got.Store(&given)
+	return s.stub.Fetch(ctx, key, tokens)
+}
+
+// A key on demand is never refreshed without a request: not while its token is stale and used,
+// not when that is over, not after its replacement has failed. Each token request has what
+// the request had that it is made for.
+func TestKeyOnDemandIsLoadedForRequestsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refuses atomic.Bool
+		s := &exchanging{stub: &stub{name: "up", life: 100 * time.Second, answer: func(int, upstream.Key) error {
+			if refuses.Load() {
+				return failing(upstream.ClassSubject)
+			}
+			return nil
+		}}}
+		c := cache.New(cache.Config{Upstreams: []upstream.Upstream{s}, Metrics: metrics.New("test")})
+		defer c.Close()
+		k := key(s.stub, "hash")
+		k.Kind = upstream.KindExchanged
+		with := func(token string) context.Context {
+			return upstream.WithSubjectToken(t.Context(), upstream.NewSecret(token))
+		}
+		expect := func(when string, requests int, token string) {
+			t.Helper()
+			synctest.Wait()
+			if s.count() != requests || *s.got.Load() != token {
+				t.Errorf("%s: %d token requests, want %d; the last one for %q, want %q", when, s.count(), requests, *s.got.Load(), token)
+			}
+		}
+		for range 97 {
+			if _, err := c.Token(with("one"), k); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		expect("to the end of the token", 1, "one")
+		time.Sleep(10 * time.Minute)
+		expect("when it is over", 1, "one")
+		token, err := c.Token(with("two"), k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect("asked again", 2, "two")
+		refuses.Store(true)
+		c.Reject(with("three"), k, token)
+		expect("rejected", 3, "three")
+		time.Sleep(10 * time.Minute)
+		expect("after a replacement that failed", 3, "three")
+	})
+}
