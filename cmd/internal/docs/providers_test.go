@@ -179,6 +179,8 @@ func endpoints(m *material, keysAt string) map[string]upstreamtest.EndpointRules
 			Assertion: signed(upstreamtest.AssertionRules{Algorithms: []string{"RS256"}, Keys: set(m.rsa, ""), MaxLife: fiveMin, Subject: account,
 				Audience: "https://login.salesforce.example"})},
 		"zoom": {Grant: "account_credentials", Params: map[string]string{"account_id": account}},
+		"exchange": {Params: map[string]string{"audience": "https://records.example"},
+			SubjectToken: func(token string) (string, bool) { return "anna", token == "USER_TOKEN" }},
 		"apigee": {Body: upstreamtest.BodyQuery, Separator: ",", TokenType: "BearerToken",
 			TargetHeaders: map[string]string{"X-Api-Key": account}},
 	}
