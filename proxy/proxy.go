@@ -44,6 +44,7 @@ import (
 	"token-sidecar/cache"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
+	"token-sidecar/upstream/egress"
 )
 
 // Config configures a Proxy.
@@ -78,6 +79,8 @@ type Config struct {
 	TokenTimeout time.Duration
 	// Roots are the certificate authorities for targets; nil means the system's.
 	Roots *x509.CertPool
+	// Egress is the proxy that leads to targets; nil means that connections are direct.
+	Egress *egress.Proxy
 
 	general bool // leave the lean way out: tests run both ways
 }

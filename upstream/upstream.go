@@ -25,6 +25,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"token-sidecar/upstream/egress"
 )
 
 // Upstream is one remote API behind OAuth tokens. Implementations are safe for
@@ -137,6 +139,7 @@ type Config struct {
 	DefaultLifetime time.Duration  // of a token whose answer names none
 	RefuseNarrow    bool           // an answer that grants less than was asked is an error
 	Roots           *x509.CertPool // nil: the system's
+	Egress          *egress.Proxy  // that leads to the token endpoint; nil: connections are direct
 }
 
 // routes returns the main route and one for each further target.
