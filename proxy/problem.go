@@ -117,7 +117,7 @@ func problemOf(err error) *problem {
 // egressProblem returns what the app is told when the egress proxy leads to no target.
 func egressProblem(err *egress.Error) *problem {
 	cause := "destination_unavailable"
-	if err.Status == http.StatusProxyAuthRequired {
+	if err.Status == http.StatusProxyAuthRequired || err.Status == http.StatusUnauthorized { // tinyproxy's for a wrong password
 		cause = "proxy_configuration_error"
 	}
 	return &problem{http.StatusBadGateway, "target_unreachable", cause, "The target cannot be reached: " + err.Error() + ".", 0}
@@ -150,6 +150,9 @@ func fieldProblem(err error) *problem {
 func (x *exchange) fail(err error) {
 	p := problemOf(err)
 	x.problem = p.code
+	if proxy, ok := errors.AsType[*egress.Error](err); ok && p.code == "target_unreachable" {
+		x.egress = upstream.ConnError(proxy)
+	}
 	if x.out.status != 0 {
 		return // an answer is under way
 	}

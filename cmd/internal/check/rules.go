@@ -222,11 +222,14 @@ var egressRules = []rule{
 	{codes: "egress_proxy_answered_407",
 		cause: "the egress proxy answered 407: it wants a user and a password, or other ones, before it connects to {host}",
 		mend:  "set SIDECAR_EGRESS_PROXY_AUTH or SIDECAR_EGRESS_PROXY_AUTH_FILE to user:password of the proxy that SIDECAR_EGRESS_PROXY names, or correct it"},
+	{codes: "egress_proxy_answered_401",
+		cause: "the egress proxy answered 401: it refuses the user and password that it was given, and does not connect to {host}",
+		mend:  "correct SIDECAR_EGRESS_PROXY_AUTH, or the file of SIDECAR_EGRESS_PROXY_AUTH_FILE"},
 	{codes: "egress_proxy_unreachable",
 		cause: "no connection through the egress proxy to {host}: the proxy cannot be reached, or does not answer as an HTTP proxy does",
 		mend:  "check host and port of SIDECAR_EGRESS_PROXY; if {host} is to be reached without it, list that in SIDECAR_EGRESS_DIRECT"},
 	{when: byEgressProxy,
-		cause: "the egress proxy does not connect to {host}: {reason}",
+		cause: "the egress proxy cannot or may not connect to {host}",
 		mend:  "have the proxy of SIDECAR_EGRESS_PROXY allow CONNECT to {host}, or correct {url}; if it is to be reached without the proxy, list it in SIDECAR_EGRESS_DIRECT"},
 }
 
