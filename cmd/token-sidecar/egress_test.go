@@ -91,7 +91,9 @@ func (p *tinyproxy) connected(t *testing.T, address string) int {
 
 // beyondLoopback returns an address of a server on 127.0.0.1 as one that is not a loopback
 // address, and is reached on this host all the same.
-func beyondLoopback(address string) string { return strings.Replace(address, "127.0.0.1", "0.0.0.0", 1) }
+func beyondLoopback(address string) string {
+	return strings.Replace(address, "127.0.0.1", "0.0.0.0", 1)
+}
 
 // echoTarget starts a target with a certificate for 0.0.0.0, and returns its address and the
 // file of the certificate. It takes uploads at /upload, answers in two parts at /stream, the
