@@ -13,7 +13,7 @@
 // exchange and tells failures apart; endpoint.go sends the request and takes what comes
 // back; answer.go reads it, with lifetime.go
 // for how long the token lives and how long to wait; connerror.go names what happened
-// to a connection. upstream.go is what all upstreams have in common, with the interface.
+// to a connection, which package egress may have opened through a proxy. upstream.go is what all upstreams have in common, with the interface.
 // field.go is about header fields that an API wants beside the token. The values are in
 // token.go, secret.go, key.go and error.go.
 package upstream
