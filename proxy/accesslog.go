@@ -84,5 +84,8 @@ func (x *exchange) observe() {
 	if x.problem != "" {
 		line.Str("problem", x.problem)
 	}
+	if x.egress != "" {
+		line.Str("cause", x.egress)
+	}
 	line.Msg("request")
 }

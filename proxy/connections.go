@@ -34,6 +34,9 @@ const (
 func newConnections(c Config, r upstream.Route, upstreamName string, series *metrics.Upstream) *connections {
 	protocol := targetconn.NewProtocol(r.Target)
 	both, http1 := targetconn.NewDialer(c.Roots, "h2", "http/1.1"), targetconn.NewDialer(c.Roots, "http/1.1")
+	for _, d := range []*targetconn.Dialer{both, http1} {
+		d.DialContext = c.Egress.Through(d.DialContext)
+	}
 	to := &connections{
 		upstream: upstreamName,
 		kept:     targetconn.NewPool[upstream.Key](http1, r.Target, protocol),

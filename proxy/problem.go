@@ -13,6 +13,7 @@ import (
 
 	"token-sidecar/cache"
 	"token-sidecar/upstream"
+	"token-sidecar/upstream/egress"
 )
 
 // problem is what the app is told when its request cannot be served, as a problem document
@@ -105,12 +106,24 @@ func problemOf(err error) *problem {
 	if _, ok := errors.AsType[fieldError](err); ok {
 		return fieldProblem(err)
 	}
+	if proxy, ok := errors.AsType[*egress.Error](err); ok {
+		return egressProblem(proxy)
+	}
 	cause := upstream.ConnError(err)
 	switch cause {
 	case "connection_timeout", "http_response_timeout", "dns_timeout":
 		return &problem{http.StatusGatewayTimeout, "target_timeout", cause, errTargetSlow.detail, 0}
 	}
 	return &problem{http.StatusBadGateway, "target_unreachable", cause, "The target cannot be reached, or what it sent is not HTTP.", 0}
+}
+
+// egressProblem returns what the app is told when the egress proxy leads to no target.
+func egressProblem(err *egress.Error) *problem {
+	cause := "destination_unavailable"
+	if err.Status == http.StatusProxyAuthRequired || err.Status == http.StatusUnauthorized { // tinyproxy's for a wrong password
+		cause = "proxy_configuration_error"
+	}
+	return &problem{http.StatusBadGateway, "target_unreachable", cause, "The target cannot be reached: " + err.Error() + ".", 0}
 }
 
 // tokenProblem returns what the app is told when there is no token for its request.
@@ -140,6 +153,9 @@ func fieldProblem(err error) *problem {
 func (x *exchange) fail(err error) {
 	p := problemOf(err)
 	x.problem = p.code
+	if proxy, ok := errors.AsType[*egress.Error](err); ok && p.code == "target_unreachable" {
+		x.egress = upstream.ConnError(proxy)
+	}
 	if x.out.status != 0 {
 		return // an answer is under way
 	}

@@ -44,6 +44,7 @@ import (
 	"token-sidecar/cache"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
+	"token-sidecar/upstream/egress"
 )
 
 // Config configures a Proxy.
@@ -78,6 +79,8 @@ type Config struct {
 	TokenTimeout time.Duration
 	// Roots are the certificate authorities for targets; nil means the system's.
 	Roots *x509.CertPool
+	// Egress is the proxy that leads to targets; nil means that connections are direct.
+	Egress *egress.Proxy
 
 	general bool // leave the lean way out: tests run both ways
 }
@@ -172,6 +175,7 @@ type exchange struct {
 	informational int           // how many informational answers have come; the transport owns it until RoundTrip has returned
 	waited        time.Duration // for tokens
 	problem       string        // code of the problem that the app was told, if any
+	egress        string        // what the egress proxy did instead of leading to the target, if that is the problem
 }
 
 // serve answers one request. fixed is the route of a listener that has only one, and else

@@ -4,22 +4,32 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"strings"
 	"syscall"
+
+	"token-sidecar/upstream/egress"
 )
 
 // ConnError names what went wrong with a connection by a proxy error type of
 // RFC 9209 section 2.3. It replaces the text of net and net/http errors, which
-// quotes URLs, addresses and what the other side sent.
+// quotes URLs, addresses and what the other side sent. What went wrong at the egress proxy
+// has names of our own: egress_proxy_unreachable, and egress_proxy_answered_407 with the
+// status of its answer in place of 407.
 func ConnError(err error) string {
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	var op *net.OpError
+	var proxy *egress.Error
 	switch {
+	case errors.As(err, &proxy) && proxy.Status != 0:
+		return fmt.Sprintf("egress_proxy_answered_%d", proxy.Status)
+	case errors.As(err, &proxy):
+		return "egress_proxy_unreachable"
 	case errors.As(err, &dns):
 		if dns.IsTimeout {
 			return "dns_timeout"

@@ -13,6 +13,8 @@ import (
 	"os"
 	"syscall"
 	"testing"
+
+	"token-sidecar/upstream/egress"
 )
 
 // stalled is a timeout of the kind that net/http makes itself.
@@ -51,6 +53,8 @@ func TestConnErrorNamesWhatHappened(t *testing.T) {
 		{read(os.NewSyscallError("read", syscall.ECONNRESET)), "connection_terminated"},
 		{&net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}, "connection_terminated"},
 		{net.ErrClosed, "connection_terminated"},
+		{&egress.Error{Status: 407}, "egress_proxy_answered_407"},
+		{&egress.Error{}, "egress_proxy_unreachable"},
 		{http.ErrSchemeMismatch, "http_protocol_error"},
 		{errors.New("canary"), "http_protocol_error"},
 	}

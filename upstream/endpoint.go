@@ -27,7 +27,7 @@ type endpoint struct {
 func newEndpoint(upstream string, c Config) *endpoint {
 	transport := &http.Transport{
 		// No Proxy: an environment variable must not send secrets elsewhere.
-		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		DialContext:            c.Egress.Through((&net.Dialer{Timeout: 5 * time.Second}).DialContext),
 		TLSClientConfig:        &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    5 * time.Second,
 		ForceAttemptHTTP2:      true,

@@ -14,7 +14,7 @@
 // exchange and tells failures apart; endpoint.go sends the request and takes what comes
 // back; answer.go reads it, with lifetime.go
 // for how long the token lives and how long to wait; connerror.go names what happened
-// to a connection. upstream.go is what all upstreams have in common, with the interface.
+// to a connection, which package egress may have opened through a proxy. upstream.go is what all upstreams have in common, with the interface.
 // field.go is about header fields that an API wants beside the token. The values are in
 // token.go, secret.go, key.go and error.go.
 package upstream
@@ -26,6 +26,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"token-sidecar/upstream/egress"
 )
 
 // Upstream is one remote API behind OAuth tokens. Implementations are safe for
@@ -138,6 +140,7 @@ type Config struct {
 	DefaultLifetime time.Duration  // of a token whose answer names none
 	RefuseNarrow    bool           // an answer that grants less than was asked is an error
 	Roots           *x509.CertPool // nil: the system's
+	Egress          *egress.Proxy  // that leads to the token endpoint; nil: connections are direct
 }
 
 // routes returns the main route and one for each further target.

@@ -143,7 +143,8 @@ func TestEveryFailureHasACauseAndAMend(t *testing.T) {
 	classes := []upstream.Class{upstream.ClassCredential, upstream.ClassSubject, upstream.ClassScope,
 		upstream.ClassThrottled, upstream.ClassUnavailable, upstream.ClassMalformed}
 	words := []string{"dns_error", "dns_timeout", "tls_certificate_error", "tls_alert_received", "tls_protocol_error", "connection_refused",
-		"connection_timeout", "destination_ip_unroutable", "http_response_timeout", "connection_terminated", "http_protocol_error"}
+		"connection_timeout", "destination_ip_unroutable", "http_response_timeout", "connection_terminated", "http_protocol_error",
+		"egress_proxy_answered_401", "egress_proxy_answered_407", "egress_proxy_answered_502", "egress_proxy_unreachable"}
 	for _, e := range configOf(t, generic()).Endpoints {
 		var all []*upstream.Error
 		for _, class := range classes {

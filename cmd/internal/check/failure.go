@@ -97,6 +97,9 @@ func byFile(f failure) bool { return f.endpoint.Setting("AUTH") == "assertion_fi
 // ofDiscovery reports whether a failure is one of discovery, which Reason says in words.
 func ofDiscovery(f failure) bool { return strings.HasPrefix(f.Reason, "discovery: ") }
 
+// byEgressProxy reports whether the egress proxy refused to connect to the token endpoint.
+func byEgressProxy(f failure) bool { return strings.HasPrefix(f.code(), "egress_proxy_answered_") }
+
 // clockOff reports whether the proof of the client depends on the clock and
 // the clocks differ by more than such proofs allow.
 func clockOff(f failure) bool {

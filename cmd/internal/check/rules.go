@@ -199,7 +199,7 @@ var connectionRules = []rule{
 		mend:  "check host and port of {url}, and that this machine may connect to them"},
 	{codes: "connection_timeout destination_ip_unroutable",
 		cause: "{host} cannot be reached: there is no route, or a firewall drops the connection",
-		mend:  "allow connections to {host}, or correct {url}; the sidecar connects directly and uses no HTTP proxy"},
+		mend:  "allow connections to {host}, or correct {url}; if only an HTTP proxy leads there, set SIDECAR_EGRESS_PROXY"},
 	{codes: "http_response_timeout",
 		cause: "timeout: {host} gave no whole answer within {timeout}",
 		mend:  "run check again; if the provider is merely slow, raise SIDECAR_TOKEN_TIMEOUT, else check {url}"},
@@ -217,7 +217,23 @@ var connectionRules = []rule{
 		mend:  "check scheme and port of {url}"},
 }
 
-var unavailableRules = append(slices.Clone(connectionRules), []rule{
+// egressRules are about the proxy of SIDECAR_EGRESS_PROXY.
+var egressRules = []rule{
+	{codes: "egress_proxy_answered_407",
+		cause: "the egress proxy answered 407: it wants a user and a password, or other ones, before it connects to {host}",
+		mend:  "set SIDECAR_EGRESS_PROXY_AUTH or SIDECAR_EGRESS_PROXY_AUTH_FILE to user:password of the proxy that SIDECAR_EGRESS_PROXY names, or correct it"},
+	{codes: "egress_proxy_answered_401",
+		cause: "the egress proxy answered 401: it refuses the user and password that it was given, and does not connect to {host}",
+		mend:  "correct SIDECAR_EGRESS_PROXY_AUTH, or the file of SIDECAR_EGRESS_PROXY_AUTH_FILE"},
+	{codes: "egress_proxy_unreachable",
+		cause: "no connection through the egress proxy to {host}: the proxy cannot be reached, or does not answer as an HTTP proxy does",
+		mend:  "check host and port of SIDECAR_EGRESS_PROXY; if {host} is to be reached without it, list that in SIDECAR_EGRESS_DIRECT"},
+	{when: byEgressProxy,
+		cause: "the egress proxy cannot or may not connect to {host}",
+		mend:  "have the proxy of SIDECAR_EGRESS_PROXY allow CONNECT to {host}, or correct {url}; if it is to be reached without the proxy, list it in SIDECAR_EGRESS_DIRECT"},
+}
+
+var unavailableRules = slices.Concat(egressRules, connectionRules, []rule{
 	{when: ofDiscovery,
 		cause: "{reason}",
 		mend:  "run check again later; if it stays, check {url}, or give {X}TOKEN_URL in its place"},
@@ -230,7 +246,7 @@ var unavailableRules = append(slices.Clone(connectionRules), []rule{
 	{
 		cause: "the token endpoint, or a proxy before it, fails with {status}",
 		mend:  "run check again later; if it stays, tell the provider, or check {url}"},
-}...)
+})
 
 var malformedRules = []rule{
 	{when: ofDiscovery,

@@ -157,7 +157,7 @@ func (l *loader) checkURLs(c *Config, all []setting) {
 }
 
 // checkURL checks one URL of the setting name: http:// is for loopback only, unless
-// INSECURE_HTTP says otherwise, and no URL leads to a listener of the sidecar's own.
+// INSECURE_HTTP says otherwise or the URL is that of the egress proxy, and no URL leads to a listener of the sidecar's own.
 func (l *loader) checkURL(c *Config, name string, u *url.URL, listeners []setting) {
 	if l.faulty[name] {
 		return
@@ -167,13 +167,13 @@ func (l *loader) checkURL(c *Config, name string, u *url.URL, listeners []settin
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	remote := hostPortOf(u.Hostname(), port)
-	if u.Scheme == "http" && !remote.loopback() && !c.InsecureHTTP {
+	if u.Scheme == "http" && !remote.loopback() && !c.InsecureHTTP && u != c.EgressProxy {
 		l.fault(name, flawf("use https://, or set SIDECAR_INSECURE_HTTP=true to send credentials and tokens in clear",
 			"is http:// to a host that is not loopback"))
 	}
 	for _, s := range listeners {
 		if listener := s.listener(); listener.Network == "tcp" && remote.reaches(listener.hostPort()) {
-			l.fault(name, flawf("name the remote API", "leads back to the sidecar's own %s", s.name))
+			l.fault(name, flawf("name the remote side", "leads back to the sidecar's own %s", s.name))
 		}
 	}
 }

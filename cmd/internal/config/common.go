@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"token-sidecar/upstream"
+	"token-sidecar/upstream/egress"
 )
 
 // Common holds the settings that every upstream has with the same default.
@@ -14,6 +15,8 @@ type Common struct {
 	NarrowScope   string   `env:"NARROW_SCOPE" envDefault:"serve" oneof:"serve,refuse" help:"A token that was granted less scope than was asked for: serve or refuse it."`
 	TokenBudget   Rate     `env:"TOKEN_BUDGET" min:"1/m" max:"100000/s" help:"Token requests that all replicas with this credential make together at most, such as 9/s or 100/m, counted in Redis; nine tenths of what the provider allows are recommended."`
 	Listen        Listener `env:"LISTEN" help:"Dedicated listener of this upstream's first route, in the form of LISTEN."`
+
+	egress *egress.Proxy // that of the whole program, see Config.shareEgress
 }
 
 // common implements provider.
@@ -33,6 +36,7 @@ func (c *Common) upstreamConfig(token, target *url.URL, targets Targets, scope s
 		DefaultLifetime: life,
 		RefuseNarrow:    c.NarrowScope == "refuse",
 		Roots:           roots,
+		Egress:          c.egress,
 	}
 }
 

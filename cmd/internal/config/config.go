@@ -11,7 +11,8 @@
 // of the one struct, which is in config.go. providers.go is the table of the providers,
 // each of which has a file of its own with its settings, what they must fulfil
 // together and what is made of them: mydatahelps.go, pdx.go, oclc.go, humanapi.go, and
-// oauth2.go for any other, with oauth2_check.go for what they must fulfil; common.go is what they share. value.go turns the text of one
+// oauth2.go for any other, with oauth2_check.go for what they must fulfil; common.go is what they share. egress.go
+// is the proxy that all connections go through, with the rules of its settings. value.go turns the text of one
 // setting into a value and judges it by itself. It knows the keys and URLs of redis.go,
 // the types of values in types.go and url.go, and has secretfile.go read a file.
 // fault.go is how what is wrong is told.
@@ -20,6 +21,7 @@ package config
 import (
 	"crypto/x509"
 	"fmt"
+	"net/url"
 	"runtime/debug"
 	"time"
 
@@ -73,6 +75,10 @@ type Config struct {
 	CAFile        string        `env:"CA_FILE" check:"cafile" help:"PEM file with extra roots for targets and token endpoints. Read at start."`
 	InsecureHTTP  bool          `env:"INSECURE_HTTP" envDefault:"false" help:"Allow http:// targets and token endpoints that are not loopback: tokens and credentials travel in clear."`
 
+	EgressProxy     *url.URL        `env:"EGRESS_PROXY" check:"egressproxy" group:"Egress proxy" help:"HTTP proxy http://host:port that connections to targets and token endpoints go through, by CONNECT. Certificates are still those of targets and token endpoints. Redis is reached directly. HTTPS_PROXY and its kin are ignored."`
+	EgressProxyAuth upstream.Secret `env:"EGRESS_PROXY_AUTH" file:"rotates" check:"userpass" with:"EGRESS_PROXY" help:"user:password for that proxy, sent by Basic authentication. It travels to the proxy in clear."`
+	EgressDirect    []string        `env:"EGRESS_DIRECT" check:"direct" with:"EGRESS_PROXY" help:"Hosts that are reached without that proxy, comma-separated: api.example.org, .example.org for the names below it, 192.0.2.7, 10.0.0.0/8. Loopback always is."`
+
 	DrainDelay   time.Duration `env:"DRAIN_DELAY" envDefault:"0s" min:"0s" max:"10m" group:"Process" help:"After SIGTERM: how long to keep accepting requests."`
 	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"25s" min:"1ms" max:"10m" help:"After that: how long running requests may take to finish."`
 	LogLevel     string        `env:"LOG_LEVEL" envDefault:"info" oneof:"trace,debug,info,warn,error" help:"Least level that is logged: trace, debug, info, warn, error."`
@@ -82,8 +88,9 @@ type Config struct {
 	Providers
 	OAuth2 []OAuth2 `envPrefix:"OAUTH2_" group:"Any OAuth 2.0 API with client credentials"`
 
-	given map[string]origin // by variable, of those that were set
-	files []*secretFile
+	given   map[string]origin // by variable, of those that were set
+	ignored []string          // variables for HTTP proxies that the environment has
+	files   []*secretFile
 }
 
 // Roots returns the system's certificate authorities and those of CA_FILE. They

@@ -90,6 +90,9 @@ func (c *Config) Warnings() []string {
 		!hostPortOf(u.Hostname(), u.Port()).loopback() {
 		lines = append(lines, "SIDECAR_REDIS_URL sends the Redis password in clear: use rediss:// unless the network is trusted")
 	}
+	if len(c.ignored) > 0 && c.EgressProxy == nil {
+		lines = append(lines, strings.Join(c.ignored, ", ")+" in the environment: ignored; set SIDECAR_EGRESS_PROXY if a proxy leads out of this network")
+	}
 	if c.CallerToken.IsSet() {
 		return lines
 	}

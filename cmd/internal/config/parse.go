@@ -29,7 +29,8 @@ func Parse(environ []string) (*Config, error) {
 	if len(l.list) > 0 {
 		return nil, &Error{l.list}
 	}
-	c.given, c.files = l.given, l.files
+	c.given, c.files, c.ignored = l.given, l.files, proxyVariables(environ)
+	c.shareEgress()
 	return c, nil
 }
 

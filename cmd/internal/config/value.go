@@ -148,7 +148,9 @@ var valueChecks = map[string]func(string) *flaw{
 		_, err := upstream.ParseClaims(s)
 		return err
 	}),
-	"digits": digitsFlaw,
+	"digits":      digitsFlaw,
+	"direct":      directFlaw,
+	"egressproxy": egressProxyFlaw,
 	"fields": errFlaw("write it as Name=value&Name=value, percent-encoded", func(s string) error {
 		_, err := upstream.ParseFields(s)
 		return err
@@ -176,7 +178,8 @@ var valueChecks = map[string]func(string) *flaw{
 		_, err := upstream.NewSigningKey(s, "", "")
 		return err
 	}),
-	"word": wordFlaw,
+	"userpass": userpassFlaw,
+	"word":     wordFlaw,
 }
 
 // errFlaw returns a rule that a text is read without an error, which quotes nothing.

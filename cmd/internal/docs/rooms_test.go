@@ -11,6 +11,7 @@ import (
 var floors = map[string]int{
 	"metrics":                   0,
 	"proxy/internal/targetconn": 0,
+	"upstream/egress":           0,
 	"upstream":                  1,
 	"upstream/upstreamtest":     2,
 	"cache/internal/redistest":  0,

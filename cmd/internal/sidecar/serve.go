@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"crypto/x509"
 	"io"
 	"net"
 	"sync"
@@ -85,20 +86,7 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 		Budgets:      settings.Budgets(),
 		Shared:       s.shared,
 	})
-	s.proxy, err = proxy.New(proxy.Config{
-		Upstreams:     s.upstreams,
-		Cache:         s.cache,
-		Metrics:       m,
-		Log:           log,
-		Hosts:         proxy.NewHosts(settings.AllowedHosts, settings.Expose == "true"),
-		CallerToken:   settings.CallerToken,
-		ReplayMethods: settings.ReplayMethods,
-		ReplayLimit:   int64(settings.ReplayLimit),
-		TargetTimeout: settings.TargetTimeout,
-		TokenTimeout:  settings.TokenTimeout,
-		Vend:          settings.Vend,
-		Roots:         roots,
-	})
+	s.proxy, err = proxy.New(s.proxyConfig(roots))
 	if err == nil {
 		s.status = status.New(s.statusConfig())
 		err = s.listen()
@@ -112,6 +100,26 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 	s.background.Go(func() { s.watchSecrets(ctx) })
 	s.pin()
 	return s, nil
+}
+
+// proxyConfig returns what the proxy is made with, once the cache is there. The proxy
+// trusts roots.
+func (s *Sidecar) proxyConfig(roots *x509.CertPool) proxy.Config {
+	return proxy.Config{
+		Upstreams:     s.upstreams,
+		Cache:         s.cache,
+		Metrics:       s.metrics,
+		Log:           s.log,
+		Hosts:         proxy.NewHosts(s.config.AllowedHosts, s.config.Expose == "true"),
+		CallerToken:   s.config.CallerToken,
+		ReplayMethods: s.config.ReplayMethods,
+		ReplayLimit:   int64(s.config.ReplayLimit),
+		TargetTimeout: s.config.TargetTimeout,
+		TokenTimeout:  s.config.TokenTimeout,
+		Vend:          s.config.Vend,
+		Roots:         roots,
+		Egress:        s.config.Egress(),
+	}
 }
 
 // newShared returns the tokens shared through Redis, nil if it is off.
