@@ -60,6 +60,7 @@ type Config struct {
 	JWKSListen   Listener        `env:"JWKS_LISTEN" help:"Listener that serves the JWK Set of the public keys of generic upstreams at /.well-known/jwks.json, and nothing else, for providers that fetch it. It may be on any address without EXPOSE: what it shows is public."`
 	AllowedHosts []string        `env:"ALLOWED_HOSTS" check:"hosts" help:"Further Host names, without port, that the data and admin listeners accept beside the loopback names, comma-separated."`
 	CallerToken  upstream.Secret `env:"CALLER_TOKEN" file:"rotates" check:"header" help:"If set, callers must send it in X-Sidecar-Token."`
+	Callers      upstream.Secret `env:"CALLERS" file:"rotates" check:"callers" help:"Callers by name, one a line: name, white space, token. Each must send a token of its own, or CALLER_TOKEN, in X-Sidecar-Token; the name is in the access log. A name may have several lines, so that a token can be replaced. Tokens have 16 to 4096 visible ASCII characters; lines that begin with # do not count."`
 	Vend         []string        `env:"VEND" help:"Routes whose tokens may be handed to the app itself by POST /token/{route}, comma-separated. Only routes that need a subject: mydatahelps.participant, humanapi, and generic ones with SUBJECT=required."`
 
 	RefreshAhead float64 `env:"REFRESH_AHEAD" envDefault:"0.2" above:"0" max:"0.9" group:"Tokens" help:"Last fraction of a token's life in which it is replaced."`

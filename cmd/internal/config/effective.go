@@ -90,13 +90,13 @@ func (c *Config) Warnings() []string {
 		!hostPortOf(u.Hostname(), u.Port()).loopback() {
 		lines = append(lines, "SIDECAR_REDIS_URL sends the Redis password in clear: use rediss:// unless the network is trusted")
 	}
-	if c.CallerToken.IsSet() {
+	if c.CallerToken.IsSet() || c.Callers.IsSet() {
 		return lines
 	}
 	for _, s := range c.listeners() {
 		listener := s.listener()
 		if s.field.Name != "AdminListen" && s.name != jwksListen && listener.Network == "tcp" && !listener.hostPort().loopback() {
-			lines = append(lines, s.name+" is open to the network and SIDECAR_CALLER_TOKEN is not set: whoever reaches it uses the credentials")
+			lines = append(lines, s.name+" is open to the network and neither SIDECAR_CALLERS nor SIDECAR_CALLER_TOKEN is set: whoever reaches it uses the credentials")
 		}
 	}
 	return lines

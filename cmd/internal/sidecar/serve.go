@@ -92,6 +92,7 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 		Log:           log,
 		Hosts:         proxy.NewHosts(settings.AllowedHosts, settings.Expose == "true"),
 		CallerToken:   settings.CallerToken,
+		Callers:       settings.Callers,
 		ReplayMethods: settings.ReplayMethods,
 		ReplayLimit:   int64(settings.ReplayLimit),
 		TargetTimeout: settings.TargetTimeout,
