@@ -100,6 +100,10 @@ func (p *Proxy) ownReferer(r *http.Request, values []string) bool {
 	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
 		return false
 	}
-	withoutPort := func(host string) string { return strings.TrimSuffix(strings.ToLower(host), ":80") }
-	return p.isTarget(hostOf(u)) || u.Scheme == "http" && withoutPort(u.Host) == withoutPort(r.Host)
+	scheme, port := "http", ":80"
+	if r.TLS != nil {
+		scheme, port = "https", ":443"
+	}
+	withoutPort := func(host string) string { return strings.TrimSuffix(strings.ToLower(host), port) }
+	return p.isTarget(hostOf(u)) || u.Scheme == scheme && withoutPort(u.Host) == withoutPort(r.Host)
 }

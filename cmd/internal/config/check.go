@@ -22,6 +22,7 @@ func (l *loader) check(c *Config) {
 	l.checkBudgets(all)
 	l.checkUpstreams(c)
 	l.checkListeners(c)
+	l.checkTLS(c)
 	l.checkURLs(c, all)
 	l.checkVend(c)
 	l.checkPublished(c)

@@ -90,12 +90,16 @@ func (c *Config) Warnings() []string {
 		!hostPortOf(u.Hostname(), u.Port()).loopback() {
 		lines = append(lines, "SIDECAR_REDIS_URL sends the Redis password in clear: use rediss:// unless the network is trusted")
 	}
-	if c.CallerToken.IsSet() || c.Callers.IsSet() {
-		return lines
-	}
+	callers := c.CallerToken.IsSet() || c.Callers.IsSet() || c.TLSClientCA.IsSet()
 	for _, s := range c.listeners() {
 		listener := s.listener()
-		if s.field.Name != "AdminListen" && s.name != jwksListen && listener.Network == "tcp" && !listener.hostPort().loopback() {
+		if s.field.Name == "AdminListen" || s.name == jwksListen || listener.Network != "tcp" || listener.hostPort().loopback() {
+			continue
+		}
+		if !c.TLSCert.IsSet() {
+			lines = append(lines, s.name+" is open to the network and SIDECAR_TLS_CERT is not set: requests and answers travel in clear")
+		}
+		if !callers {
 			lines = append(lines, s.name+" is open to the network and neither SIDECAR_CALLERS nor SIDECAR_CALLER_TOKEN is set: whoever reaches it uses the credentials")
 		}
 	}

@@ -126,7 +126,7 @@ func checkText(check, value string) (string, *flaw) {
 
 // linesChecks are the rules of texts of several lines. White space around such a text is
 // harmless.
-var linesChecks = map[string]bool{"rsakey": true, "signingkey": true, "certificates": true, "claims": true, "callers": true}
+var linesChecks = map[string]bool{"rsakey": true, "signingkey": true, "certificates": true, "claims": true, "callers": true, "tlskey": true}
 
 // blank reports whether r is white space, or the byte order mark that some editors put
 // before text.
@@ -178,7 +178,8 @@ var valueChecks = map[string]func(string) *flaw{
 		_, err := upstream.NewSigningKey(s, "", "")
 		return err
 	}),
-	"word": wordFlaw,
+	"tlskey": errFlaw("give an unencrypted private key in PEM", readPrivateKey),
+	"word":   wordFlaw,
 }
 
 // errFlaw returns a rule that a text is read without an error, which quotes nothing.
