@@ -64,7 +64,8 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // observe counts the exchange and writes its line in the access log. The line has no path,
-// no query, no header and no subject: any of them may hold a person's data.
+// no query, no header and no subject: any of them may hold a person's data. The name of the
+// caller is one of the configuration.
 func (x *exchange) observe() {
 	took := time.Since(x.began)
 	series, name := x.proxy.noRoute, "none"
@@ -78,6 +79,9 @@ func (x *exchange) observe() {
 	}
 	line.Str("route", name).Str("method", method).Int("status", x.out.status).
 		Int64("sent", x.out.size).Int64("micros", took.Microseconds())
+	if x.caller != "" {
+		line.Str("caller", x.caller)
+	}
 	if x.waited > time.Millisecond {
 		line.Int64("token_wait_micros", x.waited.Microseconds())
 	}

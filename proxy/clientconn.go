@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -107,6 +108,16 @@ func (c *clientConn) CloseWrite() error {
 		return half.CloseWrite()
 	}
 	return errors.ErrUnsupported
+}
+
+// clientConnOf returns the clientConn that net/http serves, or that is below its TLS. There
+// it sees the end of the TCP stream; a client that ends its direction of TLS itself is taken
+// for one that leaves.
+func clientConnOf(c net.Conn) *clientConn {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
+	return c.(*clientConn)
 }
 
 // clientListener is a listener whose connections are clientConns.

@@ -1,33 +1,33 @@
 package proxy
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 )
 
-// guard returns why a request must not reach any route, or nil if it may.
-func (p *Proxy) guard(r *http.Request) error {
+// guard returns the name of the caller, if it has one, or why a request must not reach any
+// route.
+func (p *Proxy) guard(r *http.Request) (caller string, err error) {
 	switch {
 	case r.ProtoMajor != 1:
-		return errProtocol
+		return "", errProtocol
 	case !methodAllowed(r.Method):
-		return errMethod
+		return "", errMethod
 	case r.RequestURI[0] != '/' && r.URL.Host == "":
-		return errPath // neither origin-form nor absolute-form, such as "*", "http:/x" or "a:b"
+		return "", errPath // neither origin-form nor absolute-form, such as "*", "http:/x" or "a:b"
 	case r.URL.Host == "" && !p.config.Hosts.AllowedIn(r):
-		return errHost
+		return "", errHost
 	}
 	if err := p.checkHeaders(r); err != nil {
-		return err
+		return "", err
 	}
-	if !p.callerAllowed(r.Header) {
-		return errCaller
+	caller, ok := p.callers.find(r.Header)
+	if !ok {
+		return "", errCaller
 	}
-	return nil
+	return caller, nil
 }
 
 // methodAllowed reports whether requests of a method are forwarded: all are but those with
@@ -89,21 +89,6 @@ func reserved(name string) bool {
 	return false
 }
 
-// callerAllowed reports whether a request has the caller token, if there is one. It
-// compares hashes, so that the time of the comparison tells neither the content nor the
-// length of the secret.
-func (p *Proxy) callerAllowed(h http.Header) bool {
-	if !p.config.CallerToken.IsSet() {
-		return true
-	}
-	given := h[callerHeader]
-	if len(given) != 1 {
-		return false
-	}
-	a, b := sha256.Sum256([]byte(given[0])), sha256.Sum256([]byte(p.config.CallerToken.Reveal()))
-	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
-}
-
 // ownReferer reports whether a request's Referer is one of a program that has followed a
 // redirect: then the URL that redirected it is the sidecar's or a target's. That it is not
 // one of a browser on the sidecar's own pages is for the other headers to tell.
@@ -115,6 +100,10 @@ func (p *Proxy) ownReferer(r *http.Request, values []string) bool {
 	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
 		return false
 	}
-	withoutPort := func(host string) string { return strings.TrimSuffix(strings.ToLower(host), ":80") }
-	return p.isTarget(hostOf(u)) || u.Scheme == "http" && withoutPort(u.Host) == withoutPort(r.Host)
+	scheme, port := "http", ":80"
+	if r.TLS != nil {
+		scheme, port = "https", ":443"
+	}
+	withoutPort := func(host string) string { return strings.TrimSuffix(strings.ToLower(host), port) }
+	return p.isTarget(hostOf(u)) || u.Scheme == scheme && withoutPort(u.Host) == withoutPort(r.Host)
 }

@@ -80,7 +80,7 @@ func FuzzRequestPath(f *testing.F) {
 }
 
 func checkOutgoing(t *testing.T, p *Proxy, r *http.Request, fixed *route) {
-	if p.guard(r) != nil {
+	if _, err := p.guard(r); err != nil {
 		return
 	}
 	d, err := p.decide(r, fixed)

@@ -7,7 +7,7 @@
 //
 //   - server.go accepts the connections of apps; clientconn.go watches over one of them.
 //   - proxy.go takes a request through all of the following.
-//   - guard.go refuses what must not come any further.
+//   - guard.go refuses what must not come any further; callers.go knows who may come.
 //   - vend.go answers the requests that ask for a token itself.
 //   - route.go decides what a request is for: route, key, path. path.go refuses paths that
 //     can be read in two ways.
@@ -59,8 +59,12 @@ type Config struct {
 	Log zerolog.Logger
 	// Hosts are those that requests may be addressed to.
 	Hosts Hosts
-	// CallerToken must come in X-Sidecar-Token, if it is set.
+	// CallerToken must come in X-Sidecar-Token, if it is set, or a token of Callers.
 	CallerToken upstream.Secret
+	// Callers are further tokens that may come there, one a line, with the name of the caller
+	// and white space before it; the name goes into the access log. Empty lines and lines that
+	// begin with # do not count.
+	Callers upstream.Secret
 	// ReplayMethods are those whose requests may be sent again after a 401.
 	ReplayMethods []string
 	// ReplayLimit is the largest body, in bytes, that is kept while its request is under
@@ -90,6 +94,7 @@ type Config struct {
 type Proxy struct {
 	config  Config
 	routes  map[string]*route // by name
+	callers *callers          // nil if everybody may call
 	noRoute *metrics.Upstream // series of requests that reached no route
 	targets []*connections    // in the order of the configuration
 
@@ -97,10 +102,16 @@ type Proxy struct {
 }
 
 // New returns a Proxy with the routes of config.Upstreams. It opens no connection. It
-// fails if two routes have one name, or if config.Vend names a route that cannot be vended.
+// fails if two routes have one name, if config.Vend names a route that cannot be vended, or
+// if config.Callers cannot be read.
 func New(config Config) (*Proxy, error) {
+	callers, err := newCallers(config.CallerToken, config.Callers)
+	if err != nil {
+		return nil, err
+	}
 	p := &Proxy{
 		config:  config,
+		callers: callers,
 		routes:  map[string]*route{},
 		noRoute: config.Metrics.Upstream("none"),
 	}
@@ -168,6 +179,7 @@ type exchange struct {
 	out   responseWriter
 	began time.Time
 
+	caller   string  // its name, if it has one
 	decision         // what the request is for
 	attempt  attempt // the latest
 	upload   *upload // the body as the app sends it; nil if there is none
@@ -195,7 +207,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, fixed *route) {
 
 // answer takes the request through all steps. Its error says why it was refused or failed.
 func (x *exchange) answer(fixed *route) (err error) {
-	if err := x.proxy.guard(x.in); err != nil {
+	if x.caller, err = x.proxy.guard(x.in); err != nil {
 		return err
 	}
 	if fixed == nil && strings.HasPrefix(x.in.RequestURI, vendPrefix) {

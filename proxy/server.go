@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -56,9 +57,9 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 			_ = c.Close()
 		}
 	case http.StateActive, http.StateIdle:
-		c.(*clientConn).setActive(state == http.StateActive)
+		clientConnOf(c).setActive(state == http.StateActive)
 	case http.StateHijacked:
-		c.(*clientConn).reportEnd() // each direction of an upgraded connection ends by itself
+		clientConnOf(c).reportEnd() // each direction of an upgraded connection ends by itself
 		fallthrough
 	case http.StateClosed:
 		s.open.Add(-1)
@@ -68,6 +69,13 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 // Serve accepts connections and blocks until Shutdown is called. It returns
 // http.ErrServerClosed then, and otherwise the error of the listener.
 func (s *Server) Serve(l net.Listener) error { return s.http.Serve(clientListener{l}) }
+
+// ServeTLS is Serve over TLS. The handshake of a connection is part of its own goroutine, and
+// ends after 10 s, as the head of a request does. Who speaks plain HTTP gets a 400. config must
+// offer no other protocol than HTTP/1.1.
+func (s *Server) ServeTLS(l net.Listener, config *tls.Config) error {
+	return s.http.Serve(tls.NewListener(clientListener{l}, config))
+}
 
 // Shutdown stops accepting and blocks until the requests under way have ended, those of
 // upgraded connections included. When ctx ends first, it ends what is left, waits for one

@@ -26,6 +26,7 @@ func (l *loader) check(c *Config) {
 	l.checkBudgets(all)
 	l.checkUpstreams(c)
 	l.checkListeners(c)
+	l.checkTLS(c)
 	l.checkURLs(c, all)
 	l.checkVend(c)
 	l.checkPublished(c)

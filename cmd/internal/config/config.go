@@ -11,8 +11,9 @@
 // of the one struct, which is in config.go. providers.go is the table of the providers,
 // each of which has a file of its own with its settings, what they must fulfil
 // together and what is made of them: mydatahelps.go, pdx.go, oclc.go, humanapi.go, and
-// oauth2.go for any other, with oauth2_check.go for what they must fulfil; common.go is what they share. egress.go
-// is the proxy that all connections go through, with the rules of its settings. value.go turns the text of one
+// oauth2.go for any other, with oauth2_check.go for what they must fulfil; egress.go
+// is the proxy that all connections go through, with the rules of its settings, and tls.go
+// how apps are served over TLS; common.go is what they share. value.go turns the text of one
 // setting into a value and judges it by itself. It knows the keys and URLs of redis.go,
 // the types of values in types.go and url.go, and has secretfile.go read a file.
 // fault.go is how what is wrong is told.
@@ -58,10 +59,14 @@ func oauth2Section(n int) string { return fmt.Sprintf("%sOAUTH2_%d_", prefix, n)
 type Config struct {
 	Listen       Listener        `env:"LISTEN" envDefault:"127.0.0.1:8080" group:"Listeners" help:"Data listener: host:port, or unix:/path for a socket. Port 0 picks a free one. localhost means 127.0.0.1; no name is looked up to decide whether an address is loopback."`
 	AdminListen  Listener        `env:"ADMIN_LISTEN" envDefault:"127.0.0.1:9090" help:"Admin listener: metrics, probes and a status page. A kubelet or Prometheus reaches it only on a non-loopback address, see EXPOSE."`
-	Expose       string          `env:"EXPOSE" envDefault:"false" oneof:"false,admin,true" help:"Which listeners may be on non-loopback addresses: none (false), the admin listener alone (admin), all (true). Whoever reaches a data listener uses the credentials."`
+	Expose       string          `env:"EXPOSE" envDefault:"false" oneof:"false,admin,true" help:"Which listeners may be on non-loopback addresses: none (false), the admin listener alone (admin), all (true). Whoever reaches a data listener uses the credentials, unless CALLERS or TLS_CLIENT_CA is set; without TLS_CERT requests and answers travel in clear."`
 	JWKSListen   Listener        `env:"JWKS_LISTEN" help:"Listener that serves the JWK Set of the public keys of generic upstreams at /.well-known/jwks.json, and nothing else, for providers that fetch it. It may be on any address without EXPOSE: what it shows is public."`
 	AllowedHosts []string        `env:"ALLOWED_HOSTS" check:"hosts" help:"Further Host names, without port, that the data and admin listeners accept beside the loopback names, comma-separated."`
 	CallerToken  upstream.Secret `env:"CALLER_TOKEN" file:"rotates" check:"header" help:"If set, callers must send it in X-Sidecar-Token."`
+	Callers      upstream.Secret `env:"CALLERS" file:"rotates" check:"callers" help:"Callers by name, one a line: name, white space, token. Each must send a token of its own, or CALLER_TOKEN, in X-Sidecar-Token; the name is in the access log. A name may have several lines, so that a token can be replaced. Tokens have 16 to 4096 visible ASCII characters; lines that begin with # do not count."`
+	TLSCert      upstream.Secret `env:"TLS_CERT" file:"rotates" check:"certificates" with:"TLS_KEY" help:"Certificate, with its intermediates, in PEM: the data listener and the dedicated ones speak TLS 1.2 or later on TCP; Unix sockets, the admin listener and JWKS_LISTEN do not. A new pair is used by new connections."`
+	TLSKey       upstream.Secret `env:"TLS_KEY" file:"rotates" check:"tlskey" with:"TLS_CERT" help:"Private key of TLS_CERT, PEM, unencrypted."`
+	TLSClientCA  upstream.Secret `env:"TLS_CLIENT_CA" file:"rotates" check:"certificates" with:"TLS_CERT" help:"Roots in PEM: then each client of those listeners must show a certificate that one of them has issued."`
 	Vend         []string        `env:"VEND" help:"Routes whose tokens may be handed to the app itself by POST /token/{route}, comma-separated. Only routes that need a subject: mydatahelps.participant, humanapi, and generic ones with SUBJECT=required."`
 
 	RefreshAhead float64 `env:"REFRESH_AHEAD" envDefault:"0.2" above:"0" max:"0.9" group:"Tokens" help:"Last fraction of a token's life in which it is replaced."`

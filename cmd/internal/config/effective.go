@@ -93,13 +93,17 @@ func (c *Config) Warnings() []string {
 	if len(c.ignored) > 0 && c.EgressProxy == nil {
 		lines = append(lines, strings.Join(c.ignored, ", ")+" in the environment: ignored; set SIDECAR_EGRESS_PROXY if a proxy leads out of this network")
 	}
-	if c.CallerToken.IsSet() {
-		return lines
-	}
+	callers := c.CallerToken.IsSet() || c.Callers.IsSet() || c.TLSClientCA.IsSet()
 	for _, s := range c.listeners() {
 		listener := s.listener()
-		if s.field.Name != "AdminListen" && s.name != jwksListen && listener.Network == "tcp" && !listener.hostPort().loopback() {
-			lines = append(lines, s.name+" is open to the network and SIDECAR_CALLER_TOKEN is not set: whoever reaches it uses the credentials")
+		if s.field.Name == "AdminListen" || s.name == jwksListen || listener.Network != "tcp" || listener.hostPort().loopback() {
+			continue
+		}
+		if !c.TLSCert.IsSet() {
+			lines = append(lines, s.name+" is open to the network and SIDECAR_TLS_CERT is not set: requests and answers travel in clear")
+		}
+		if !callers {
+			lines = append(lines, s.name+" is open to the network and neither SIDECAR_CALLERS nor SIDECAR_CALLER_TOKEN is set: whoever reaches it uses the credentials")
 		}
 	}
 	return lines

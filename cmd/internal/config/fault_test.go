@@ -78,6 +78,8 @@ func TestWrongGeneralSettingsAreRefused(t *testing.T) {
 		{pdxWith("ALLOWED_HOSTS=b.test,a.test:80"), "ALLOWED_HOSTS", "no host"},
 		{pdxWith("ALLOWED_HOSTS=a,,b"), "ALLOWED_HOSTS", "empty item"},
 		{pdxWith("CALLER_TOKEN="), "CALLER_TOKEN", "is empty"},
+		{pdxWith("CALLERS=app short"), "CALLERS", "line 1 has a token of less than 16"},
+		{pdxWith("CALLERS_FILE=" + writeFile(t, "# all\napp 0123456789abcdef\n"+testkit.Canary)), "CALLERS_FILE", "line 3 is not a name and a token"},
 		{pdxWith("CALLER_TOKEN=" + testkit.Canary + " x"), "CALLER_TOKEN", "header"},
 		{pdxWith("CA_FILE=/nowhere"), "CA_FILE", "no such file"},
 		{pdxWith("CA_FILE=" + file), "CA_FILE", "without a certificate"},

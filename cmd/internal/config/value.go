@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"token-sidecar/proxy"
 	"token-sidecar/upstream"
 )
 
@@ -125,7 +126,7 @@ func checkText(check, value string) (string, *flaw) {
 
 // linesChecks are the rules of texts of several lines. White space around such a text is
 // harmless.
-var linesChecks = map[string]bool{"rsakey": true, "signingkey": true, "certificates": true, "claims": true}
+var linesChecks = map[string]bool{"rsakey": true, "signingkey": true, "certificates": true, "claims": true, "callers": true, "tlskey": true}
 
 // blank reports whether r is white space, or the byte order mark that some editors put
 // before text.
@@ -139,7 +140,8 @@ var valueChecks = map[string]func(string) *flaw{
 		_, err := upstream.ParseAssertion(s)
 		return err
 	}),
-	"cafile": caFileFlaw,
+	"cafile":  caFileFlaw,
+	"callers": errFlaw("write a name and a token of at least 16 characters on each line", proxy.CheckCallers),
 	"certificates": errFlaw("give CERTIFICATE blocks in PEM", func(s string) error {
 		_, err := upstream.ParseCertificates(s)
 		return err
@@ -178,6 +180,7 @@ var valueChecks = map[string]func(string) *flaw{
 		_, err := upstream.NewSigningKey(s, "", "")
 		return err
 	}),
+	"tlskey":   errFlaw("give an unencrypted private key in PEM", readPrivateKey),
 	"userpass": userpassFlaw,
 	"word":     wordFlaw,
 }

@@ -49,18 +49,26 @@ func (s *Sidecar) listen() error {
 		} else {
 			s.servers = append(s.servers, server)
 		}
-		s.serving.Go(func() {
-			if err := server.Serve(open[i]); !errors.Is(err, http.ErrServerClosed) {
-				select {
-				case s.broken <- fmt.Errorf("listener of %s: %w", name, err):
-				default:
-				}
-			}
-		})
+		s.serving.Go(func() { s.serveOn(open[i], server, name) })
 		s.log.Info().Str("listener", name).Stringer("address", s.addrs[name]).Msg("listening")
 	}
 	s.log.Info().Strs("routes", s.routeNames()).Msg("ready")
 	return nil
+}
+
+// serveOn serves the listener of that name until the server ends: over TLS if there is a
+// certificate, save on Unix sockets and what probes and providers ask.
+func (s *Sidecar) serveOn(l net.Listener, server *proxy.Server, name string) {
+	serve := server.Serve
+	if s.tls != nil && name != "admin" && name != "jwks" && l.Addr().Network() != "unix" {
+		serve = func(l net.Listener) error { return server.ServeTLS(l, s.tls.config()) }
+	}
+	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+		select {
+		case s.broken <- fmt.Errorf("listener of %s: %w", name, err):
+		default:
+		}
+	}
 }
 
 // routeNames returns the names of all routes, sorted.

@@ -30,6 +30,7 @@ type Sidecar struct {
 	proxy     *proxy.Proxy
 	upstreams []upstream.Upstream
 	status    *status.Page
+	tls       *servedTLS // nil if apps are served in clear
 
 	servers  []*proxy.Server // of the data listeners
 	admin    *proxy.Server
@@ -72,6 +73,9 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Sidecar{config: settings, log: log, metrics: m, upstreams: settings.Upstreams(roots),
 		addrs: map[string]net.Addr{}, broken: make(chan error, 1), cancel: cancel}
+	if s.tls, err = newServedTLS(settings); err != nil {
+		return nil, err
+	}
 	if s.shared, err = newShared(settings, log, m); err != nil {
 		return nil, err
 	}
@@ -96,10 +100,18 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 		return nil, err
 	}
 	m.CollectConnections(s.proxy.Connections)
+	s.startBackground(ctx)
+	return s, nil
+}
+
+// startBackground starts what goes on until ctx ends, and the first token requests.
+func (s *Sidecar) startBackground(ctx context.Context) {
 	s.background.Go(func() { s.tryShared(ctx) })
 	s.background.Go(func() { s.watchSecrets(ctx) })
+	if s.tls != nil {
+		s.background.Go(func() { s.watchTLS(ctx) })
+	}
 	s.pin()
-	return s, nil
 }
 
 // proxyConfig returns what the proxy is made with, once the cache is there. The proxy
@@ -112,6 +124,7 @@ func (s *Sidecar) proxyConfig(roots *x509.CertPool) proxy.Config {
 		Log:           s.log,
 		Hosts:         proxy.NewHosts(s.config.AllowedHosts, s.config.Expose == "true"),
 		CallerToken:   s.config.CallerToken,
+		Callers:       s.config.Callers,
 		ReplayMethods: s.config.ReplayMethods,
 		ReplayLimit:   int64(s.config.ReplayLimit),
 		TargetTimeout: s.config.TargetTimeout,
