@@ -12,7 +12,8 @@
 //   - route.go decides what a request is for: route, key, path. path.go refuses paths that
 //     can be read in two ways.
 //   - forward.go chooses one of two ways to the target, and waits for a place among the
-//     requests to it; connections.go has the connections and places of each target.
+//     requests to it; connections.go has the connections and places of each target, and
+//     presented.go those that present a client certificate.
 //   - lean.go is the way of plain requests: one goroutine, over an HTTP/1.1 connection that
 //     is kept. general.go is the way of all others: ReverseProxy over net/http's Transport.
 //   - rewrite.go says what of a request's head the target gets, on both ways.
