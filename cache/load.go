@@ -151,7 +151,7 @@ func (c *Cache) loadToken(ctx context.Context, e *entry, l *load) (loadResult, e
 func (c *Cache) finishLoad(e *entry, l *load, r loadResult, err error) error {
 	e.mu.Lock()
 	now := c.now()
-	if err == nil && !r.token.usable(now) {
+	if err == nil && r.token.over(now) {
 		err = &upstream.Error{Upstream: e.key.Upstream, Class: upstream.ClassMalformed,
 			Reason: "the token's life was over when it arrived"}
 	}

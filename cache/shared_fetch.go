@@ -37,7 +37,7 @@ func (s *sharedLoad) fetchLeased(ctx context.Context, lease *shared.Lease) (load
 	r.after = func(err error) {
 		<-renewed
 		switch cause := causeOf(err); {
-		case err == nil:
+		case err == nil && s.e.source.Fingerprint() == s.load.credential: // else it is of another place
 			lease.Store(s.c.afterwards(), sealed)
 		case cause != nil && decided(cause.Class) && s.replacesRejected():
 			// The target refuses what is shared and the provider gives no other.
@@ -72,7 +72,7 @@ func (s *sharedLoad) fetchWithoutLease(ctx context.Context, answered bool) (load
 	}
 	r, sealed, err := s.fetch(ctx)
 	r.after = func(err error) {
-		if err == nil {
+		if err == nil && s.e.source.Fingerprint() == s.load.credential {
 			s.store.Add(s.c.afterwards(), s.place, sealed, s.known)
 		}
 		s.reportRecovery(err)

@@ -75,7 +75,7 @@ func (s *sharedLoad) run(ctx context.Context) (loadResult, error) {
 		if err != nil {
 			return s.withoutLook(ctx, patience, looked.Lease, err)
 		}
-		if s.better(looked.Found) {
+		if s.better(&looked.Found) {
 			return s.adopt(looked.Found), nil
 		}
 		switch {
@@ -87,7 +87,7 @@ func (s *sharedLoad) run(ctx context.Context) (loadResult, error) {
 			}
 		case s.others:
 			s.others = false
-			if found, err := s.store.GetUnderOtherKeys(patience, s.place); err == nil && s.better(found) {
+			if found, err := s.store.GetUnderOtherKeys(patience, s.place); err == nil && s.better(&found) {
 				return s.adopt(found), nil
 			}
 		case s.load.forbidden != nil:
@@ -137,10 +137,16 @@ func (s *sharedLoad) awaitQueue(ctx context.Context) error {
 // better reports whether a shared token is better than what we have: with the life that is
 // needed, not one that a target refused, and newer than the one in memory if that is still
 // usable. An older one is a replay, by a restored Redis or by somebody who can write to it. A
-// token that lacks nothing but life is kept as leftover.
-func (s *sharedLoad) better(found shared.Found) bool {
+// token that lacks nothing but life is kept as leftover. If it is better, it is bound to the
+// client certificate that it was issued under.
+func (s *sharedLoad) better(found *shared.Found) bool {
 	if found.Token.IsZero() {
 		return false
+	}
+	if u, ok := s.e.source.Upstream.(binder); ok {
+		if found.Token, ok = u.Bind(found.Token, s.load.credential); !ok {
+			return false
+		}
 	}
 	now := s.c.now()
 	candidate := newCachedToken(found.Token, found.Life, found.Left, now, s.c.config.RefreshAhead)
@@ -156,6 +162,13 @@ func (s *sharedLoad) better(found shared.Found) bool {
 		return false
 	}
 	return true
+}
+
+// binder is an upstream that presents a client certificate.
+type binder interface {
+	// Bind returns a token, which another replica has got under the fingerprint, as one of the
+	// client certificate in use. It reports false if that is no longer the one of then.
+	Bind(token upstream.Token, under upstream.Fingerprint) (upstream.Token, bool)
 }
 
 // adopt returns a shared token as the result of the load.
@@ -175,7 +188,7 @@ func (s *sharedLoad) withoutLook(ctx, patience context.Context, lease *shared.Le
 		return s.fetchLeased(ctx, lease)
 	}
 	if errors.Is(err, shared.ErrNoScripts) {
-		if found, err := s.store.Get(patience, s.place); err == nil && s.better(found) {
+		if found, err := s.store.Get(patience, s.place); err == nil && s.better(&found) {
 			return s.adopt(found), nil
 		}
 	}

@@ -22,11 +22,19 @@ type cachedToken struct {
 func (t *cachedToken) life() time.Duration { return t.token.Expiry().Sub(t.token.Issued()) }
 
 // usable reports whether t, which may be nil, is a token that may be used at now. A fresh one
-// always may, since staleAt is never later than invalidAt.
-func (t *cachedToken) usable(now instant) bool { return t != nil && !t.invalidAt.reached(now) }
+// always may, since staleAt is never later than invalidAt. One that was issued under a client
+// certificate that is no longer in use may not.
+func (t *cachedToken) usable(now instant) bool {
+	return t != nil && !t.over(now) && t.token.Certificate().InUse()
+}
+
+// over reports whether t is invalid at now.
+func (t *cachedToken) over(now instant) bool { return t.invalidAt.reached(now) }
 
 // fresh reports whether t, which may be nil, is a token that need not be replaced at now.
-func (t *cachedToken) fresh(now instant) bool { return t != nil && !t.staleAt.reached(now) }
+func (t *cachedToken) fresh(now instant) bool {
+	return t != nil && !t.staleAt.reached(now) && t.token.Certificate().InUse()
+}
 
 // maxSkew is taken off a token's end for whole-second clocks, drift, and the time between
 // the look-up here and the target's check; it is never more than a tenth of the life.

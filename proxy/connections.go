@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"token-sidecar/metrics"
@@ -13,12 +12,11 @@ import (
 // connections are those to one target, and the places for exchanges with it. The routes of
 // an upstream that have the same target share them. Its methods are safe for concurrent use.
 type connections struct {
-	upstream string                         // its name
-	kept     *targetconn.Pool[upstream.Key] // HTTP/1.1, for the lean way
-	protocol *targetconn.Protocol           // what the target chooses to speak
-	dialers  [2]*targetconn.Dialer          // of requests and upgrades
-	requests *http.Transport                // for what goes the general way, except upgrades
-	upgrades *http.Transport                // HTTP/1.1 only, since HTTP/2 has no upgrades
+	*connectionSet // those that present no client certificate
+	sets           connectionSets
+
+	upstream string               // its name
+	protocol *targetconn.Protocol // what the target chooses to speak
 
 	slots struct{ requests, uploads, upgrades slots }
 }
@@ -32,25 +30,19 @@ const (
 
 // newConnections returns the connections to the target of r, none of which is open yet.
 func newConnections(c Config, r upstream.Route, upstreamName string, series *metrics.Upstream) *connections {
-	protocol := targetconn.NewProtocol(r.Target)
-	both, http1 := targetconn.NewDialer(c.Roots, "h2", "http/1.1"), targetconn.NewDialer(c.Roots, "http/1.1")
-	for _, d := range []*targetconn.Dialer{both, http1} {
-		d.DialContext = c.Egress.Through(d.DialContext)
+	to := &connections{upstream: upstreamName, protocol: targetconn.NewProtocol(r.Target)}
+	to.sets.fresh = func(certificate *upstream.ClientCertificate) *connectionSet {
+		w := newConnectionSet(c, r, to.protocol, certificate)
+		w.kept.Unasked = func() {
+			series.UnaskedBytes()
+			c.Log.Warn().Str("upstream", upstreamName).Str("target", r.Target.Host).
+				Msg("the target sent bytes that belong to no answer; for an hour each HTTP/1.1 request to it has a connection of its own")
+		}
+		return w
 	}
-	to := &connections{
-		upstream: upstreamName,
-		kept:     targetconn.NewPool[upstream.Key](http1, r.Target, protocol),
-		protocol: protocol,
-		dialers:  [2]*targetconn.Dialer{both, http1},
-		requests: targetconn.NewTransport(both, protocol, c.TargetTimeout),
-		upgrades: targetconn.NewTransport(http1, nil, c.TargetTimeout),
-	}
+	to.connectionSet = to.sets.fresh(nil)
+	to.sets.plain = to.connectionSet
 	to.slots.requests, to.slots.uploads, to.slots.upgrades = make(slots, maxRequests), make(slots, maxUploads), make(slots, maxUpgrades)
-	to.kept.Unasked = func() {
-		series.UnaskedBytes()
-		c.Log.Warn().Str("upstream", upstreamName).Str("target", r.Target.Host).
-			Msg("the target sent bytes that belong to no answer; for an hour each HTTP/1.1 request to it has a connection of its own")
-	}
 	return to
 }
 
@@ -75,20 +67,14 @@ func (c *connections) slotsFor(upload, upgrade bool) slots {
 
 // closeIdle closes the connections that no request uses now.
 func (c *connections) closeIdle() {
-	c.kept.CloseIdle()
-	c.requests.CloseIdleConnections()
-	c.upgrades.CloseIdleConnections()
+	c.connectionSet.closeIdle()
+	c.sets.closeIdle()
 }
 
 // addTo adds the numbers of these connections to sum.
 func (c *connections) addTo(sum *metrics.Connections) {
-	kept := c.kept.Figures()
-	sum.InUse, sum.Idle, sum.Opened = sum.InUse+kept.InUse, sum.Idle+kept.Idle, sum.Opened+kept.Opened
-	for _, d := range c.dialers {
-		open, opened := d.Figures()
-		sum.Shared, sum.Opened = sum.Shared+open, sum.Opened+opened
-	}
-	sum.Distrusted = sum.Distrusted || kept.Distrusted
+	c.connectionSet.addTo(sum)
+	c.sets.addTo(sum)
 }
 
 // slots bounds how many exchanges go on at a time: each of them has a value in the channel.

@@ -14,6 +14,7 @@ type attempt struct {
 	token  upstream.Token    // sent last, or about to be sent
 	fields []upstream.Field  // that are sent beside the token
 	answer answerBody        // once the head of the answer is there
+	over   *connectionSet    // that the token may be sent over; of the lean way
 	conn   *targetconn.Conn  // of the lean way; nil on the general way
 	cancel func(cause error) // of the general way: ends the attempt; nil on the lean way
 	timer  *sendTimer        // of the general way: bounds the time that the target may take nothing

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -113,6 +114,9 @@ func (x *exchange) renewToken(req *http.Request) {
 		return
 	}
 	token, err := x.getToken()
+	if err == nil && token.Certificate() != x.attempt.token.Certificate() {
+		err = errors.New("the client certificate was replaced while the connection was opened")
+	}
 	if err != nil {
 		req.URL.Opaque = unwritable
 		x.attempt.cancel(tokenError{err})
@@ -132,15 +136,15 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (res *http.Resp
 	x.authorize(req, token)
 	x.setFields(req.Header)
 	x.setBody(req)
-	began := time.Now()
+	began, over := time.Now(), x.route.connections.sets.of(token)
 	switch {
 	case x.isUnkept():
-		res, err = x.sendUpload(req)
+		res, err = x.sendUpload(req, over.requests)
 	case x.webSocket:
-		res, err = x.route.connections.upgrades.RoundTrip(req)
+		res, err = over.upgrades.RoundTrip(req)
 		x.attempt.timer.stop()
 	default:
-		res, err = x.route.connections.requests.RoundTrip(req)
+		res, err = over.requests.RoundTrip(req)
 		x.attempt.timer.stop()
 	}
 	if err == nil {
@@ -149,12 +153,12 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (res *http.Resp
 	return res, err
 }
 
-// sendUpload sends an upload over a connection of its own: on one of HTTP/2 that others
+// sendUpload sends an upload over a connection of its own, opened by a transport: on one of HTTP/2 that others
 // share, a target that does not read it would stop the bodies of all (RFC 9113 section
 // 5.2.2). The connection lives as long as the exchange.
-func (x *exchange) sendUpload(req *http.Request) (*http.Response, error) {
+func (x *exchange) sendUpload(req *http.Request, over *http.Transport) (*http.Response, error) {
 	to := x.route.Target
-	conn, err := x.route.connections.requests.NewClientConn(req.Context(), to.Scheme, targetconn.Address(to))
+	conn, err := over.NewClientConn(req.Context(), to.Scheme, targetconn.Address(to))
 	if err != nil {
 		return nil, err
 	}

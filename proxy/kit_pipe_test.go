@@ -89,7 +89,7 @@ func (s *side) useDialer(dial func(ctx context.Context, network, address string)
 		r.connections.kept.Dialer.DialContext = dial
 		for transport, protocols := range map[*http.Transport][]string{
 			r.connections.requests: {"h2", "http/1.1"}, r.connections.upgrades: {"http/1.1"}} {
-			d := targetconn.NewDialer(s.proxy.config.Roots, protocols...)
+			d := targetconn.NewDialer(s.proxy.config.Roots, nil, protocols...)
 			d.DialContext = dial
 			made := targetconn.NewTransport(d, r.connections.protocol, 0)
 			transport.DialContext, transport.DialTLSContext = made.DialContext, made.DialTLSContext

@@ -18,7 +18,6 @@ import (
 // the app. If it fails it has answered nothing, unless it panics. It returns
 // targetconn.ErrNotHTTP1 if the request has to go the general way.
 func (x *exchange) forwardLean() error {
-	pool := x.route.connections.kept
 	token, err := x.getToken()
 	if err != nil {
 		return tokenError{err}
@@ -26,7 +25,7 @@ func (x *exchange) forwardLean() error {
 	res, err := x.sendLean(token)
 	if err == nil && refusesToken(res) {
 		if next, ok := x.replaceToken(); ok {
-			pool.Drop(x.attempt.conn) // its answer stays unread, since it may never end
+			x.attempt.over.kept.Drop(x.attempt.conn) // its answer stays unread, since it may never end
 			res, err = x.sendLean(next)
 		}
 	}
@@ -36,9 +35,9 @@ func (x *exchange) forwardLean() error {
 	reusable := false
 	defer func() {
 		if reusable {
-			pool.Put(x.attempt.conn)
+			x.attempt.over.kept.Put(x.attempt.conn)
 		} else {
-			pool.Drop(x.attempt.conn)
+			x.attempt.over.kept.Drop(x.attempt.conn)
 		}
 	}()
 	if err := x.filter(res); err != nil {
@@ -56,12 +55,14 @@ func (x *exchange) forwardLean() error {
 // harm, the request is sent again on a new one (RFC 9110 section 9.2.2). Unless it fails,
 // x.attempt.conn is the connection, on which the answer's body is still to be read.
 func (x *exchange) sendLean(token upstream.Token) (*http.Response, error) {
-	pool, ctx := x.route.connections.kept, x.in.Context()
+	ctx := x.in.Context()
 	x.attempt = attempt{token: token}
 	for kept := true; ; kept = false {
 		if err := x.getFields(); err != nil {
 			return nil, err
 		}
+		x.attempt.over = x.route.connections.sets.of(x.attempt.token)
+		pool := x.attempt.over.kept
 		c, err := pool.Get(ctx, x.key, kept)
 		if err != nil {
 			return nil, err
@@ -71,6 +72,10 @@ func (x *exchange) sendLean(token upstream.Token) (*http.Response, error) {
 			if x.attempt.token, err = x.getToken(); err != nil {
 				pool.Put(c)
 				return nil, tokenError{err}
+			}
+			if x.route.connections.sets.of(x.attempt.token) != x.attempt.over {
+				pool.Put(c) // it presents another client certificate
+				continue
 			}
 			now = time.Now()
 		}

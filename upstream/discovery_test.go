@@ -182,7 +182,7 @@ func TestAudienceIsTheDiscoveredEndpoint(t *testing.T) {
 	u := i.upstreamOf(t, "", func(c *OAuth2Config) {
 		c.Auth, c.PrivateKey = AuthPrivateKeyJWT, NewSecret(pkcs8Of(t, newRSA(t, 2048)))
 	})
-	target, err := u.locate(t.Context())
+	target, err := u.locate(t.Context(), u.endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}

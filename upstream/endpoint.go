@@ -49,6 +49,21 @@ func newEndpoint(upstream string, c Config) *endpoint {
 	}
 }
 
+// presenting returns the same token endpoint with connections of its own, which present the
+// client certificate whatever authorities the server asks for. No TLS session of another
+// certificate is resumed on them.
+func (e *endpoint) presenting(certificate *ClientCertificate) *endpoint {
+	transport := e.client.Transport.(*http.Transport).Clone()
+	transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return certificate.TLS(), nil
+	}
+	client := *e.client
+	client.Transport = transport
+	other := *e
+	other.client = &client
+	return &other
+}
+
 // message is one token request with the client's proof in it, before it is sent.
 type message struct {
 	target      *url.URL // nil: that of the endpoint

@@ -20,6 +20,7 @@ const (
 	AuthPrivateKeyJWT   = "private_key_jwt"
 	AuthClientSecretJWT = "client_secret_jwt"
 	AuthAssertionFile   = "assertion_file" // an assertion that somebody else has signed
+	AuthTLS             = "tls"            // the client certificate (RFC 8705 section 2)
 	AuthNone            = "none"           // the grant or a header is the proof
 )
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +26,8 @@ type OAuth2Config struct {
 	PrivateKey     Secret // in a form that NewSigningKey takes
 	NextKey        Secret // the one that will be PrivateKey next: published, not used
 	KeyID, Alg     string // as NewSigningKey takes them
-	Certificate    Secret // of PrivateKey: PEM, its issuers after it
+	Certificate    Secret // of PrivateKey, or of CertKey: PEM, its issuers after it
+	CertKey        Secret // if set, Certificate is presented in TLS with this key (RFC 8705)
 	CertHeader     string
 	Audience       string // of assertions; empty: the token URL
 	Claims         Secret // further ones of assertions: a JSON object, which may name a person
@@ -53,8 +55,10 @@ type OAuth2Config struct {
 // request asks for are in the key of a token. Of an assertion that is read from a file it
 // is who says what of whom: the file itself differs from pod to pod and changes every hour.
 // Not here are settings that only say how the token is come by: TOKEN_HOSTS, NEXT_KEY,
-// BASIC_ENCODING, and those that are about targets.
-func (c OAuth2Config) shape() [][2]string {
+// BASIC_ENCODING, and those that are about targets. certificate is the text of CERT. With
+// CERT_KEY that is the one in use: another one has other tokens, and CERT_KEY itself says
+// no more than that there is one.
+func (c OAuth2Config) shape(certificate string) [][2]string {
 	return [][2]string{
 		{"TOKEN_URL", urlText(c.TokenURL)},
 		{"ISSUER", urlText(c.Issuer)},
@@ -65,7 +69,8 @@ func (c OAuth2Config) shape() [][2]string {
 		{"PRIVATE_KEY", c.PrivateKey.Reveal()},
 		{"KEY_ID", c.KeyID},
 		{"ALG", c.Alg},
-		{"CERT", c.Certificate.Reveal()},
+		{"CERT", certificate},
+		{"CERT_KEY", strconv.FormatBool(c.CertKey.IsSet())},
 		{"CERT_HEADER", c.CertHeader},
 		{"AUDIENCE", c.Audience},
 		{"CLAIMS", c.Claims.Reveal()},
@@ -98,6 +103,15 @@ type oauth2 struct {
 	config OAuth2Config
 	keys   *keyRing   // nil: it signs nothing with a private key
 	finder *discovery // nil: the settings name the token endpoint
+
+	certificates *clientCertificates               // nil: it presents none
+	certified    atomic.Pointer[certifiedEndpoint] // of the certificate in use; nil: none was needed yet
+}
+
+// certifiedEndpoint is a token endpoint whose connections present one client certificate.
+type certifiedEndpoint struct {
+	*endpoint
+	certificate *ClientCertificate // nil: none is presented
 }
 
 // NewOAuth2 returns the upstream of c.
@@ -115,6 +129,9 @@ func NewOAuth2(c OAuth2Config) Upstream {
 	}
 	if c.PrivateKey.IsSet() {
 		u.keys = &keyRing{key: c.PrivateKey, next: c.NextKey, alg: c.Alg, id: c.KeyID}
+	}
+	if c.CertKey.IsSet() {
+		u.certificates = &clientCertificates{certificate: c.Certificate, key: c.CertKey}
 	}
 	if c.Issuer != nil {
 		u.finder = &discovery{issuer: c.Issuer, hosts: c.TokenHosts}
@@ -134,23 +151,94 @@ func (c OAuth2Config) signs() bool {
 
 // Fingerprint implements [Upstream].
 func (u *oauth2) Fingerprint() Fingerprint {
+	if u.certificates == nil {
+		return u.fingerprintWith(nil)
+	}
+	return u.fingerprintWith(u.certificates.current())
+}
+
+// fingerprintWith returns the fingerprint while certificate is in use, which is nil if none
+// is presented.
+func (u *oauth2) fingerprintWith(certificate *ClientCertificate) Fingerprint {
+	text := u.config.Certificate.Reveal()
+	if certificate != nil {
+		text = certificate.text
+	}
 	var parts []string
-	for _, setting := range u.config.shape() {
+	for _, setting := range u.config.shape(text) {
 		parts = append(parts, setting[0], setting[1])
 	}
 	return fingerprint(parts...)
 }
 
-// Fetch implements [Upstream].
+// Bind returns a token that another replica has got under the fingerprint as one of the
+// client certificate in use. It reports false if that is no longer the one of then.
+func (u *oauth2) Bind(token Token, under Fingerprint) (Token, bool) {
+	if u.certificates == nil {
+		return token, true
+	}
+	certificate := u.certificates.current()
+	return token.bind(certificate), u.fingerprintWith(certificate) == under
+}
+
+// Fetch implements [Upstream]. If another client certificate takes the place of the one in
+// use meanwhile, it asks again under that one: the token would be of no use, and a refusal
+// may be of the old certificate.
 func (u *oauth2) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, error) {
-	form, subject := u.form(), SubjectTokenOf(ctx).Reveal()
-	if u.config.Grant == GrantTokenExchange {
-		form.life, form.longest = 0, u.config.longestExchanged(subject, time.Now())
-		if form.longest < minLifetime {
-			return Token{}, u.endpoint.fail(ClassSubject, 0, "the token of the user has expired")
+	for {
+		at, err := u.endpointNow()
+		if err != nil {
+			return Token{}, err
+		}
+		token, err := u.request(ctx, key, at.endpoint)
+		if at.certificate.InUse() || ctx.Err() != nil {
+			return token.bind(at.certificate), err
 		}
 	}
-	target, err := u.locate(ctx)
+}
+
+// CloseIdleConnections implements [Upstream].
+func (u *oauth2) CloseIdleConnections() {
+	u.common.CloseIdleConnections()
+	if at := u.certified.Load(); at != nil {
+		at.client.CloseIdleConnections()
+	}
+}
+
+// endpointNow returns the token endpoint with connections of the client certificate in use.
+// Those of the one before are not used any more, and closed when they are idle. It fails if
+// the upstream has no such certificate but should; the error is an *Error.
+func (u *oauth2) endpointNow() (*certifiedEndpoint, error) {
+	if u.certificates == nil {
+		return &certifiedEndpoint{endpoint: u.endpoint}, nil
+	}
+	certificate := u.certificates.current()
+	if certificate == nil {
+		return nil, u.endpoint.fail(ClassCredential, 0, "the client certificate cannot be used")
+	}
+	before := u.certified.Load()
+	if before != nil && before.certificate == certificate {
+		return before, nil
+	}
+	next := &certifiedEndpoint{u.endpoint.presenting(certificate), certificate}
+	if !u.certified.CompareAndSwap(before, next) {
+		return u.endpointNow()
+	}
+	if before != nil {
+		before.client.CloseIdleConnections()
+	}
+	return next, nil
+}
+
+// request makes one token request to the endpoint at, whose connections it uses. Its error
+// is an *Error.
+func (u *oauth2) request(ctx context.Context, key Key, at *endpoint) (Token, error) {
+	subject := SubjectTokenOf(ctx).Reveal()
+	form, err := u.form(subject)
+	if err != nil {
+		return Token{}, err
+	}
+	target, err := u.locate(ctx, at)
 	if err != nil {
 		return Token{}, err
 	}
@@ -158,7 +246,7 @@ func (u *oauth2) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, erro
 	if err != nil {
 		return Token{}, err
 	}
-	a, err := u.endpoint.send(ctx, m)
+	a, err := at.send(ctx, m)
 	if u.finder != nil {
 		u.finder.judge(a, err)
 	}
@@ -171,11 +259,11 @@ func (u *oauth2) Fetch(ctx context.Context, key Key, _ TokenSource) (Token, erro
 	return u.endpoint.token(a, form, key)
 }
 
-// locate returns the token endpoint. It blocks while that is being discovered, until the
+// locate returns the URL of the token endpoint. It blocks while that is being discovered, until the
 // end of ctx. The error is an *Error.
-func (u *oauth2) locate(ctx context.Context) (*url.URL, error) {
+func (u *oauth2) locate(ctx context.Context, at *endpoint) (*url.URL, error) {
 	if u.finder != nil {
-		return u.finder.find(ctx, u.endpoint)
+		return u.finder.find(ctx, at)
 	}
 	return u.config.TokenURL, nil
 }
@@ -201,12 +289,19 @@ func (u *oauth2) refusal(a answer, key Key) *Error {
 	return err
 }
 
-// form says how this upstream writes a good answer. Older servers of Apigee leave
+// form says how this upstream writes a good answer; subject is the token that is exchanged, if
+// one is. Its error is an *Error. Older servers of Apigee leave
 // token_type out or call it BearerToken.
-func (u *oauth2) form() tokenForm {
+func (u *oauth2) form(subject string) (tokenForm, error) {
 	form := standardForm
 	form.typeMissing, form.typeBearerToken = true, true
 	form.text = u.config.Answer == AnswerText
 	form.separator, form.life = u.config.ScopeSeparator, u.config.Lifetime
-	return form
+	if u.config.Grant == GrantTokenExchange {
+		form.life, form.longest = 0, u.config.longestExchanged(subject, time.Now())
+		if form.longest < minLifetime {
+			return form, u.endpoint.fail(ClassSubject, 0, "the token of the user has expired")
+		}
+	}
+	return form, nil
 }

@@ -25,6 +25,7 @@ var changes = map[string]struct {
 	"KeyID":          {true, func(c *OAuth2Config) { c.KeyID = "kid" }},
 	"Alg":            {true, func(c *OAuth2Config) { c.Alg = "PS256" }},
 	"Certificate":    {true, func(c *OAuth2Config) { c.Certificate = NewSecret("certificate") }},
+	"CertKey":        {true, func(c *OAuth2Config) { c.CertKey = NewSecret("key of a certificate") }},
 	"CertHeader":     {true, func(c *OAuth2Config) { c.CertHeader = CertHeaderX5C }},
 	"Audience":       {true, func(c *OAuth2Config) { c.Audience = "aud" }},
 	"Claims":         {true, func(c *OAuth2Config) { c.Claims = NewSecret(`{"a":1}`) }},

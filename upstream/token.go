@@ -24,6 +24,7 @@ type grant struct {
 	authorization  *string
 	scope          string // as granted; empty if the answer did not say
 	issued, expiry int64
+	certificate    *ClientCertificate // that it may be bound to; nil: none
 }
 
 const bearer = "Bearer "
@@ -42,7 +43,7 @@ func NewToken(access, scope string, issued, expiry time.Time) (Token, error) {
 	// By the wall clock alone: a Token crosses processes, and a clock that stops
 	// while a machine sleeps must not stretch a life.
 	authorization := bearer + access
-	return Token{&grant{&authorization, scope, issued.UnixMicro(), expiry.UnixMicro()}}, nil
+	return Token{&grant{&authorization, scope, issued.UnixMicro(), expiry.UnixMicro(), nil}}, nil
 }
 
 // isB64Token checks 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"=".
@@ -97,6 +98,26 @@ func (t Token) Expiry() time.Time {
 		return time.Time{}
 	}
 	return time.UnixMicro(t.grant.expiry)
+}
+
+// Certificate returns the client certificate under which t was issued, nil if there was
+// none. t must be sent only over connections to which the sidecar presents this one, since
+// it may be bound to it (RFC 8705 section 3).
+func (t Token) Certificate() *ClientCertificate {
+	if t.grant == nil {
+		return nil
+	}
+	return t.grant.certificate
+}
+
+// bind returns t as a token that was issued under certificate. The zero Token stays zero.
+func (t Token) bind(certificate *ClientCertificate) Token {
+	if t.grant == nil || certificate == nil {
+		return t
+	}
+	bound := *t.grant
+	bound.certificate = certificate
+	return Token{&bound}
 }
 
 // IsZero reports whether t is no token.

@@ -118,6 +118,8 @@ func (u *oauth2) prove(fields url.Values, key Key, target *url.URL) error {
 	case AuthPost:
 		fields.Set("client_id", c.ClientID)
 		fields.Set("client_secret", c.ClientSecret.Reveal())
+	case AuthTLS:
+		fields.Set("client_id", c.ClientID) // RFC 8705 section 2
 	case AuthPrivateKeyJWT, AuthClientSecretJWT:
 		signed, err := u.assertion(key, target)
 		if err != nil {

@@ -16,7 +16,7 @@
 // for how long the token lives and how long to wait; connerror.go names what happened
 // to a connection, which package egress may have opened through a proxy. upstream.go is what all upstreams have in common, with the interface.
 // field.go is about header fields that an API wants beside the token. The values are in
-// token.go, secret.go, key.go and error.go.
+// token.go with the client certificate of clientcert.go, secret.go, key.go and error.go.
 package upstream
 
 import (

@@ -34,6 +34,9 @@ func NewEndpoint(rules EndpointRules) *Server {
 		Lifetime: rules.Lifetime, ClientID: rules.ClientID, ClientSecret: rules.ClientSecret, Scopes: rules.Scopes})
 	p := &ruled{Server: s, rules: rules}
 	s.other = p.serveMetadata
+	if rules.ClientCertificate != nil {
+		s.requireCertificates()
+	}
 	return s.start(p, []string{"/oauth/token"})
 }
 
@@ -95,7 +98,7 @@ func (p *ruled) exchange(c *call) *Answer {
 		return p.refuseClient(reason)
 	}
 	if p.rules.Body == BodyNone {
-		return p.issue(fields, strings.Join(p.rules.Scopes, " "))
+		return p.issue(c, fields, strings.Join(p.rules.Scopes, " "))
 	}
 	if fields["grant_type"] != p.rules.Grant {
 		return oauthRefusal(http.StatusBadRequest, "unsupported_grant_type", "grant_type is not "+p.rules.Grant)
@@ -129,7 +132,7 @@ func (p *ruled) exchange(c *call) *Answer {
 	} else if reason := wrongScope(scope, p.rules.Scopes); reason != "" {
 		return oauthRefusal(http.StatusBadRequest, "invalid_scope", reason)
 	}
-	return p.issue(fields, scope)
+	return p.issue(c, fields, scope)
 }
 
 // refuseClient refuses a request whose client is not known to be the right one. Where the
@@ -142,9 +145,9 @@ func (p *ruled) refuseClient(reason string) *Answer {
 }
 
 // issue answers with a new token.
-func (p *ruled) issue(fields map[string]string, scope string) *Answer {
+func (p *ruled) issue(c *call, fields map[string]string, scope string) *Answer {
 	token := newToken("at-")
-	g := p.tokens.issue(token, Grant{Kind: KindClient, Client: p.id, Subject: p.subjectOf(fields), Scope: scope})
+	g := p.tokens.issue(token, Grant{Kind: KindClient, Client: p.id, Subject: p.subjectOf(fields), Scope: scope, Thumbprint: presented(c.r)})
 	if p.rules.Text {
 		return textAnswer(http.StatusOK, token).because(OutcomeIssued, "")
 	}
@@ -162,6 +165,12 @@ func (p *ruled) issue(fields map[string]string, scope string) *Answer {
 }
 
 func (p *ruled) api(_ string, r *http.Request, g *Grant, bodyBytes int64) *Answer {
+	if p.rules.ClientCertificate != nil && !p.rules.ClientCertificate(presented(r)) {
+		return textAnswer(http.StatusForbidden, "the certificate is of another client")
+	}
+	if g != nil && g.Thumbprint != presented(r) {
+		g = nil // it is bound to another certificate (RFC 8705 section 3)
+	}
 	for name, value := range p.rules.TargetHeaders {
 		if given := r.Header.Values(name); len(given) != 1 || given[0] != value {
 			return textAnswer(http.StatusForbidden, "header field missing or wrong: "+name)

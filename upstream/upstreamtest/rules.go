@@ -14,6 +14,7 @@ import (
 const (
 	AuthClientSecretJWT = "client_secret_jwt"
 	AuthAssertion       = "assertion_file" // an assertion that another party has signed
+	AuthTLS             = "tls"            // a client certificate (RFC 8705 section 2)
 	AuthNone            = "none"
 )
 
@@ -57,6 +58,10 @@ type EndpointRules struct {
 	// Metadata, by their path, are served by GET beside the token endpoint; {issuer} in
 	// them stands for its scheme and host.
 	Metadata map[string]string
+	// ClientCertificate, if not nil, has token endpoint and API speak TLS and want a client
+	// certificate, and says of each request whether the one with this thumbprint is the
+	// client's. Tokens are bound to it (RFC 8705 section 3). It is called concurrently.
+	ClientCertificate func(thumbprint string) bool
 	// TargetHeaders are header fields that API requests must have.
 	TargetHeaders map[string]string
 }
@@ -106,6 +111,8 @@ func (p *ruled) wanted(fields map[string]string) []string {
 	switch p.rules.Auth {
 	case AuthPost:
 		names = append(names, "client_id", "client_secret")
+	case AuthTLS:
+		names = append(names, "client_id")
 	case AuthPrivateKeyJWT, AuthClientSecretJWT, AuthAssertion:
 		names = append(names, "client_assertion_type", "client_assertion")
 	}
@@ -137,6 +144,9 @@ func (p *ruled) wrongClient(c *call, fields map[string]string) string {
 	}
 	if id, given := fields["client_id"]; given && p.rules.Params["client_id"] == "" && id != p.id {
 		return "client_id is of another client"
+	}
+	if p.rules.ClientCertificate != nil && !p.rules.ClientCertificate(presented(c.r)) {
+		return "the certificate is of another client"
 	}
 	switch p.rules.Auth {
 	case AuthBasic:

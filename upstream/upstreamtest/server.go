@@ -6,7 +6,7 @@
 // There is one file for each provider, which says what it takes and how it answers:
 // pdx.go with its First Time Connections in pdx_connection.go, oclc.go with the older
 // signature in oclc_hmac.go, mydatahelps.go, humanapi.go, endpoint.go for one of any rules,
-// whose requests rules.go judges, with assertionrules.go for their assertions, and oauth2.go
+// whose requests rules.go judges, clientcert.go for the certificates of its clients, with assertionrules.go for their assertions, and oauth2.go
 // for any other with client credentials. All of them are a Server, in server.go, which
 // receives token requests. assertion.go verifies the proof of a client; api.go is the API
 // that takes the tokens, which tokens.go issues and remembers. A test chooses what is
@@ -23,6 +23,7 @@ package upstreamtest
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -35,7 +36,8 @@ import (
 )
 
 // Server is one simulated provider: a token endpoint and one or more API
-// hosts, each on its own listener at 127.0.0.1, plain HTTP. Every method is
+// hosts, each on its own listener at 127.0.0.1, plain HTTP unless it wants client
+// certificates. Every method is
 // safe for concurrent use. Close it when done.
 type Server struct {
 	name       string
@@ -54,6 +56,9 @@ type Server struct {
 	nonces     seenOnce // of signed requests
 
 	connections connections // First Time Connections of PDX
+
+	tls *tls.Config // nil: plain HTTP
+	ca  string      // of its certificate, in PEM
 
 	servers []*http.Server
 	serving sync.WaitGroup  // accept loops
@@ -96,18 +101,28 @@ func newServer(name, id, secret string, o Options) *Server {
 // start listens for the token endpoint, the main API host and the named further ones.
 func (s *Server) start(p provider, tokenPaths []string, hosts ...string) *Server {
 	s.provider, s.tokenPaths = p, tokenPaths
+	scheme := "http://"
+	if s.tls != nil {
+		scheme = "https://"
+	}
 	listeners := []net.Listener{listen()}
-	s.tokenURL = "http://" + listeners[0].Addr().String() + tokenPaths[0]
+	s.tokenURL = scheme + listeners[0].Addr().String() + tokenPaths[0]
 	s.servers = []*http.Server{s.httpServer(http.HandlerFunc(s.serveToken))}
 	for _, host := range append([]string{""}, hosts...) {
 		l := listen()
-		s.apiURLs[host] = "http://" + l.Addr().String()
+		s.apiURLs[host] = scheme + l.Addr().String()
 		listeners = append(listeners, l)
 		s.servers = append(s.servers, s.httpServer(s.apiHandler(host)))
 	}
 	// Only now: handlers read the fields set above.
 	for i, l := range listeners {
-		s.serving.Go(func() { _ = s.servers[i].Serve(l) })
+		s.serving.Go(func() {
+			if s.tls == nil {
+				_ = s.servers[i].Serve(l)
+			} else {
+				_ = s.servers[i].ServeTLS(l, "", "")
+			}
+		})
 	}
 	return s
 }
@@ -124,6 +139,7 @@ func listen() net.Listener {
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
+		TLSConfig:         s.tls.Clone(),
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
 		ConnState: func(conn net.Conn, state http.ConnState) {

@@ -30,6 +30,9 @@ type Grant struct {
 	Issued  time.Time
 	Expiry  time.Time
 	Revoked bool
+	// Thumbprint of the client certificate that the token is bound to, as x5t#S256 of RFC
+	// 8705 section 3.1; empty: to none.
+	Thumbprint string
 }
 
 // ledger remembers the issued tokens.

@@ -49,6 +49,8 @@ func (f failure) credential() string {
 		id, proof = "WSKEY", "SECRET"
 	case f.endpoint.Setting("AUTH") == "assertion_file":
 		proof = "ASSERTION"
+	case byCertificate(f):
+		proof = "CERT"
 	case f.endpoint.Setting("AUTH") == "none" && f.endpoint.Setting("GRANT") != "jwt_bearer":
 		id, proof = "PARAMS", "HEADERS"
 	case f.endpoint.Setting("PRIVATE_KEY") != "":
@@ -93,6 +95,12 @@ func unproven(f failure) bool { return f.endpoint.Setting("AUTH") == "none" && !
 
 // byFile reports whether the proof of the client is an assertion that somebody else makes.
 func byFile(f failure) bool { return f.endpoint.Setting("AUTH") == "assertion_file" }
+
+// byCertificate reports whether the proof of the client is its certificate.
+func byCertificate(f failure) bool { return f.endpoint.Setting("AUTH") == "tls" }
+
+// presents reports whether there is a client certificate, whatever the proof of the client.
+func presents(f failure) bool { return f.endpoint.Setting("CERT_KEY") != "" }
 
 // ofDiscovery reports whether a failure is one of discovery, which Reason says in words.
 func ofDiscovery(f failure) bool { return strings.HasPrefix(f.Reason, "discovery: ") }

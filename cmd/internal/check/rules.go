@@ -61,6 +61,9 @@ var credentialRules = []rule{
 	{when: unproven,
 		cause: "the credential is refused: it is among {X}PARAMS and {X}HEADERS, as {X}AUTH is none",
 		mend:  "check the id and secret in {X}PARAMS and {X}HEADERS, or choose another {X}AUTH"},
+	{when: byCertificate, codes: "invalid_client",
+		cause: "the provider has another certificate for this client, or does not know it by one",
+		mend:  "compare {X}CERT, by its subject or, if it is self-signed, byte for byte, and {X}CLIENT_ID with what is registered at the provider"},
 	{when: noCode,
 		cause: "refused with {status} and no known error code: the credential is wrong, or a proxy or gateway before the token endpoint answers",
 		mend:  "check {credential}, and that {url} is the provider's token endpoint"},
@@ -233,7 +236,11 @@ var egressRules = []rule{
 		mend:  "have the proxy of SIDECAR_EGRESS_PROXY allow CONNECT to {host}, or correct {url}; if it is to be reached without the proxy, list it in SIDECAR_EGRESS_DIRECT"},
 }
 
-var unavailableRules = slices.Concat(egressRules, connectionRules, []rule{
+var unavailableRules = slices.Concat([]rule{
+	{when: presents, codes: "tls_alert_received",
+		cause: "{host} refuses the client certificate: it is not registered, not trusted or has expired; or {host} wants another version of TLS than 1.2 or 1.3",
+		mend:  "compare {X}CERT with what is registered at the provider, and put its issuers behind it; then check {url}"},
+}, egressRules, connectionRules, []rule{
 	{when: ofDiscovery,
 		cause: "{reason}",
 		mend:  "run check again later; if it stays, check {url}, or give {X}TOKEN_URL in its place"},

@@ -21,7 +21,8 @@ type OAuth2 struct {
 	NextKey          upstream.Secret       `env:"NEXT_KEY" file:"rotates" check:"signingkey" help:"Key that will be PRIVATE_KEY next, in the same forms: it is in the JWK Set before it is used."`
 	KeyID            string                `env:"KEY_ID" check:"word" help:"Key id (kid) in the header of assertions, or the word thumbprint: the RFC 7638 thumbprint, which changes with the key. Without it, that of a JWK or of Google's file."`
 	Alg              string                `env:"ALG" oneof:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,HS256,HS384,HS512" help:"Algorithm of assertions: RS256 ... ES512, HS256 ... Without it that of a JWK, else RS256, ES256, ES384 or ES512 as fits the key, and HS256 with client_secret_jwt."`
-	Cert             upstream.Secret       `env:"CERT" file:"rotates" check:"certificates" help:"Certificate of PRIVATE_KEY and its issuers, PEM. Needed with CERT_HEADER."`
+	Cert             upstream.Secret       `env:"CERT" file:"rotates" check:"certificates" help:"Certificate of PRIVATE_KEY or of CERT_KEY, then those of its issuers, PEM. Needed with CERT_HEADER and with CERT_KEY."`
+	CertKey          upstream.Secret       `env:"CERT_KEY" file:"rotates" check:"signingkey" help:"Private key of CERT, in the forms of PRIVATE_KEY. With it CERT is a client certificate: it is presented in TLS at the token endpoint and at the targets (RFC 8705). Of two files, a new pair is used as soon as both are there."`
 	CertHeader       string                `env:"CERT_HEADER" envDefault:"none" oneof:"none,x5t,x5c" help:"How the header of assertions names that certificate: not at all (none), by its SHA-256 thumbprint (x5t, also adds nbf), or whole (x5c)."`
 	Scope            string                `env:"SCOPE" check:"scope" help:"Scope of tokens, space-separated."`
 	ScopeIn          string                `env:"SCOPE_IN" envDefault:"form" oneof:"form,assertion" help:"Whether the scope is a parameter (form) or a claim of the assertion (assertion)."`
@@ -32,7 +33,7 @@ type OAuth2 struct {
 	TokenURL         *url.URL              `env:"TOKEN_URL" help:"Token endpoint. Needed, or ISSUER."`
 	Issuer           *url.URL              `env:"ISSUER" help:"Issuer whose metadata name the token endpoint (RFC 8414, OpenID Connect Discovery, SMART), in place of TOKEN_URL; of SMART, the base URL of the FHIR server."`
 	TokenHosts       []string              `env:"TOKEN_HOSTS" check:"hosts" help:"Hosts, without port, beside the issuer's on which its token endpoint may be, comma-separated."`
-	Auth             string                `env:"AUTH" envDefault:"basic" when:"GRANT=jwt_bearer" then:"none" oneof:"basic,post,private_key_jwt,client_secret_jwt,assertion_file,none" help:"How the client authenticates: basic, post, private_key_jwt, client_secret_jwt, assertion_file (an assertion read from ASSERTION_FILE), or none."`
+	Auth             string                `env:"AUTH" envDefault:"basic" when:"GRANT=jwt_bearer" then:"none" oneof:"basic,post,private_key_jwt,client_secret_jwt,assertion_file,tls,none" help:"How the client authenticates: basic, post, private_key_jwt, client_secret_jwt, assertion_file (an assertion read from ASSERTION_FILE), tls (the client certificate CERT), or none."`
 	BasicEncoding    string                `env:"BASIC_ENCODING" envDefault:"form" oneof:"form,plain" only:"AUTH=basic" help:"Whether id and secret are form-encoded before Basic (form, RFC 6749 section 2.3.1) or not (plain)."`
 	Audience         string                `env:"AUDIENCE" shown:"the token URL" help:"aud claim of the assertion."`
 	Claims           upstream.Secret       `env:"CLAIMS" file:"rotates" check:"claims" help:"Further claims of the assertion, a JSON object; with jwt_bearer it may set sub."`
@@ -76,6 +77,7 @@ func (c *OAuth2) upstream(roots *x509.CertPool) upstream.Upstream {
 		KeyID:            c.KeyID,
 		Alg:              c.Alg,
 		Certificate:      c.Cert,
+		CertKey:          c.CertKey,
 		CertHeader:       c.CertHeader,
 		Audience:         c.Audience,
 		Claims:           c.Claims,

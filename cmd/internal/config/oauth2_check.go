@@ -25,6 +25,7 @@ func (c *OAuth2) finish(f *faults, section string) {
 	check.endpoint()
 	check.credentials()
 	check.key()
+	check.clientCertificate()
 	if check.signs() {
 		fillAudience(&c.Audience, c.TokenURL)
 	}
@@ -110,7 +111,7 @@ func (c oauth2Check) key() {
 	c.unwanted("ALG", !c.signs(), "no assertion is signed")
 	named := c.CertHeader != "" && c.CertHeader != upstream.CertHeaderNone
 	c.need("CERT", named, c.section+"CERT_HEADER is")
-	c.unwanted("CERT", !named, "{X}CERT_HEADER does not name it")
+	c.unwanted("CERT", !named && !c.presents(), "{X}CERT_HEADER does not name it, nor is {X}CERT_KEY set")
 	if c.signsWithSecret() && c.ClientSecret.IsSet() {
 		alg := c.Alg
 		if alg == "" {
@@ -134,7 +135,37 @@ func (c oauth2Check) key() {
 	}
 	c.nextKey(key)
 	if chain, err := upstream.ParseCertificates(c.Cert.Reveal()); err == nil {
-		c.wrong("CERT", !key.Matches(chain[0]), "give the certificate of {X}PRIVATE_KEY, before those of its issuers", "does not begin with the certificate of {X}PRIVATE_KEY")
+		c.wrong("CERT", named && !key.Matches(chain[0]), "give the certificate of {X}PRIVATE_KEY, before those of its issuers", "does not begin with the certificate of {X}PRIVATE_KEY")
+	}
+}
+
+// presents reports whether there should be a client certificate.
+func (c oauth2Check) presents() bool { return c.has("CERT_KEY") || c.Auth == upstream.AuthTLS }
+
+// clientCertificate checks the client certificate, and that there is TLS to present it in.
+func (c oauth2Check) clientCertificate() {
+	if !c.presents() {
+		return
+	}
+	why := "{X}CERT_KEY is"
+	if c.Auth == upstream.AuthTLS {
+		why = "{X}AUTH is tls"
+	}
+	why = strings.ReplaceAll(why, "{X}", c.section)
+	if c.CertHeader == "" || c.CertHeader == upstream.CertHeaderNone { // else key() has asked for it
+		c.need("CERT", true, why)
+	}
+	c.need("CERT_KEY", true, why)
+	if c.Cert.IsSet() && c.CertKey.IsSet() {
+		_, err := upstream.ParseClientCertificate(c.Cert.Reveal(), c.CertKey.Reveal())
+		c.wrong("CERT_KEY", err != nil, "give the private key of the first certificate in {X}CERT", "is not the key of {X}CERT")
+	}
+	const mend, problem = "use https://", "is http://, where no client certificate is presented"
+	for name, u := range map[string]*url.URL{"TOKEN_URL": c.TokenURL, "ISSUER": c.Issuer, "TARGET": c.Target} {
+		c.wrong(name, u != nil && u.Scheme == "http", mend, problem)
+	}
+	for _, u := range c.Targets {
+		c.wrong("TARGETS", u != nil && u.Scheme == "http", mend, "has an "+problem[len("is "):])
 	}
 }
 
@@ -166,7 +197,7 @@ func (c oauth2Check) assertion() {
 func (c oauth2Check) request() {
 	c.wrong("BODY", c.Method == "get" && (c.Body == upstream.BodyForm || c.Body == upstream.BodyJSON),
 		"choose query or none, or remove {X}METHOD=get", "is a body, but a GET has none")
-	inBody := c.signs() || c.Auth == upstream.AuthPost || c.Auth == upstream.AuthAssertionFile
+	inBody := c.signs() || c.Auth == upstream.AuthPost || c.Auth == upstream.AuthAssertionFile || c.Auth == upstream.AuthTLS
 	c.wrong("BODY", c.Body == upstream.BodyNone && inBody, "choose form, json or query", "is none, but the proof of the client is a parameter")
 	for _, name := range []string{"PARAMS", "SCOPE", "ALLOWED_SCOPES", "GRANT"} {
 		c.unwanted(name, c.Body == upstream.BodyNone, "{X}BODY is none")

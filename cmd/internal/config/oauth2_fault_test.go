@@ -60,7 +60,7 @@ func TestWrongTokenRequestsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	key, cert := pemKey(t, ec)
-	_, otherCert := pemKey(t, mustRSA(t))
+	otherKey, otherCert := pemKey(t, mustRSA(t))
 	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +77,9 @@ func TestWrongTokenRequestsAreRefused(t *testing.T) {
 	}
 	bearer := func(more ...string) []string {
 		return o(append([]string{"-!CLIENT_SECRET", "!GRANT=jwt_bearer", "!PRIVATE_KEY=" + key}, more...)...)
+	}
+	certified := func(more ...string) []string {
+		return o(append([]string{"-!CLIENT_SECRET", "!AUTH=tls", "!CERT=" + cert, "!CERT_KEY=" + key}, more...)...)
 	}
 	const n = "OAUTH2_0_"
 	checkWrong(t, []wrong{
@@ -127,6 +130,19 @@ func TestWrongTokenRequestsAreRefused(t *testing.T) {
 		{signed("!CERT=" + cert), n + "CERT", "CERT_HEADER does not name it"},
 		{signed("!CERT_HEADER=x5t", "!CERT="+otherCert), n + "CERT", "does not begin with the certificate"},
 		{signed("!CERT_HEADER=x5t", "!CERT="+key), n + "CERT", "no certificate"},
+		{certified("-!CERT"), n + "CERT", "AUTH is tls"},
+		{certified("-!CERT_KEY"), n + "CERT_KEY", "AUTH is tls"},
+		{certified("-!CLIENT_ID"), n + "CLIENT_ID", "is not set"},
+		{certified("-!CERT_KEY", "!CERT_KEY="+otherKey), n + "CERT_KEY", "not the key of SIDECAR_OAUTH2_0_CERT"},
+		{certified("-!CERT_KEY", "!CERT_KEY="+cert), n + "CERT_KEY", "private key"},
+		{certified("!CLIENT_SECRET=" + testkit.Canary), n + "CLIENT_SECRET", "AUTH is tls"},
+		{certified("!PRIVATE_KEY=" + key), n + "PRIVATE_KEY", "AUTH is tls"},
+		{certified("-!TOKEN_URL", "!TOKEN_URL=http://127.0.0.1:1/token"), n + "TOKEN_URL", "no client certificate is presented"},
+		{certified("-!TOKEN_URL", "!ISSUER=http://127.0.0.1:1"), n + "ISSUER", "no client certificate is presented"},
+		{certified("-!TARGET", "!TARGET=http://127.0.0.1:1"), n + "TARGET", "no client certificate is presented"},
+		{certified("!TARGETS=b=http://127.0.0.1:1"), n + "TARGETS", "no client certificate is presented"},
+		{certified("!BODY=none"), n + "BODY", "is a parameter"},
+		{o("!CERT_KEY=" + key), n + "CERT", "CERT_KEY is"},
 		{o("!AUTH=assertion_file", "-!CLIENT_SECRET"), n + "ASSERTION", "AUTH is assertion_file"},
 		{o("!AUTH=assertion_file", "-!CLIENT_SECRET", "!ASSERTION="+testkit.Canary), n + "ASSERTION", "not a signed JWT"},
 		{o("!ASSERTION_TYPE=urn:x"), n + "ASSERTION_TYPE", "unless SIDECAR_OAUTH2_0_AUTH is assertion_file"},
@@ -189,6 +205,9 @@ func TestTokenRequestsOfEveryKindAreTaken(t *testing.T) {
 		"private_key_jwt":       append(slices.Clone(at), "CLIENT_ID=i", "AUTH=private_key_jwt", "PRIVATE_KEY="+key, "KEY_ID=thumbprint", "ALG=ES384", "NEXT_KEY="+next),
 		"JWKs":                  append(slices.Clone(at), "CLIENT_ID=i", "AUTH=private_key_jwt", "PRIVATE_KEY="+jwk, "NEXT_KEY="+next),
 		"certificate":           append(slices.Clone(at), "CLIENT_ID=i", "AUTH=private_key_jwt", "PRIVATE_KEY="+key, "CERT="+cert, "CERT_HEADER=x5c", `CLAIMS={"extensions":{"hl7-b2b":{"version":"1"}}}`, "PARAMS=udap=1"),
+		"tls":                   append(slices.Clone(at), "CLIENT_ID=i", "AUTH=tls", "CERT="+cert, "CERT_KEY="+key),
+		"certificate for both":  append(slices.Clone(at), "CLIENT_ID=i", "AUTH=private_key_jwt", "PRIVATE_KEY="+key, "CERT="+cert, "CERT_HEADER=x5t", "CERT_KEY="+key),
+		"bound by a secret":     append(slices.Clone(at), "CLIENT_ID=i", "CLIENT_SECRET=s", "CERT="+cert, "CERT_KEY="+key),
 		"jwt_bearer":            append(slices.Clone(at), "CLIENT_ID=i", "GRANT=jwt_bearer", "PRIVATE_KEY="+key, "SCOPE_IN=assertion", "SCOPE=a", "SUBJECT=optional claim:sub"),
 		"jwt_bearer by secret":  append(slices.Clone(at), "CLIENT_ID=i", "GRANT=jwt_bearer", "ALG=HS256", "CLIENT_SECRET="+strings.Repeat("s", 32), `CLAIMS={"sub":"u"}`, "PARAMS=client_id=i"),
 		"client_secret_jwt":     append(slices.Clone(at), "CLIENT_ID=i", "AUTH=client_secret_jwt", "CLIENT_SECRET="+strings.Repeat("s", 32)),

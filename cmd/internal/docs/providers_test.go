@@ -6,7 +6,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"io"
@@ -102,6 +104,8 @@ var newMaterial = sync.OnceValue(func() *material {
 	must(err)
 	certificate, err := x509.ParseCertificate(der)
 	must(err)
+	derEC, err := x509.CreateCertificate(rand.Reader, template, template, &ec256.PublicKey, ec256)
+	must(err)
 	private := func(key any) string {
 		der, err := x509.MarshalPKCS8PrivateKey(key)
 		must(err)
@@ -116,6 +120,7 @@ var newMaterial = sync.OnceValue(func() *material {
 	m.files = map[string]string{
 		"KEY_RSA": private(key), "KEY_OTHER": private(other), "KEY_EC256": private(ec256), "KEY_EC384": private(ec384),
 		"CERTIFICATE_RSA": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		"CERTIFICATE_EC":  string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: derEC})),
 		"KEY_GOOGLE":      string(google), "ASSERTION": assertion,
 	}
 	return m
@@ -158,6 +163,10 @@ func endpoints(m *material, keysAt string) map[string]upstreamtest.EndpointRules
 		"particle": {Method: "GET", Body: upstreamtest.BodyNone, Auth: upstreamtest.AuthNone, Text: true,
 			Headers: map[string]string{"Client-Id": clientID, "Client-Secret": secret, "Scope": "read"}},
 		"entra": {Auth: upstreamtest.AuthPost, Scopes: []string{"https://graph.example/.default"}},
+		"mutual-tls": {Auth: upstreamtest.AuthTLS, ClientCertificate: func(thumbprint string) bool {
+			sum := sha256.Sum256(m.certificate.Raw)
+			return thumbprint == base64.RawURLEncoding.EncodeToString(sum[:])
+		}},
 		"entra-certificate": {Auth: upstreamtest.AuthPrivateKeyJWT, Scopes: []string{"https://graph.example/.default"},
 			Assertion: signed(upstreamtest.AssertionRules{Algorithms: []string{"PS256"}, Keys: set(m.rsa, ""), IssuedAt: true, NotBefore: true,
 				CertHeader: "x5t#S256", Certificate: m.certificate})},
@@ -205,6 +214,13 @@ func prepare(t *testing.T, name string, r recipe) kitchen {
 	rules := endpoints(m, keysAt)[name]
 	rules.ClientID, rules.ClientSecret = clientID, secret
 	k := kitchen{recipe: r, server: testkit.Closing(t, upstreamtest.NewEndpoint(rules))}
+	if ca := k.server.CA(); ca != "" {
+		path := filepath.Join(dir, "CA")
+		if err := os.WriteFile(path, []byte(ca), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k.settings = append(k.settings, "CA_FILE="+path)
+	}
 	for _, s := range r.settings {
 		key, value, _ := strings.Cut(s, "=")
 		_, after, _ := strings.Cut(strings.TrimPrefix(value, "https://"), "/")
@@ -295,6 +311,7 @@ var wrongs = map[string]map[string]string{
 	"particle":          {"OAUTH2_0_HEADERS=client-id=x&client-secret=y": "HEADERS", "OAUTH2_0_METHOD=post": "METHOD", "OAUTH2_0_BODY=query": "BODY"},
 	"entra":             {"OAUTH2_0_CLIENT_SECRET=x": "CLIENT_SECRET", "OAUTH2_0_SCOPE=https://graph.example/": "SCOPE", "OAUTH2_0_BODY=json": "BODY"},
 	"entra-certificate": {"OAUTH2_0_ALG=RS256": "ALG", "OAUTH2_0_CERT_HEADER=x5c": "KEY_ID"},
+	"mutual-tls":        {"OAUTH2_0_CLIENT_ID=another": "CLIENT_ID", "OAUTH2_0_CERT_FILE=CERTIFICATE_EC OAUTH2_0_CERT_KEY_FILE=KEY_EC256": "CERT", "OAUTH2_0_SCOPE=admin": "SCOPE"},
 	"workload":          {"OAUTH2_0_ASSERTION_TYPE=urn:x": "ASSERTION_TYPE", "OAUTH2_0_CLIENT_ID=another": "CLIENT_ID"},
 	"auth0":             {"OAUTH2_0_CLIENT_SECRET=x": "CLIENT_SECRET", "-OAUTH2_0_PARAMS": "PARAMS", "OAUTH2_0_PARAMS=audience=x": "PARAMS", "OAUTH2_0_BODY=form": "BODY"},
 	"okta":              {"OAUTH2_0_KEY_ID=key-8": "KEY_ID", "OAUTH2_0_SCOPE=admin": "SCOPE"},
@@ -333,6 +350,10 @@ func TestMistakesInRecipesAreExplained(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				roots, err := parsed.Roots()
+				if err != nil {
+					t.Fatal(err)
+				}
 				var out bytes.Buffer
 				options := check.Options{}
 				if name == "google" {
@@ -340,7 +361,7 @@ func TestMistakesInRecipesAreExplained(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				err = check.Run(t.Context(), check.Config{Upstreams: parsed.Upstreams(nil), Endpoints: parsed.TokenEndpoints(),
+				err = check.Run(t.Context(), check.Config{Upstreams: parsed.Upstreams(roots), Endpoints: parsed.TokenEndpoints(),
 					TokenTimeout: parsed.TokenTimeout, Preamble: func(io.Writer) error { return nil }}, options, &out)
 				if err == nil {
 					t.Fatalf("check finds nothing wrong:\n%s", out.String())

@@ -38,13 +38,19 @@ func (d *Dialer) Figures() (open int, opened uint64) {
 // NewDialer returns a Dialer that trusts roots, or the system's certificate
 // authorities if roots is nil. Within TLS, of version 1.2 at least, it offers the
 // target the given protocols, the best first (ALPN, RFC 7301). TLS sessions are
-// resumed between the connections of one Dialer.
-func NewDialer(roots *x509.CertPool, protocols ...string) *Dialer {
-	return &Dialer{
+// resumed between the connections of one Dialer, so a session is of one certificate: the
+// Dialer presents certificate to each target that asks for one, whatever authorities it
+// names, unless certificate is nil.
+func NewDialer(roots *x509.CertPool, certificate *tls.Certificate, protocols ...string) *Dialer {
+	d := &Dialer{
 		DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		tls: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, NextProtos: protocols,
 			ClientSessionCache: tls.NewLRUClientSessionCache(64)},
 	}
+	if certificate != nil {
+		d.tls.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
+	}
+	return d
 }
 
 // handshake makes a TLS connection of raw and verifies that the other side is the

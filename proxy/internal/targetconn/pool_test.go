@@ -70,7 +70,7 @@ func (nothing) Close() error { return nil }
 // pipeTarget has a dialer whose connections are pipes, and gives their far ends.
 func pipeTarget() (*Dialer, chan net.Conn) {
 	far := make(chan net.Conn, 8)
-	d := NewDialer(nil, "http/1.1")
+	d := NewDialer(nil, nil, "http/1.1")
 	d.DialContext = func(context.Context, string, string) (net.Conn, error) {
 		near, other := net.Pipe()
 		far <- other
@@ -229,7 +229,7 @@ func TestUnaskedBytesOnIdleConnectionsAreSeen(t *testing.T) {
 	defer l.Close()
 	for _, sends := range []string{"", "HTTP/1.1 200 OK\r\n"} {
 		target := &url.URL{Scheme: "http", Host: l.Addr().String()}
-		p := NewPool[string](NewDialer(nil, "http/1.1"), target, NewProtocol(target))
+		p := NewPool[string](NewDialer(nil, nil, "http/1.1"), target, NewProtocol(target))
 		c, _ := get(t, p, "a")
 		far, err := l.Accept()
 		if err != nil {
