@@ -182,3 +182,11 @@ func assertedIdentity(text string) string {
 	}
 	return strings.Join(append([]string{claims.Issuer, claims.Subject}, claims.Audience...), "\n")
 }
+
+// urlText returns u as text, empty if there is none.
+func urlText(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return u.String()
+}

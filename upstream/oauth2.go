@@ -89,14 +89,6 @@ func (c OAuth2Config) shape(certificate string) [][2]string {
 	}
 }
 
-// urlText returns u as text, empty if there is none.
-func urlText(u *url.URL) string {
-	if u == nil {
-		return ""
-	}
-	return u.String()
-}
-
 // oauth2 is the upstream of any API with a token endpoint.
 type oauth2 struct {
 	common

@@ -103,19 +103,8 @@ func (p *ruled) exchange(c *call) *Answer {
 	if fields["grant_type"] != p.rules.Grant {
 		return oauthRefusal(http.StatusBadRequest, "unsupported_grant_type", "grant_type is not "+p.rules.Grant)
 	}
-	if reason := wrongFields(fields, p.wanted(fields)...); reason != "" {
+	if reason := p.wrongParameters(fields); reason != "" {
 		return oauthRefusal(http.StatusBadRequest, "invalid_request", reason)
-	}
-	for name, value := range p.rules.Params {
-		if fields[name] != value {
-			return oauthRefusal(http.StatusBadRequest, "invalid_request", "wrong parameter: "+name)
-		}
-	}
-	if p.rules.SubjectToken != nil {
-		// RFC 8693 section 2.2.2 has this code for a subject token that is not accepted.
-		if _, good := p.rules.SubjectToken(fields["subject_token"]); !good || fields["subject_token_type"] != p.rules.SubjectTokenType {
-			return oauthRefusal(http.StatusBadRequest, "invalid_request", "subject token is not accepted")
-		}
 	}
 	scope := fields["scope"]
 	if p.rules.Assertion != nil && p.rules.Assertion.ScopeInside {
@@ -133,6 +122,26 @@ func (p *ruled) exchange(c *call) *Answer {
 		return oauthRefusal(http.StatusBadRequest, "invalid_scope", reason)
 	}
 	return p.issue(c, fields, scope)
+}
+
+// wrongParameters returns why the parameters are refused, "" if they are not. RFC 8693 section
+// 2.2.2 has the same code for a subject token that is not accepted.
+func (p *ruled) wrongParameters(fields map[string]string) string {
+	if reason := wrongFields(fields, p.wanted(fields)...); reason != "" {
+		return reason
+	}
+	for name, value := range p.rules.Params {
+		if fields[name] != value {
+			return "wrong parameter: " + name
+		}
+	}
+	if p.rules.SubjectToken == nil {
+		return ""
+	}
+	if _, good := p.rules.SubjectToken(fields["subject_token"]); !good || fields["subject_token_type"] != p.rules.SubjectTokenType {
+		return "subject token is not accepted"
+	}
+	return ""
 }
 
 // refuseClient refuses a request whose client is not known to be the right one. Where the
