@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 )
 
 // A Referer of the sidecar's own has the scheme by which the request came.
@@ -74,6 +75,7 @@ func TestConnectionsOverTLSAreWatched(t *testing.T) {
 	}
 	leaving := dial("GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	<-arrived
+	time.Sleep(2 * halfCloseTime) // an end that comes sooner may be a half-close
 	_ = leaving.NetConn().Close() // without a word of TLS, as a process that is killed
 	<-left
 
