@@ -1,6 +1,9 @@
 package config
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/base64"
 	"path/filepath"
 	"slices"
@@ -43,6 +46,11 @@ func checkWrong(t *testing.T, tests []wrong) {
 // Cases K1, K5.
 func TestWrongGeneralSettingsAreRefused(t *testing.T) {
 	file := writeFile(t, "x")
+	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, certificate := pemKey(t, other)
 	checkWrong(t, []wrong{
 		{nil, "MYDATAHELPS_SERVICE_ACCOUNT", "nor is any other"},
 		{pdxWith("LISTNE=127.0.0.1:1"), "LISTNE", "did you mean SIDECAR_LISTEN?"},
@@ -78,6 +86,12 @@ func TestWrongGeneralSettingsAreRefused(t *testing.T) {
 		{pdxWith("ALLOWED_HOSTS=b.test,a.test:80"), "ALLOWED_HOSTS", "no host"},
 		{pdxWith("ALLOWED_HOSTS=a,,b"), "ALLOWED_HOSTS", "empty item"},
 		{pdxWith("CALLER_TOKEN="), "CALLER_TOKEN", "is empty"},
+		{pdxWith("TLS_CERT=" + testkit.Canary), "TLS_CERT TLS_KEY", "CERTIFICATE blocks"},
+		{pdxWith("TLS_KEY=" + testkit.PrivateKey()), "TLS_CERT", "is not set, but SIDECAR_TLS_KEY is"},
+		{pdxWith("TLS_CERT="+certificate, "TLS_KEY="+testkit.PrivateKey()), "TLS_KEY", "do not belong together"},
+		{pdxWith("TLS_CERT="+certificate, "TLS_KEY="+testkit.Canary), "TLS_KEY", "no private key"},
+		{pdxWith("TLS_CERT="+certificate, "TLS_KEY=-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"), "TLS_KEY", "encrypted or of no known form"},
+		{pdxWith("TLS_CLIENT_CA=" + certificate), "TLS_CERT", "is not set, but SIDECAR_TLS_CLIENT_CA is"},
 		{pdxWith("CALLERS=app short"), "CALLERS", "line 1 has a token of less than 16"},
 		{pdxWith("CALLERS_FILE=" + writeFile(t, "# all\napp 0123456789abcdef\n"+testkit.Canary)), "CALLERS_FILE", "line 3 is not a name and a token"},
 		{pdxWith("CALLER_TOKEN=" + testkit.Canary + " x"), "CALLER_TOKEN", "header"},

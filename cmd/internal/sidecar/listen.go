@@ -16,7 +16,10 @@ import (
 
 // listen opens all listeners and serves them in the background. If one cannot be opened
 // it closes the others and returns the error.
-func (s *Sidecar) listen() error {
+func (s *Sidecar) listen() (err error) {
+	if s.tls, err = newServedTLS(s.config); err != nil {
+		return err
+	}
 	handlers := map[string]http.Handler{"data": s.proxy.Handler(), "admin": s.adminHandler()}
 	where := s.config.Dedicated()
 	for name := range where {

@@ -73,9 +73,6 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Sidecar{config: settings, log: log, metrics: m, upstreams: settings.Upstreams(roots),
 		addrs: map[string]net.Addr{}, broken: make(chan error, 1), cancel: cancel}
-	if s.tls, err = newServedTLS(settings); err != nil {
-		return nil, err
-	}
 	if s.shared, err = newShared(settings, log, m); err != nil {
 		return nil, err
 	}
