@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"token-sidecar/upstream/egress"
 )
 
 // changes has, for each field of OAuth2Config, another value than the one of a configuration
@@ -52,6 +54,7 @@ var changes = map[string]struct {
 	"DefaultLifetime": {false, func(c *OAuth2Config) { c.DefaultLifetime = time.Hour }},
 	"RefuseNarrow":    {false, func(c *OAuth2Config) { c.RefuseNarrow = true }},
 	"Roots":           {false, func(c *OAuth2Config) {}},
+	"Egress":          {false, func(c *OAuth2Config) { c.Egress = &egress.Proxy{Address: "proxy.example:3128"} }},
 	"TokenHosts":      {false, func(c *OAuth2Config) { c.TokenHosts = []string{"token.example"} }},
 	"NextKey":         {false, func(c *OAuth2Config) { c.NextKey = NewSecret("next") }},
 	"PlainBasic":      {false, func(c *OAuth2Config) { c.PlainBasic = true }},

@@ -298,14 +298,19 @@ func TestRefusalOfTheEgressProxyIsTold(t *testing.T) {
 }
 
 // TestSidecarOutlivesTheEgressProxy: while the proxy is gone, targets behind it cannot be
-// reached; when it is back they can.
+// reached; when it is back they can. Meanwhile tunnels are kept as connections are.
 func TestSidecarOutlivesTheEgressProxy(t *testing.T) {
 	t.Parallel()
 	proxy := startTinyproxy(t)
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	p := start(t, &books.secrets, books.environ(proxy.settings("SIDECAR_EGRESS_PROXY_AUTH="+egressAuth,
 		"SIDECAR_OAUTH2_0_TARGET="+beyondLoopback(books.APIURL()), "SIDECAR_OAUTH2_0_TOKEN_URL="+beyondLoopback(books.TokenURL()))...)...)
-	p.mustGet(200, "/books/item")
+	for range 5 {
+		p.mustGet(200, "/books/item")
+	}
+	if n := proxy.connected(t, beyondLoopback(books.APIURL())); n != 1 {
+		t.Errorf("%d tunnels for requests one after the other", n)
+	}
 	for range 2 {
 		proxy.process.Kill()
 		awaitStatus(t, p, 502)

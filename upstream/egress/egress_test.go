@@ -95,8 +95,8 @@ func TestWhatIsNoTunnelIsAnError(t *testing.T) {
 		{"HTTP/1.1 302 canary\r\nLocation: http://canary/\r\n\r\n", 302},
 		{"HTTP/1.1 101 canary\r\n\r\n", 101},
 		{"HTTP/1.1 200 OK\r\n\r\ncanary", 0},
-		{"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("canary", maxHead/6) + "\r\n\r\n", 0},
-		{strings.Repeat("HTTP/1.1 103 canary\r\n\r\n", maxHead/20), 0},
+		{"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("canary", 64<<10/6) + "\r\n\r\n", 0},
+		{strings.Repeat("HTTP/1.1 103 canary\r\n\r\n", 64<<10/20), 0},
 		{"canary\r\n\r\n", 0},
 	} {
 		dial, _ := proxyAnswering(t, c.answer)
