@@ -13,8 +13,7 @@ import (
 // an upstream that have the same target share them. Its methods are safe for concurrent use.
 type connections struct {
 	*connectionSet // those that present no client certificate
-	certified      certifiedSets
-	newSet         func(certificate *upstream.ClientCertificate) *connectionSet
+	sets           connectionSets
 
 	upstream string               // its name
 	protocol *targetconn.Protocol // what the target chooses to speak
@@ -32,7 +31,7 @@ const (
 // newConnections returns the connections to the target of r, none of which is open yet.
 func newConnections(c Config, r upstream.Route, upstreamName string, series *metrics.Upstream) *connections {
 	to := &connections{upstream: upstreamName, protocol: targetconn.NewProtocol(r.Target)}
-	to.newSet = func(certificate *upstream.ClientCertificate) *connectionSet {
+	to.sets.fresh = func(certificate *upstream.ClientCertificate) *connectionSet {
 		w := newConnectionSet(c, r, to.protocol, certificate)
 		w.kept.Unasked = func() {
 			series.UnaskedBytes()
@@ -41,19 +40,10 @@ func newConnections(c Config, r upstream.Route, upstreamName string, series *met
 		}
 		return w
 	}
-	to.connectionSet = to.newSet(nil)
+	to.connectionSet = to.sets.fresh(nil)
+	to.sets.plain = to.connectionSet
 	to.slots.requests, to.slots.uploads, to.slots.upgrades = make(slots, maxRequests), make(slots, maxUploads), make(slots, maxUpgrades)
 	return to
-}
-
-// setFor returns the connections over which a token may be sent: those that present the
-// client certificate under which it was issued.
-func (c *connections) setFor(token upstream.Token) *connectionSet {
-	certificate := token.Certificate()
-	if certificate == nil {
-		return c.connectionSet
-	}
-	return c.certified.of(certificate, func() *connectionSet { return c.newSet(certificate) })
 }
 
 // lean reports whether requests of r may use kept HTTP/1.1 connections. Where a route
@@ -78,13 +68,13 @@ func (c *connections) slotsFor(upload, upgrade bool) slots {
 // closeIdle closes the connections that no request uses now.
 func (c *connections) closeIdle() {
 	c.connectionSet.closeIdle()
-	c.certified.closeIdle()
+	c.sets.closeIdle()
 }
 
 // addTo adds the numbers of these connections to sum.
 func (c *connections) addTo(sum *metrics.Connections) {
 	c.connectionSet.addTo(sum)
-	c.certified.addTo(sum)
+	c.sets.addTo(sum)
 }
 
 // slots bounds how many exchanges go on at a time: each of them has a value in the channel.

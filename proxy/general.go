@@ -136,7 +136,7 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (res *http.Resp
 	x.authorize(req, token)
 	x.setFields(req.Header)
 	x.setBody(req)
-	began, over := time.Now(), x.route.connections.setFor(token)
+	began, over := time.Now(), x.route.connections.sets.of(token)
 	switch {
 	case x.isUnkept():
 		res, err = x.sendUpload(req, over.requests)

@@ -61,7 +61,7 @@ func (x *exchange) sendLean(token upstream.Token) (*http.Response, error) {
 		if err := x.getFields(); err != nil {
 			return nil, err
 		}
-		x.attempt.over = x.route.connections.setFor(x.attempt.token)
+		x.attempt.over = x.route.connections.sets.of(x.attempt.token)
 		pool := x.attempt.over.kept
 		c, err := pool.Get(ctx, x.key, kept)
 		if err != nil {
@@ -73,7 +73,7 @@ func (x *exchange) sendLean(token upstream.Token) (*http.Response, error) {
 				pool.Put(c)
 				return nil, tokenError{err}
 			}
-			if x.route.connections.setFor(x.attempt.token) != x.attempt.over {
+			if x.route.connections.sets.of(x.attempt.token) != x.attempt.over {
 				pool.Put(c) // it presents another client certificate
 				continue
 			}

@@ -51,9 +51,13 @@ func (w *connectionSet) addTo(sum *metrics.Connections) {
 	sum.Distrusted = sum.Distrusted || kept.Distrusted
 }
 
-// certifiedSets are the connections of the client certificate that is in use, and of the one
-// before it, for requests that had their token already when it was replaced.
-type certifiedSets struct {
+// connectionSets are the connections to one target: those that present no client certificate,
+// those of the client certificate in use, and those of the one before it, for requests that
+// had their token already when it was replaced.
+type connectionSets struct {
+	plain *connectionSet // that presents none
+	fresh func(certificate *upstream.ClientCertificate) *connectionSet
+
 	latest atomic.Pointer[presented] // nil: no token was bound to a certificate yet
 	opened atomic.Uint64             // connections of certificates that are forgotten
 }
@@ -65,9 +69,14 @@ type presented struct {
 	before      *presented // of the certificate before; nil: there was none, or it is forgotten
 }
 
-// of returns the set of certificate. If that has just come into use, fresh makes its set. Of
+// of returns the connections over which token may be sent: those that present the client
+// certificate under which it was issued. If that has just come into use, the set is made. Of
 // the set before, the requests under way go on, and no connection is kept after them.
-func (c *certifiedSets) of(certificate *upstream.ClientCertificate, fresh func() *connectionSet) *connectionSet {
+func (c *connectionSets) of(token upstream.Token) *connectionSet {
+	certificate := token.Certificate()
+	if certificate == nil {
+		return c.plain
+	}
 	latest := c.latest.Load()
 	for p := latest; p != nil; p = p.before {
 		if p.certificate == certificate {
@@ -75,16 +84,17 @@ func (c *certifiedSets) of(certificate *upstream.ClientCertificate, fresh func()
 		}
 	}
 	if !certificate.InUse() { // it was replaced twice since the request got its token
-		w := fresh()
+		w := c.fresh(certificate)
 		w.closeIdle()
 		return w
 	}
-	next := &presented{connectionSet: fresh(), certificate: certificate}
+	next := &presented{connectionSet: c.fresh(certificate), certificate: certificate}
 	if latest != nil {
+		next.kept.Distrust(latest.kept)
 		next.before = &presented{connectionSet: latest.connectionSet, certificate: latest.certificate}
 	}
 	if !c.latest.CompareAndSwap(latest, next) {
-		return c.of(certificate, fresh)
+		return c.of(token)
 	}
 	if latest != nil {
 		latest.closeIdle()
@@ -98,14 +108,14 @@ func (c *certifiedSets) of(certificate *upstream.ClientCertificate, fresh func()
 }
 
 // closeIdle closes the connections that no request uses now.
-func (c *certifiedSets) closeIdle() {
+func (c *connectionSets) closeIdle() {
 	for p := c.latest.Load(); p != nil; p = p.before {
 		p.closeIdle()
 	}
 }
 
 // addTo adds the numbers of these connections to sum.
-func (c *certifiedSets) addTo(sum *metrics.Connections) {
+func (c *connectionSets) addTo(sum *metrics.Connections) {
 	sum.Opened += c.opened.Load()
 	for p := c.latest.Load(); p != nil; p = p.before {
 		p.connectionSet.addTo(sum)

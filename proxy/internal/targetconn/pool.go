@@ -219,6 +219,17 @@ func (p *Pool[K]) distrust() {
 	}
 }
 
+// Distrust has p keep no connection for as long as other, a Pool of the same target, keeps
+// none because the target sent bytes unasked. It does not block.
+func (p *Pool[K]) Distrust(other *Pool[K]) {
+	other.mu.Lock()
+	until := other.distrustUntil
+	other.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.distrustUntil = until
+}
+
 // sweepIdle closes the connections that were idle for too long, and comes back later if
 // any are left. It also is the look at what the target sent on connections that no
 // request comes for.
