@@ -195,6 +195,12 @@ func (c oauth2Check) assertion() {
 
 // request checks where parameters are sent.
 func (c oauth2Check) request() {
+	const urn = "urn:ietf:params:oauth:grant-type:"
+	c.wrong("GRANT", c.Grant == urn+"jwt-bearer", "write jwt_bearer, for which an assertion is signed", "is sent without an assertion")
+	c.wrong("GRANT", c.Grant == urn+"token-exchange" && !c.has("PARAMS"),
+		"write token_exchange, for the token of the app's user, or put the one of a file into {X}PARAMS", "is sent without a subject_token")
+	divided := c.ScopeSeparator != "" && strings.Contains(c.Scope+c.AllowedScopes, c.ScopeSeparator)
+	c.wrong("SCOPE_SEPARATOR", divided, "choose another", "is within a scope, which would be read as two")
 	c.wrong("BODY", c.Method == "get" && (c.Body == upstream.BodyForm || c.Body == upstream.BodyJSON),
 		"choose query or none, or remove {X}METHOD=get", "is a body, but a GET has none")
 	inBody := c.signs() || c.Auth == upstream.AuthPost || c.Auth == upstream.AuthAssertionFile || c.Auth == upstream.AuthTLS
