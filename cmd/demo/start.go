@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -21,7 +22,8 @@ import (
 // start starts everything the demo consists of, what the sidecar needs first,
 // and blocks until the tokens that need no subject are loaded.
 func start(ctx context.Context, data, admin string, life lives, log zerolog.Logger) (*demo, error) {
-	life.keysAt = free(anyPort)
+	// Chosen when all providers have their ports, so that it is none of those.
+	life.keysAt = sync.OnceValue(func() string { return free(anyPort) })
 	d := &demo{providers: startProviders(life), redis: miniredis.NewMiniRedis()}
 	// No Proxy: the person's environment may name one for everything else.
 	d.direct = &http.Client{Transport: &http.Transport{}}
@@ -30,7 +32,7 @@ func start(ctx context.Context, data, admin string, life lives, log zerolog.Logg
 		return nil, fmt.Errorf("start the embedded Redis: %w", err)
 	}
 	var err error
-	if d.sidecar, err = d.startSidecar(ctx, data, admin, log, "SIDECAR_JWKS_LISTEN="+life.keysAt); err == nil {
+	if d.sidecar, err = d.startSidecar(ctx, data, admin, log, "SIDECAR_JWKS_LISTEN="+life.keysAt()); err == nil {
 		err = d.awaitShared(ctx)
 	}
 	if err == nil {
