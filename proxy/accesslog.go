@@ -88,8 +88,8 @@ func (x *exchange) observe() {
 	if x.problem != "" {
 		line.Str("problem", x.problem)
 	}
-	if x.egress != "" {
-		line.Str("cause", x.egress)
+	if x.cause != "" {
+		line.Str("cause", x.cause)
 	}
 	line.Msg("request")
 }

@@ -160,9 +160,9 @@ func TestOnlyTargetsAreDialled(t *testing.T) {
 			return c, err
 		}
 	}
-	dialer := s.proxy.routes["alpha"].connections.kept.Dialer
+	dialer := s.proxy.routes["alpha"].connections.sets.plain.kept.Dialer
 	dialer.DialContext = recorded(dialer.DialContext)
-	for _, transport := range []*http.Transport{s.proxy.routes["alpha"].connections.requests, s.proxy.routes["alpha"].connections.upgrades} {
+	for _, transport := range []*http.Transport{s.proxy.routes["alpha"].connections.sets.plain.requests, s.proxy.routes["alpha"].connections.sets.plain.upgrades} {
 		if transport.Proxy != nil {
 			t.Error("a proxy is set")
 		}

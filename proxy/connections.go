@@ -12,8 +12,7 @@ import (
 // connections are those to one target, and the places for exchanges with it. The routes of
 // an upstream that have the same target share them. Its methods are safe for concurrent use.
 type connections struct {
-	*connectionSet // those that present no client certificate
-	sets           connectionSets
+	sets connectionSets // the connections, by the client certificate that they present
 
 	upstream string               // its name
 	protocol *targetconn.Protocol // what the target chooses to speak
@@ -40,8 +39,7 @@ func newConnections(c Config, r upstream.Route, upstreamName string, series *met
 		}
 		return w
 	}
-	to.connectionSet = to.sets.fresh(nil)
-	to.sets.plain = to.connectionSet
+	to.sets.plain = to.sets.fresh(nil)
 	to.slots.requests, to.slots.uploads, to.slots.upgrades = make(slots, maxRequests), make(slots, maxUploads), make(slots, maxUpgrades)
 	return to
 }
@@ -67,13 +65,11 @@ func (c *connections) slotsFor(upload, upgrade bool) slots {
 
 // closeIdle closes the connections that no request uses now.
 func (c *connections) closeIdle() {
-	c.connectionSet.closeIdle()
 	c.sets.closeIdle()
 }
 
 // addTo adds the numbers of these connections to sum.
 func (c *connections) addTo(sum *metrics.Connections) {
-	c.connectionSet.addTo(sum)
 	c.sets.addTo(sum)
 }
 

@@ -153,9 +153,9 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (res *http.Resp
 	return res, err
 }
 
-// sendUpload sends an upload over a connection of its own, opened by a transport: on one of HTTP/2 that others
-// share, a target that does not read it would stop the bodies of all (RFC 9113 section
-// 5.2.2). The connection lives as long as the exchange.
+// sendUpload sends an upload over a connection of its own, which over opens: on one of
+// HTTP/2 that others share, a target that does not read it would stop the bodies of all (RFC
+// 9113 section 5.2.2). The connection lives as long as the exchange.
 func (x *exchange) sendUpload(req *http.Request, over *http.Transport) (*http.Response, error) {
 	to := x.route.Target
 	conn, err := over.NewClientConn(req.Context(), to.Scheme, targetconn.Address(to))

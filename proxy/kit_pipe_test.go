@@ -86,9 +86,9 @@ func (l *pipeListener) Addr() net.Addr { return &l.address }
 // still gets what package targetconn puts around it.
 func (s *side) useDialer(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
 	for _, r := range s.proxy.routes {
-		r.connections.kept.Dialer.DialContext = dial
+		r.connections.sets.plain.kept.Dialer.DialContext = dial
 		for transport, protocols := range map[*http.Transport][]string{
-			r.connections.requests: {"h2", "http/1.1"}, r.connections.upgrades: {"http/1.1"}} {
+			r.connections.sets.plain.requests: {"h2", "http/1.1"}, r.connections.sets.plain.upgrades: {"http/1.1"}} {
 			d := targetconn.NewDialer(s.proxy.config.Roots, nil, protocols...)
 			d.DialContext = dial
 			made := targetconn.NewTransport(d, r.connections.protocol, 0)

@@ -38,7 +38,7 @@ func TestTargetWithoutHTTP1IsServed(t *testing.T) {
 		return []upstream.Upstream{wanting{s.oauth2("alpha", target.URL), counting(&asked)}}
 	}})
 	var dials atomic.Int64
-	dialer := s.proxy.routes["alpha"].connections.kept.Dialer
+	dialer := s.proxy.routes["alpha"].connections.sets.plain.kept.Dialer
 	dial := dialer.DialContext
 	dialer.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		dials.Add(1)

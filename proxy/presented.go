@@ -112,6 +112,7 @@ func (c *connectionSets) of(token upstream.Token) *connectionSet {
 
 // closeIdle closes the connections that no request uses now.
 func (c *connectionSets) closeIdle() {
+	c.plain.closeIdle()
 	for p := c.latest.Load(); p != nil; p = p.before {
 		p.closeIdle()
 	}
@@ -119,6 +120,7 @@ func (c *connectionSets) closeIdle() {
 
 // addTo adds the numbers of these connections to sum.
 func (c *connectionSets) addTo(sum *metrics.Connections) {
+	c.plain.addTo(sum)
 	sum.Opened += c.opened.Load()
 	for p := c.latest.Load(); p != nil; p = p.before {
 		p.connectionSet.addTo(sum)

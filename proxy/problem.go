@@ -153,8 +153,8 @@ func fieldProblem(err error) *problem {
 func (x *exchange) fail(err error) {
 	p := problemOf(err)
 	x.problem = p.code
-	if proxy, ok := errors.AsType[*egress.Error](err); ok && p.code == "target_unreachable" {
-		x.egress = upstream.ConnError(proxy)
+	if p.code == "target_unreachable" {
+		x.cause = upstream.ConnError(err)
 	}
 	if x.out.status != 0 {
 		return // an answer is under way

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -95,6 +96,9 @@ func TestTargetProblemsHaveCodes(t *testing.T) {
 		}
 		if strings.Contains(a.body, "127.0.0.1") {
 			t.Errorf("%s leaks: %s", path, a.body)
+		}
+		if !strings.Contains(s.log.String(), fmt.Sprintf(`"problem":"target_unreachable","cause":%q`, cause)) {
+			t.Errorf("%s: the log does not say why: %s", path, s.log)
 		}
 	}
 	if a := s.send("HEAD", "/gone/x", ""); a.status != 502 || a.body != "" {

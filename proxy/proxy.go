@@ -188,7 +188,7 @@ type exchange struct {
 	informational int           // how many informational answers have come; the transport owns it until RoundTrip has returned
 	waited        time.Duration // for tokens
 	problem       string        // code of the problem that the app was told, if any
-	egress        string        // what the egress proxy did instead of leading to the target, if that is the problem
+	cause         string        // why the target cannot be reached, if that is the problem
 }
 
 // serve answers one request. fixed is the route of a listener that has only one, and else

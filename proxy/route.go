@@ -33,8 +33,6 @@ type decision struct {
 	path  string       // of the request to the target, escaped
 	query string       // with its question mark, if there is one
 
-	subjectToken upstream.Secret // the app's own bearer token, on routes that exchange it; otherwise unset
-
 	absolute      bool   // the request is in absolute-form (RFC 9112 section 3.2.2), as clients send it to a proxy
 	dedicated     bool   // the listener has one route, so that paths do not name it
 	subjectInPath string // the segment that names the subject, "/~…", as it came; "" if there is none
@@ -136,7 +134,6 @@ func (d *decision) chooseKey(h http.Header, rest string) error {
 		if subject, err = bearerToken(h); err != nil {
 			return err
 		}
-		d.subjectToken = upstream.NewSecret(strings.Clone(subject))
 	}
 	d.key, err = d.route.upstream.Key(d.route.Kind, subject, scope)
 	d.path = d.route.base + rest

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"token-sidecar/upstream"
@@ -22,7 +23,11 @@ func (x *exchange) getToken() (upstream.Token, error) {
 
 // tokenContext returns ctx with what the token request needs of the app's request.
 func (x *exchange) tokenContext(ctx context.Context) context.Context {
-	return upstream.WithSubjectToken(ctx, x.subjectToken)
+	if x.route.Subject != upstream.SubjectFromToken {
+		return ctx
+	}
+	token, _ := bearerToken(x.in.Header) // chooseKey has read it, too
+	return upstream.WithSubjectToken(ctx, upstream.NewSecret(strings.Clone(token)))
 }
 
 // getFields asks for the header fields that the API wants beside the token, for one attempt,

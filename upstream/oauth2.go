@@ -251,8 +251,8 @@ func (u *oauth2) request(ctx context.Context, key Key, at *endpoint) (Token, err
 	return u.endpoint.token(a, form, key)
 }
 
-// locate returns the URL of the token endpoint. It blocks while that is being discovered, until the
-// end of ctx. The error is an *Error.
+// locate returns the URL of the token endpoint. It blocks while that is being discovered over
+// the connections of at, until the end of ctx. The error is an *Error.
 func (u *oauth2) locate(ctx context.Context, at *endpoint) (*url.URL, error) {
 	if u.finder != nil {
 		return u.finder.find(ctx, at)

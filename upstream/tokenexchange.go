@@ -22,9 +22,6 @@ type subjectTokenKey struct{}
 // what an app's user is known by, the subject_token of RFC 8693 section 2.1. It goes from the
 // request to its token request and is kept nowhere else.
 func WithSubjectToken(ctx context.Context, token Secret) context.Context {
-	if !token.IsSet() {
-		return ctx
-	}
 	return context.WithValue(ctx, subjectTokenKey{}, token)
 }
 

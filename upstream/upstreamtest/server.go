@@ -6,8 +6,8 @@
 // There is one file for each provider, which says what it takes and how it answers:
 // pdx.go with its First Time Connections in pdx_connection.go, oclc.go with the older
 // signature in oclc_hmac.go, mydatahelps.go, humanapi.go, endpoint.go for one of any rules,
-// whose requests rules.go judges, clientcert.go for the certificates of its clients, with assertionrules.go for their assertions, and oauth2.go
-// for any other with client credentials. All of them are a Server, in server.go, which
+// whose requests rules.go judges, with assertionrules.go for their assertions and
+// clientcert.go for the certificates of clients, and oauth2.go for any other with client credentials. All of them are a Server, in server.go, which
 // receives token requests. assertion.go verifies the proof of a client; api.go is the API
 // that takes the tokens, which tokens.go issues and remembers. A test chooses what is
 // simulated by options.go, and reads in log.go what was asked. call.go is one token

@@ -19,10 +19,6 @@ func (l *loader) check(c *Config) {
 		l.checkSection(p.section, all)
 	}
 	c.Redis.finish(&l.faults)
-	key := c.Redis.subjectHashKey()
-	for n := range c.OAuth2 {
-		c.OAuth2[n].subjectHashKey = key
-	}
 	l.checkBudgets(all)
 	l.checkUpstreams(c)
 	l.checkListeners(c)
@@ -158,7 +154,8 @@ func (l *loader) checkURLs(c *Config, all []setting) {
 }
 
 // checkURL checks one URL of the setting name: http:// is for loopback only, unless
-// INSECURE_HTTP says otherwise or the URL is that of the egress proxy, and no URL leads to a listener of the sidecar's own.
+// INSECURE_HTTP says otherwise or the URL is that of the egress proxy, and no URL leads to a
+// listener of the sidecar's own.
 func (l *loader) checkURL(c *Config, name string, u *url.URL, listeners []setting) {
 	if l.faulty[name] {
 		return

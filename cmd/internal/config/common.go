@@ -16,7 +16,9 @@ type Common struct {
 	TokenBudget   Rate     `env:"TOKEN_BUDGET" min:"1/m" max:"100000/s" help:"Token requests that all replicas with this credential make together at most, such as 9/s or 100/m, counted in Redis; nine tenths of what the provider allows are recommended."`
 	Listen        Listener `env:"LISTEN" help:"Dedicated listener of this upstream's first route, in the form of LISTEN."`
 
-	egress *egress.Proxy // that of the whole program, see Config.shareEgress
+	// What the whole program has once, see Config.share.
+	egress         *egress.Proxy
+	subjectHashKey []byte // of the hashes that stand for the tokens of an app's users
 }
 
 // common implements provider.

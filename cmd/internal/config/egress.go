@@ -21,14 +21,6 @@ func (c *Config) Egress() *egress.Proxy {
 	return &egress.Proxy{Address: c.EgressProxy.Host, Credentials: c.EgressProxyAuth.Reveal, Direct: direct}
 }
 
-// shareEgress makes that proxy known to all providers.
-func (c *Config) shareEgress() {
-	shared := c.Egress()
-	for _, p := range c.providers() {
-		p.common().egress = shared
-	}
-}
-
 // egressProxyFlaw checks the URL of the egress proxy. It has nothing but scheme, host and
 // port, since nothing else would be used.
 func egressProxyFlaw(s string) *flaw {

@@ -49,8 +49,6 @@ type OAuth2 struct {
 	Subject          upstream.SubjectPlace `env:"SUBJECT" envDefault:"refused" help:"Whether a request names a subject and where the token request has it: refused, or optional or required with claim:NAME of the assertion or param:NAME, such as: required claim:sub."`
 	SubjectTokenType string                `env:"SUBJECT_TOKEN_TYPE" envDefault:"access_token" check:"word" only:"GRANT=token_exchange" help:"Type of the token that the app sends: access_token, jwt, id_token, saml2 ... (RFC 8693 section 3), or another URI."`
 	Common
-
-	subjectHashKey []byte // of the hash that stands for the token of an app's user
 }
 
 // On reports whether the upstream is configured: a number in use is.

@@ -30,7 +30,7 @@ func Parse(environ []string) (*Config, error) {
 		return nil, &Error{l.list}
 	}
 	c.given, c.files, c.ignored = l.given, l.files, proxyVariables(environ)
-	c.shareEgress()
+	c.share()
 	return c, nil
 }
 

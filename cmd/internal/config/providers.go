@@ -31,6 +31,14 @@ func (p *Providers) known() []namedProvider {
 	return all
 }
 
+// share gives the providers what the whole program has once.
+func (c *Config) share() {
+	proxy, key := c.Egress(), c.Redis.subjectHashKey()
+	for _, p := range c.providers() {
+		p.common().egress, p.common().subjectHashKey = proxy, key
+	}
+}
+
 // namedProvider is a provider with what its place in Config says of it.
 type namedProvider struct {
 	provider

@@ -6,9 +6,9 @@
 // the sidecar itself is made of, and in which order it starts and stops, is in serve.go;
 // log.go writes its log without waiting for a reader. listen.go opens the listeners
 // (socket_unix.go makes sockets that are private from the start, socket_other.go is for
-// systems that cannot); tls.go keeps their certificate up to date; jwks.go serves, or prints, the public keys that providers fetch;
-// admin.go is what the admin listener serves. The settings are in
-// package config, the status page is in package status.
+// systems that cannot); tls.go has the certificate that they show; jwks.go serves, or prints,
+// the public keys that providers fetch; admin.go is what the admin listener serves. The
+// settings are in package config, the status page is in package status.
 package sidecar
 
 import (
