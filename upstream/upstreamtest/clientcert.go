@@ -15,17 +15,17 @@ import (
 	"time"
 )
 
-// NewCertificate returns a self-signed certificate for 127.0.0.1 and its private key, both
-// in PEM, and the thumbprint x5t#S256 of the certificate (RFC 8705 section 3.1). It serves
-// for clients and for servers.
-func NewCertificate() (certificate, key, thumbprint string) {
+// NewCertificate returns a self-signed certificate for 127.0.0.1 and further addresses, and
+// its private key, both in PEM, and the thumbprint x5t#S256 of the certificate (RFC 8705
+// section 3.1). It serves for clients and for servers.
+func NewCertificate(further ...net.IP) (certificate, key, thumbprint string) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
 	}
 	now := time.Now()
 	template := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: append(further, net.IPv4(127, 0, 0, 1)), IsCA: true, BasicConstraintsValid: true,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	if err != nil {

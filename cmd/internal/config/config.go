@@ -6,7 +6,7 @@
 // the environment, parse.go gives each setting its value, and check.go judges the
 // values together. The rest of the program then asks for what the settings are for:
 // upstreams.go makes the upstreams, secretwatch.go keeps secrets up to date with their
-// files, effective.go and help.go print settings for people. listen.go judges
+// files, and tells by secretpair.go of a certificate whose key was not replaced, effective.go and help.go print settings for people. listen.go judges
 // addresses for check.go and effective.go. settings.go lists all settings, by the tags
 // of the one struct, which is in config.go. providers.go is the table of the providers,
 // each of which has a file of its own with its settings, what they must fulfil

@@ -65,3 +65,13 @@ const (
 	fromVariable origin = "variable"
 	fromFile     origin = "file"
 )
+
+// errFlaw returns a rule that a text is read without an error, which quotes nothing.
+func errFlaw(mend string, read func(string) error) func(string) *flaw {
+	return func(s string) *flaw {
+		if err := read(s); err != nil {
+			return flawf(mend, "cannot be used: %s", err)
+		}
+		return nil
+	}
+}

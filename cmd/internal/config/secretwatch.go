@@ -23,7 +23,8 @@ const pollEvery = time.Second
 // onChange is called from this goroutine, one call at a time: with the
 // variable (without _FILE) and nil when a new value is in use or a faulty file
 // is as good as before, and with an error, once for each new fault, when it is
-// not. The error is a Fault or ErrNeedsRestart; it never holds a value.
+// not. A certificate whose key does not follow within a few seconds is a fault, too. The
+// error is a Fault or ErrNeedsRestart; it never holds a value.
 func (c *Config) WatchSecrets(ctx context.Context, onChange func(variable string, err error)) {
 	c.watchSecrets(ctx, onChange, pollEvery)
 }
@@ -34,12 +35,18 @@ func (c *Config) watchSecrets(ctx context.Context, onChange func(string, error),
 		<-ctx.Done()
 		return
 	}
+	pairs := c.pairs()
 	poll := time.NewTicker(every)
 	defer poll.Stop()
 	for {
 		for _, file := range c.files {
 			if changed, err := file.reload(); changed {
 				onChange(file.variable, err)
+			}
+		}
+		for _, pair := range pairs {
+			if changed, err := pair.look(); changed {
+				onChange(pair.variable, err)
 			}
 		}
 		select {

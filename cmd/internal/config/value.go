@@ -185,16 +185,6 @@ var valueChecks = map[string]func(string) *flaw{
 	"word":     wordFlaw,
 }
 
-// errFlaw returns a rule that a text is read without an error, which quotes nothing.
-func errFlaw(mend string, read func(string) error) func(string) *flaw {
-	return func(s string) *flaw {
-		if err := read(s); err != nil {
-			return flawf(mend, "cannot be used: %s", err)
-		}
-		return nil
-	}
-}
-
 // wordFlaw checks that the text is one word that can be sent anywhere.
 func wordFlaw(s string) *flaw {
 	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {

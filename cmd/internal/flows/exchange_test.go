@@ -62,16 +62,27 @@ func (r *rig) as(ctx context.Context, method, token string) (answer, error) {
 // leaks returns what is found of canaries on the admin listener, in the log and in Redis.
 func leaks(t *testing.T, r *rig, redis *testkit.Redis) (found []string) {
 	t.Helper()
-	for _, path := range []string{"/", "/status.json", "/metrics"} {
-		res, err := r.client.Get("http://" + r.sidecar.Addr("admin").String() + path)
+	for _, page := range [][2]string{{"/", "text/html"}, {"/", "application/json"}, {"/metrics", "*/*"}} {
+		req, err := http.NewRequest(http.MethodGet, "http://"+r.sidecar.Addr("admin").String()+page[0], nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, _ := io.ReadAll(res.Body)
-		_ = res.Body.Close()
-		if bytes.Contains(text, []byte(testkit.Canary)) {
-			found = append(found, path)
+		req.Header.Set("Accept", page[1])
+		res, err := r.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
 		}
+		text, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusOK || !bytes.Contains(text, []byte("books")) {
+			t.Fatalf("%q: status %d, %v, or nothing of the upstream", page, res.StatusCode, err)
+		}
+		if bytes.Contains(text, []byte(testkit.Canary)) {
+			found = append(found, strings.Join(page[:], " as "))
+		}
+	}
+	if !strings.Contains(r.log.String(), `"message":"request"`) {
+		t.Fatal("there is no log")
 	}
 	if strings.Contains(r.log.String(), testkit.Canary) {
 		found = append(found, "the log")

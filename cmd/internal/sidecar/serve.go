@@ -97,18 +97,10 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 		return nil, err
 	}
 	m.CollectConnections(s.proxy.Connections)
-	s.startBackground(ctx)
-	return s, nil
-}
-
-// startBackground starts what goes on until ctx ends, and the first token requests.
-func (s *Sidecar) startBackground(ctx context.Context) {
 	s.background.Go(func() { s.tryShared(ctx) })
 	s.background.Go(func() { s.watchSecrets(ctx) })
-	if s.tls != nil {
-		s.background.Go(func() { s.watchTLS(ctx) })
-	}
 	s.pin()
+	return s, nil
 }
 
 // proxyConfig returns what the proxy is made with, once the cache is there. The proxy

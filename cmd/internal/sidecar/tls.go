@@ -1,36 +1,41 @@
 package sidecar
 
 import (
-	"context"
 	"crypto/tls"
 	"sync/atomic"
-	"time"
 
 	"token-sidecar/cmd/internal/config"
 )
 
-// servedTLS is how apps are served over TLS now. Its methods are safe for concurrent use, save
-// watch, which runs once.
+// servedTLS is how apps are served over TLS: by the certificate, key and client roots that
+// the settings hold at the start of each handshake. Where these do not belong together, as
+// while one of two files is replaced, it is by the last ones that did. It is safe for
+// concurrent use.
 type servedTLS struct {
 	settings *config.Config
-	current  atomic.Pointer[tls.Config]
-	texts    [3]string // of certificate, key and client roots, of which watch has told last
+	latest   atomic.Pointer[readTLS]
+}
+
+// readTLS is what the settings held when they were read last, and how apps are served since.
+type readTLS struct {
+	texts [3]string // of certificate, key and client roots
+	inUse *tls.Config
 }
 
 // newServedTLS returns nil if apps are served in clear.
 func newServedTLS(settings *config.Config) (*servedTLS, error) {
+	t := &servedTLS{settings: settings}
+	texts := t.texts()
 	first, err := settings.ServerTLS()
 	if first == nil || err != nil {
 		return nil, err
 	}
-	t := &servedTLS{settings: settings}
-	t.texts = t.read()
-	t.current.Store(first)
+	t.latest.Store(&readTLS{texts, first})
 	return t, nil
 }
 
-// read returns what the secrets hold now.
-func (t *servedTLS) read() [3]string {
+// texts returns what the settings hold now.
+func (t *servedTLS) texts() [3]string {
 	return [3]string{t.settings.TLSCert.Reveal(), t.settings.TLSKey.Reveal(), t.settings.TLSClientCA.Reveal()}
 }
 
@@ -38,47 +43,20 @@ func (t *servedTLS) read() [3]string {
 func (t *servedTLS) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return t.current.Load(), nil },
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return t.current(), nil },
 	}
 }
 
-// watch takes new certificates, keys and client roots up until ctx ends. What is new is used
-// once it belongs together; until then the old stays in use. A certificate and its key come
-// in two files, so that they may differ for a moment: tell is called once for what still does
-// after two seconds.
-func (t *servedTLS) watch(ctx context.Context, tell func(error)) {
-	look := time.NewTicker(250 * time.Millisecond)
-	defer look.Stop()
-	var since time.Time // when the texts that do not belong together were seen first
-	var faulty [3]string
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-look.C:
-		}
-		now := t.read()
-		if now == t.texts {
-			continue
-		}
-		next, err := t.settings.ServerTLS()
-		switch {
-		case err == nil:
-			t.current.Store(next)
-			t.texts = now
-		case now != faulty:
-			faulty, since = now, time.Now()
-		case time.Since(since) > 2*time.Second:
-			t.texts = now // the fault is told once
-			tell(err)
-		}
+// current returns how apps are served now.
+func (t *servedTLS) current() *tls.Config {
+	latest, texts := t.latest.Load(), t.texts()
+	if latest.texts == texts {
+		return latest.inUse
 	}
-}
-
-// watchTLS keeps the certificate of the data listeners up to date until ctx ends.
-func (s *Sidecar) watchTLS(ctx context.Context) {
-	s.tls.watch(ctx, func(err error) {
-		s.metrics.SecretReload(false)
-		s.log.Error().Err(err).Msg("changed TLS certificate not taken; the old one stays")
-	})
+	next := &readTLS{texts, latest.inUse}
+	if read, err := t.settings.ServerTLS(); err == nil {
+		next.inUse = read
+	}
+	t.latest.Store(next)
+	return next.inUse
 }
