@@ -36,9 +36,10 @@ type stub struct {
 	zero  time.Time
 }
 
-func (s *stub) Name() string             { return s.name }
-func (s *stub) Routes() []upstream.Route { return nil }
-func (s *stub) CloseIdleConnections()    {}
+func (s *stub) Name() string                                                         { return s.name }
+func (s *stub) Routes() []upstream.Route                                             { return nil }
+func (s *stub) CloseIdleConnections()                                                {}
+func (s *stub) Bind(t upstream.Token, _ upstream.Fingerprint) (upstream.Token, bool) { return t, true }
 func (s *stub) Fingerprint() upstream.Fingerprint {
 	return upstream.Fingerprint{byte(s.credential.Load())}
 }

@@ -103,10 +103,11 @@ type pod struct {
 	first bool // the first replica of its fleet
 }
 
-func (pod) Name() string                      { return "up" }
-func (pod) Routes() []upstream.Route          { return nil }
-func (pod) CloseIdleConnections()             {}
-func (pod) Fingerprint() upstream.Fingerprint { return upstream.Fingerprint{} }
+func (pod) Name() string                                                         { return "up" }
+func (pod) Routes() []upstream.Route                                             { return nil }
+func (pod) CloseIdleConnections()                                                {}
+func (pod) Bind(t upstream.Token, _ upstream.Fingerprint) (upstream.Token, bool) { return t, true }
+func (pod) Fingerprint() upstream.Fingerprint                                    { return upstream.Fingerprint{} }
 func (pod) Key(upstream.Kind, string, string) (upstream.Key, error) {
 	return upstream.Key{}, nil
 }

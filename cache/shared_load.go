@@ -143,11 +143,11 @@ func (s *sharedLoad) better(found *shared.Found) bool {
 	if found.Token.IsZero() {
 		return false
 	}
-	if u, ok := s.e.source.Upstream.(binder); ok {
-		if found.Token, ok = u.Bind(found.Token, s.load.credential); !ok {
-			return false
-		}
+	token, inUse := s.e.source.Bind(found.Token, s.load.credential)
+	if !inUse {
+		return false
 	}
+	found.Token = token
 	now := s.c.now()
 	candidate := newCachedToken(found.Token, found.Life, found.Left, now, s.c.config.RefreshAhead)
 	s.e.mu.Lock()
@@ -162,13 +162,6 @@ func (s *sharedLoad) better(found *shared.Found) bool {
 		return false
 	}
 	return true
-}
-
-// binder is an upstream that presents a client certificate.
-type binder interface {
-	// Bind returns a token, which another replica has got under the fingerprint, as one of the
-	// client certificate in use. It reports false if that is no longer the one of then.
-	Bind(token upstream.Token, under upstream.Fingerprint) (upstream.Token, bool)
 }
 
 // adopt returns a shared token as the result of the load.

@@ -35,9 +35,12 @@ type replica struct {
 	cutOff     atomic.Bool
 }
 
-func (r *replica) Name() string                      { return "up" }
-func (r *replica) Routes() []upstream.Route          { return nil }
-func (r *replica) CloseIdleConnections()             {}
+func (r *replica) Name() string             { return "up" }
+func (r *replica) Routes() []upstream.Route { return nil }
+func (r *replica) CloseIdleConnections()    {}
+func (r *replica) Bind(t upstream.Token, _ upstream.Fingerprint) (upstream.Token, bool) {
+	return t, true
+}
 func (r *replica) Fingerprint() upstream.Fingerprint { return upstream.Fingerprint{r.credential} }
 func (r *replica) Key(kind upstream.Kind, subject, scope string) (upstream.Key, error) {
 	return upstream.Key{Upstream: "up", Kind: kind, Subject: subject, Scope: scope}, nil

@@ -163,11 +163,10 @@ func (u *oauth2) fingerprintWith(certificate *ClientCertificate) Fingerprint {
 	return fingerprint(parts...)
 }
 
-// Bind returns a token that another replica has got under the fingerprint as one of the
-// client certificate in use. It reports false if that is no longer the one of then.
+// Bind implements [Upstream].
 func (u *oauth2) Bind(token Token, under Fingerprint) (Token, bool) {
 	if u.certificates == nil {
-		return token, true
+		return u.common.Bind(token, under)
 	}
 	certificate := u.certificates.current()
 	return token.bind(certificate), u.fingerprintWith(certificate) == under

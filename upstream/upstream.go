@@ -42,19 +42,26 @@ type Upstream interface {
 
 	// Key checks what a request asked for (subject and scope as it gave them,
 	// empty for the default) and returns the key of the token it needs. Its
-	// errors are the Err values of this package. It neither blocks nor
-	// allocates for a request that names no scope.
+	// errors are the Err values of this package. It does not block. For a
+	// request that names no scope it allocates nothing, unless the subject
+	// is a token that is to be exchanged (SubjectFromToken).
 	Key(kind Kind, subject, scope string) (Key, error)
 
 	// Fetch makes the token request for key, or several where one token is
 	// bought with another, which it takes from tokens. It blocks until the
-	// answer or the end of ctx. Its error is an *Error, save one of tokens.
+	// answer or the end of ctx. Its error is an *Error, save one of tokens. A
+	// key that is OnDemand needs a ctx of WithSubjectToken.
 	Fetch(ctx context.Context, key Key, tokens TokenSource) (Token, error)
 
 	// Fingerprint names the credential and the token endpoint in use. It
 	// changes when a secret is rotated. It is a hash of secrets: compare it,
 	// feed it to a keyed hash, never show it.
 	Fingerprint() Fingerprint
+
+	// Bind returns a token, which another replica has got under the fingerprint,
+	// as one that was issued under the client certificate in use, if there is
+	// one. It reports false if that is no longer the one of then.
+	Bind(token Token, under Fingerprint) (Token, bool)
 
 	// CloseIdleConnections closes the connections to the token endpoint that
 	// nobody uses now.
@@ -110,6 +117,9 @@ func (c *common) Name() string { return c.endpoint.upstream }
 
 // Routes implements [Upstream].
 func (c *common) Routes() []Route { return c.routes }
+
+// Bind implements [Upstream].
+func (c *common) Bind(token Token, _ Fingerprint) (Token, bool) { return token, true }
 
 // CloseIdleConnections implements [Upstream].
 func (c *common) CloseIdleConnections() { c.endpoint.client.CloseIdleConnections() }

@@ -28,10 +28,11 @@ type stub struct {
 	calls atomic.Int64
 }
 
-func (s *stub) Name() string                      { return "stub" }
-func (s *stub) Routes() []upstream.Route          { return []upstream.Route{{Kind: upstream.KindAccess}} }
-func (s *stub) CloseIdleConnections()             {}
-func (s *stub) Fingerprint() upstream.Fingerprint { return upstream.Fingerprint{} }
+func (s *stub) Name() string                                                         { return "stub" }
+func (s *stub) Routes() []upstream.Route                                             { return []upstream.Route{{Kind: upstream.KindAccess}} }
+func (s *stub) CloseIdleConnections()                                                {}
+func (s *stub) Bind(t upstream.Token, _ upstream.Fingerprint) (upstream.Token, bool) { return t, true }
+func (s *stub) Fingerprint() upstream.Fingerprint                                    { return upstream.Fingerprint{} }
 
 func (s *stub) Key(kind upstream.Kind, subject, scope string) (upstream.Key, error) {
 	return upstream.Key{Upstream: "stub", Kind: kind, Subject: subject, Scope: scope}, nil

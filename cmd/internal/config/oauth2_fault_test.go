@@ -153,6 +153,7 @@ func TestWrongTokenRequestsAreRefused(t *testing.T) {
 		{o("!GRANT=urn:ietf:params:oauth:grant-type:jwt-bearer"), n + "GRANT", "without an assertion"},
 		{o("!GRANT=urn:ietf:params:oauth:grant-type:token-exchange"), n + "GRANT", "without a subject_token"},
 		{o("!SCOPE_SEPARATOR=,", "!ALLOWED_SCOPES=a b,c"), n + "SCOPE_SEPARATOR", "within a scope"},
+		{o("!GRANT=token_exchange", "VEND=books"), "VEND", "no configured route with a subject"},
 		{o("!GRANT=token_exchange", "!METHOD=get"), n + "GRANT", "in a body only"},
 		{o("!GRANT=token_exchange", "!BODY=query"), n + "GRANT", "in a body only"},
 		{o("!GRANT=token_exchange", "!SUBJECT=required param:user"), n + "SUBJECT", "the user whose token the app sends"},
