@@ -161,8 +161,8 @@ func (c oauth2Check) clientCertificate() {
 		c.wrong("CERT_KEY", err != nil, "give the private key of the first certificate in {X}CERT", "is not the key of {X}CERT")
 	}
 	const mend, problem = "use https://", "is http://, where no client certificate is presented"
-	for name, u := range map[string]*url.URL{"TOKEN_URL": c.TokenURL, "ISSUER": c.Issuer, "TARGET": c.Target} {
-		c.wrong(name, u != nil && u.Scheme == "http", mend, problem)
+	for i, u := range []*url.URL{c.TokenURL, c.Issuer, c.Target} {
+		c.wrong([]string{"TOKEN_URL", "ISSUER", "TARGET"}[i], u != nil && u.Scheme == "http", mend, problem)
 	}
 	for _, u := range c.Targets {
 		c.wrong("TARGETS", u != nil && u.Scheme == "http", mend, "has an "+problem[len("is "):])
