@@ -92,11 +92,11 @@ func checkPod(t *testing.T, objects []runtime.Object) {
 // checkRestricted has Kubernetes' own code judge the pod.
 func checkRestricted(t *testing.T, pod *core.PodTemplateSpec) {
 	t.Helper()
-	evaluator, err := policy.NewEvaluator(policy.DefaultChecks())
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	level := api.LevelVersion{Level: api.LevelRestricted, Version: api.MajorMinorVersion(1, 34)}
+	level := api.LevelVersion{Level: api.LevelRestricted, Version: api.MajorMinorVersion(1, 37)}
 	for _, result := range evaluator.EvaluatePod(level, &pod.ObjectMeta, &pod.Spec) {
 		if !result.Allowed {
 			t.Errorf("not restricted: %s: %s", result.ForbiddenReason, result.ForbiddenDetail)

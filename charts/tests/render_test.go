@@ -26,7 +26,7 @@ import (
 )
 
 // kubeVersion is the version of the API types in go.mod.
-const kubeVersion = "v1.34.0"
+const kubeVersion = "v1.37.2"
 
 // sidecarChart loads the chart. Each call returns a chart of its own:
 // rendering changes it.
