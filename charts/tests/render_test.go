@@ -17,6 +17,7 @@ import (
 	"helm.sh/helm/v3/pkg/engine"
 	"helm.sh/helm/v3/pkg/lint"
 	"helm.sh/helm/v3/pkg/lint/support"
+	admission "k8s.io/api/admissionregistration/v1"
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
@@ -87,16 +88,20 @@ func renderText(c *chart.Chart, values map[string]any, kube string) (string, err
 // kinds are the types that manifests are decoded into.
 var kinds = sync.OnceValue(func() map[string]func() runtime.Object {
 	return map[string]func() runtime.Object{
-		"v1 ConfigMap":                            func() runtime.Object { return &core.ConfigMap{} },
-		"v1 Secret":                               func() runtime.Object { return &core.Secret{} },
-		"v1 Service":                              func() runtime.Object { return &core.Service{} },
-		"v1 Pod":                                  func() runtime.Object { return &core.Pod{} },
-		"external-secrets.io/v1 ExternalSecret":   func() runtime.Object { return &externalSecret{} },
-		"v1 Namespace":                            func() runtime.Object { return &core.Namespace{} },
-		"apps/v1 Deployment":                      func() runtime.Object { return &apps.Deployment{} },
-		"networking.k8s.io/v1 NetworkPolicy":      func() runtime.Object { return &networking.NetworkPolicy{} },
-		"monitoring.coreos.com/v1 PodMonitor":     func() runtime.Object { return &monitoring.PodMonitor{} },
-		"monitoring.coreos.com/v1 PrometheusRule": func() runtime.Object { return &monitoring.PrometheusRule{} },
+		"v1 ConfigMap":                          func() runtime.Object { return &core.ConfigMap{} },
+		"v1 Secret":                             func() runtime.Object { return &core.Secret{} },
+		"v1 Service":                            func() runtime.Object { return &core.Service{} },
+		"v1 Pod":                                func() runtime.Object { return &core.Pod{} },
+		"external-secrets.io/v1 ExternalSecret": func() runtime.Object { return &externalSecret{} },
+		"v1 Namespace":                          func() runtime.Object { return &core.Namespace{} },
+		"apps/v1 Deployment":                    func() runtime.Object { return &apps.Deployment{} },
+		"admissionregistration.k8s.io/v1 MutatingAdmissionPolicy":          func() runtime.Object { return &admission.MutatingAdmissionPolicy{} },
+		"admissionregistration.k8s.io/v1 MutatingAdmissionPolicyBinding":   func() runtime.Object { return &admission.MutatingAdmissionPolicyBinding{} },
+		"admissionregistration.k8s.io/v1 ValidatingAdmissionPolicy":        func() runtime.Object { return &admission.ValidatingAdmissionPolicy{} },
+		"admissionregistration.k8s.io/v1 ValidatingAdmissionPolicyBinding": func() runtime.Object { return &admission.ValidatingAdmissionPolicyBinding{} },
+		"networking.k8s.io/v1 NetworkPolicy":                               func() runtime.Object { return &networking.NetworkPolicy{} },
+		"monitoring.coreos.com/v1 PodMonitor":                              func() runtime.Object { return &monitoring.PodMonitor{} },
+		"monitoring.coreos.com/v1 PrometheusRule":                          func() runtime.Object { return &monitoring.PrometheusRule{} },
 	}
 })
 

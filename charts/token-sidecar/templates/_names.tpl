@@ -22,6 +22,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "token-sidecar.podSelector" -}}
 {{- if .Values.podSelector }}
 {{- toYaml .Values.podSelector }}
+{{- else if .Values.inject.enabled -}}
+matchLabels:
+  {{ include "token-sidecar.profileLabel" . }}
 {{- else -}}
 matchLabels:
   app.kubernetes.io/instance: {{ .Release.Name }}

@@ -10,13 +10,13 @@ With an alias for the dependency, give its context: .Subcharts.alias
 {{- if semverCompare "<1.29.0-0" $root.Capabilities.KubeVersion.Version }}
 {{- fail "token-sidecar: native sidecars need Kubernetes 1.29; include token-sidecar.container among containers" }}
 {{- end }}
-{{- include "token-sidecar.spec" (dict "root" $root "classic" false) }}
+{{- include "token-sidecar.spec" (dict "root" $root "form" "native") }}
 {{- end }}
 
 {{/* The same as a classic container, for containers. */}}
 {{- define "token-sidecar.container" -}}
 {{- $root := get (default dict .Subcharts) "token-sidecar" | default . }}
-{{- include "token-sidecar.spec" (dict "root" $root "classic" true) }}
+{{- include "token-sidecar.spec" (dict "root" $root "form" "classic") }}
 {{- end }}
 
 {{/* Its volumes. */}}
@@ -66,6 +66,13 @@ prometheus.io/path: /metrics
 {{- if not .root.Values.admin.expose }}{{ fail (printf "token-sidecar: %s needs admin.expose=true" .what) }}{{ end }}
 {{- end }}
 
+{{/*
+The container. Called with (dict "root" . "form" f), where f is
+  native    a native sidecar among the init containers of a template
+  classic   a container beside the app's
+  injected  a native sidecar that an admission policy adds: in namespaces without the chart's
+            ConfigMap, so its settings are variables
+*/}}
 {{- define "token-sidecar.spec" -}}
 {{- $values := .root.Values }}
 {{- $plan := include "token-sidecar.plan" .root | fromYaml }}
@@ -75,10 +82,10 @@ prometheus.io/path: /metrics
 - name: token-sidecar
   image: {{ include "token-sidecar.image" .root }}
   imagePullPolicy: {{ $values.image.pullPolicy }}
-  {{- if not .classic }}
+  {{- if ne .form "classic" }}
   restartPolicy: Always
   {{- end }}
-  {{- if $plan.configMap }}
+  {{- if and $plan.configMap (ne .form "injected") }}
   envFrom:
     - configMapRef:
         name: {{ include "token-sidecar.fullname" .root }}
@@ -95,6 +102,12 @@ prometheus.io/path: /metrics
     {{- end }}
     {{- with $plan.env }}
     {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- if eq .form "injected" }}
+    {{- range $name, $value := $plan.configMap }}
+    - name: {{ $name }}
+      value: {{ $value | quote }}
+    {{- end }}
     {{- end }}
     {{- with include "token-sidecar.goMemoryLimit" $values.resources }}
     - name: GOMEMLIMIT
