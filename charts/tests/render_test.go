@@ -18,6 +18,7 @@ import (
 	"helm.sh/helm/v3/pkg/lint"
 	"helm.sh/helm/v3/pkg/lint/support"
 	apps "k8s.io/api/apps/v1"
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -94,6 +95,10 @@ var kinds = sync.OnceValue(func() map[string]func() runtime.Object {
 		"external-secrets.io/v1 ExternalSecret":   func() runtime.Object { return &externalSecret{} },
 		"v1 Namespace":                            func() runtime.Object { return &core.Namespace{} },
 		"apps/v1 Deployment":                      func() runtime.Object { return &apps.Deployment{} },
+		"apps/v1 StatefulSet":                     func() runtime.Object { return &apps.StatefulSet{} },
+		"apps/v1 DaemonSet":                       func() runtime.Object { return &apps.DaemonSet{} },
+		"batch/v1 Job":                            func() runtime.Object { return &batch.Job{} },
+		"batch/v1 CronJob":                        func() runtime.Object { return &batch.CronJob{} },
 		"networking.k8s.io/v1 NetworkPolicy":      func() runtime.Object { return &networking.NetworkPolicy{} },
 		"monitoring.coreos.com/v1 PodMonitor":     func() runtime.Object { return &monitoring.PodMonitor{} },
 		"monitoring.coreos.com/v1 PrometheusRule": func() runtime.Object { return &monitoring.PrometheusRule{} },
