@@ -115,10 +115,12 @@ func withoutEmpty(t *testing.T, object runtime.Object) map[string]any {
 	return fields
 }
 
-// overlay is an overlay in memory with the component of the project beside it.
+// overlay is where an overlay and the component lie.
 type overlay struct{ filesys.FileSystem }
 
-// newOverlay copies charts/kustomize: the example is the overlay that tests change.
+var onDisk = overlay{filesys.MakeFsOnDisk()}
+
+// newOverlay copies charts/kustomize into memory: the example is the overlay that tests change.
 func newOverlay(t *testing.T) overlay {
 	t.Helper()
 	o := overlay{filesys.MakeFsInMemory()}

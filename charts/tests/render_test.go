@@ -3,7 +3,6 @@ package tests
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -222,17 +221,18 @@ func parent(t *testing.T, alias string) *chart.Chart {
 	t.Helper()
 	sub := sidecarChart(t)
 	sub.Metadata.Version = "0.1.0"
-	deployment := string(read(t, "testdata/parent/templates/deployment.yaml"))
 	dependency := &chart.Dependency{Name: "token-sidecar", Version: "0.1.0", Alias: alias}
-	if alias != "" {
-		for _, name := range []string{"annotations", "initContainer", "volumes"} {
-			line := fmt.Sprintf(`include "token-sidecar.%s" `, name)
-			deployment = strings.Replace(deployment, line+".", line+".Subcharts."+alias, 1)
-		}
-	}
 	c := &chart.Chart{
-		Metadata:  &chart.Metadata{APIVersion: "v2", Name: "shop", Version: "1.0.0", Dependencies: []*chart.Dependency{dependency}},
-		Templates: []*chart.File{{Name: "templates/deployment.yaml", Data: []byte(deployment)}},
+		Metadata: &chart.Metadata{APIVersion: "v2", Name: "shop", Version: "1.0.0", Dependencies: []*chart.Dependency{dependency}},
+	}
+	for _, file := range []string{"templates/deployment.yaml", "templates/cronjob.yaml"} {
+		text := string(read(t, "testdata/parent/"+file))
+		for _, name := range []string{"annotations", "initContainer", "volumes"} {
+			if line := fmt.Sprintf(`include "token-sidecar.%s" `, name); alias != "" {
+				text = strings.Replace(text, line+".", line+".Subcharts."+alias, 1)
+			}
+		}
+		c.Templates = append(c.Templates, &chart.File{Name: file, Data: []byte(text)})
 	}
 	c.SetDependencies(sub)
 	return c
@@ -252,6 +252,9 @@ func TestChartServesAsADependency(t *testing.T) {
 	}
 	compare(t, "testdata/golden/parent.yaml", []byte(text))
 	checkPod(t, decode(t, text))
+	if n := len(pods(decode(t, text))); n != 2 {
+		t.Errorf("%d pods, want those of a Deployment and a CronJob", n)
+	}
 
 	aliased, err := renderText(parent(t, "tokens"), values("tokens"), kubeVersion)
 	if err != nil {
@@ -264,11 +267,10 @@ func TestChartServesAsADependency(t *testing.T) {
 }
 
 func TestThreeLinesAreEnough(t *testing.T) {
-	text, err := os.ReadFile("testdata/parent/templates/deployment.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(text), "token-sidecar"); n != 3 {
-		t.Errorf("the sidecar takes %d lines", n)
+	for _, name := range []string{"deployment", "cronjob"} {
+		text := string(read(t, "testdata/parent/templates/"+name+".yaml"))
+		if n := strings.Count(text, "token-sidecar"); n != 3 {
+			t.Errorf("in a %s the sidecar takes %d lines", name, n)
+		}
 	}
 }
