@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,8 @@ import (
 	"helm.sh/helm/v3/pkg/strvals"
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // flags are what the documents may use of each command. Written down from the
@@ -26,7 +29,10 @@ var flags = map[string][]string{
 	"helm dependency update":        {},
 	"kubectl logs":                  {"--namespace=", "--container=", "--follow"},
 	"kubectl port-forward":          {"--namespace="},
-	"kubectl apply":                 {"--namespace=", "--filename="},
+	"kubectl apply":                 {"--namespace=", "--filename=", "--kustomize="},
+	"kubectl kustomize":             {},
+	"kubectl wait":                  {"--namespace=", "--for=", "--timeout="},
+	"kubectl create job":            {"--namespace=", "--from="},
 	"kubectl rollout status":        {"--namespace="},
 	"kubectl rollout restart":       {"--namespace="},
 	"kubectl create secret generic": {"--namespace=", "--from-literal=", "--from-file="},
@@ -74,12 +80,7 @@ func parseCall(t *testing.T, line string) call {
 }
 
 func TestDocsCommands(t *testing.T) {
-	objects := map[string]bool{}
-	for _, o := range docsManifests(t) {
-		if d, ok := o.(*apps.Deployment); ok {
-			objects["deployment/"+d.Name] = true
-		}
-	}
+	objects := names(docsManifests(t))
 	help, err := exec.Command(binary(t), "--help").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -108,9 +109,14 @@ func TestDocsCommands(t *testing.T) {
 				maps.Copy(objects, helmObjects(t, c))
 			case "kubectl create secret generic":
 				checkSecretKeys(t, c)
+			case "kubectl kustomize":
+				kustomized(t, c.args[0])
 			default:
-				for _, arg := range c.args {
-					if strings.HasPrefix(arg, "deployment/") && !objects[arg] {
+				for _, dir := range c.flags["--kustomize"] {
+					maps.Copy(objects, kustomized(t, dir))
+				}
+				for _, arg := range append(c.args, c.flags["--from"]...) {
+					if workloadName.MatchString(arg) && !objects[arg] {
 						t.Errorf("%s: there is no %s but %v", line, arg, slices.Sorted(maps.Keys(objects)))
 					}
 				}
@@ -120,6 +126,30 @@ func TestDocsCommands(t *testing.T) {
 	if seen < 10 {
 		t.Errorf("only %d commands", seen)
 	}
+}
+
+// kustomized builds the overlay in a directory, in which something must be marked, and returns its workloads.
+func kustomized(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	objects := onDisk.build(t, root+"/"+dir)
+	if len(marked(t, objects)) == 0 {
+		t.Errorf("nothing gets the sidecar in %s", dir)
+	}
+	return names(objects)
+}
+
+var workloadName = regexp.MustCompile(`^(deployment|job|cronjob)/`)
+
+// names are the names of workloads, as kubectl takes them.
+func names(objects []runtime.Object) map[string]bool {
+	found := map[string]bool{}
+	for _, object := range objects {
+		if podOf(object) != nil {
+			kind := object.GetObjectKind().GroupVersionKind().Kind
+			found[strings.ToLower(kind)+"/"+object.(meta.Object).GetName()] = true
+		}
+	}
+	return found
 }
 
 func checkBuildArgs(t *testing.T, c call) {

@@ -4,11 +4,11 @@ import (
 	"os"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
 	"helm.sh/helm/v3/pkg/chart"
+	apps "k8s.io/api/apps/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
@@ -52,24 +52,35 @@ func TestDocsKnowEveryBlock(t *testing.T) {
 	for _, b := range blocks(t) {
 		switch {
 		case b.language == "sh":
-		case b.language == "yaml" && (b.file == "" || slices.Contains([]string{"values.yaml", "Chart.yaml", "templates/deployment.yaml"}, b.file)):
+		case b.language == "yaml" && (b.file == "" || b.file == "values.yaml" || b.file == "Chart.yaml"):
+		case strings.HasPrefix(b.file, "templates/"):
+			// docsChart takes all of them.
+		case b.file != "" && b.text == string(read(t, kustomizeDir+"/example/"+b.file)):
+			// The tests of the component build that overlay.
 		default:
 			t.Errorf("nothing checks the block\n%s", b.text)
 		}
 	}
 }
 
-// docsChart is the chart that a reader has after copying the blocks.
+// docsChart is the chart that a reader has after copying the blocks, without what is for clusters before
+// Kubernetes 1.29.
 func docsChart(t *testing.T) *chart.Chart {
+	t.Helper()
+	return docsChartOf(t, func(file string) bool { return !strings.HasSuffix(file, "-classic.yaml") })
+}
+
+// docsChartOf is that chart with those templates that take says.
+func docsChartOf(t *testing.T, take func(file string) bool) *chart.Chart {
 	t.Helper()
 	c := &chart.Chart{Metadata: &chart.Metadata{}}
 	for _, b := range blocks(t) {
-		switch b.file {
-		case "Chart.yaml":
+		switch {
+		case b.file == "Chart.yaml":
 			if err := yaml.UnmarshalStrict([]byte(b.text), c.Metadata); err != nil {
 				t.Fatal(err)
 			}
-		case "templates/deployment.yaml":
+		case strings.HasPrefix(b.file, "templates/") && take(b.file):
 			c.Templates = append(c.Templates, &chart.File{Name: b.file, Data: []byte(b.text)})
 		}
 	}
@@ -112,12 +123,22 @@ func TestChartOfTheDocsRenders(t *testing.T) {
 			continue
 		}
 		objects := decode(t, text)
-		pod := onlyPod(t, objects)
+		if n := len(pods(objects)); n != 3 {
+			t.Errorf("%d pods, want those of a Deployment, a Job and a CronJob", n)
+		}
 		if sub["terminationGracePeriodSeconds"] == nil {
 			checkPod(t, objects)
 		}
+		checkAccepted(t, objects)
+	}
+}
+
+// checkAccepted makes sure that the program accepts the environment that each pod gives it.
+func checkAccepted(t *testing.T, objects []runtime.Object) {
+	t.Helper()
+	for _, pod := range pods(objects) {
 		if fault := accepts(t, environ(t, objects, pod, t.TempDir())); fault != "" {
-			t.Errorf("values.yaml %d: %s", i, fault)
+			t.Error(fault)
 		}
 	}
 }
@@ -137,27 +158,29 @@ func docsManifests(t *testing.T) []runtime.Object {
 func TestManifestsOfTheDocsAreValid(t *testing.T) {
 	objects := docsManifests(t)
 	checkPod(t, objects)
-	pod := onlyPod(t, objects)
-	if fault := accepts(t, environ(t, objects, pod, t.TempDir())); fault != "" {
-		t.Error(fault)
-	}
+	checkAccepted(t, objects)
 
 	// They say the same as the chart, which people compare.
 	text, err := renderText(docsChart(t), docsValues(t)[0], kubeVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
-	byChart := onlyPod(t, decode(t, text))
-	ours, _ := sidecar(t, pod)
+	byChart := &named[*apps.Deployment](t, decode(t, text), "shop").Spec.Template
 	theirs, _ := sidecar(t, byChart)
-	theirs.EnvFrom = ours.EnvFrom // the ConfigMap's name has the release's in it
-	if !reflect.DeepEqual(ours, theirs) {
-		a, _ := yaml.Marshal(theirs)
-		b, _ := yaml.Marshal(ours)
-		t.Errorf("the manifest's container is not the chart's: %s", firstDifference(string(a), string(b)))
+	if n := len(pods(objects)); n != 3 {
+		t.Errorf("%d pods, want those of a Deployment, a Job and a CronJob", n)
 	}
-	if !reflect.DeepEqual(pod.Spec.Volumes, byChart.Spec.Volumes) {
-		t.Error("the manifest's volumes are not the chart's")
+	for _, pod := range pods(objects) {
+		ours, _ := sidecar(t, pod)
+		theirs.EnvFrom = ours.EnvFrom // the ConfigMap's name has the release's in it
+		if !reflect.DeepEqual(ours, theirs) {
+			a, _ := yaml.Marshal(theirs)
+			b, _ := yaml.Marshal(ours)
+			t.Errorf("the manifest's container is not the chart's: %s", firstDifference(string(a), string(b)))
+		}
+		if !reflect.DeepEqual(pod.Spec.Volumes, byChart.Spec.Volumes) {
+			t.Error("the manifest's volumes are not the chart's")
+		}
 	}
 }
 

@@ -97,13 +97,27 @@ func mounted(t *testing.T, objects []runtime.Object, pod *core.PodTemplateSpec, 
 			}
 		}
 	}
+	// all are the items of a source that names none: every key, under its own name.
+	all := func(secret string, items []core.KeyToPath) []core.KeyToPath {
+		if len(items) > 0 {
+			return items
+		}
+		for _, o := range objects {
+			if s, ok := o.(*core.Secret); ok && s.Name == secret {
+				for key := range s.StringData {
+					items = append(items, core.KeyToPath{Key: key, Path: key})
+				}
+			}
+		}
+		return items
+	}
 	for _, m := range c.VolumeMounts {
 		for _, v := range pod.Spec.Volumes {
 			if v.Name != m.Name {
 				continue
 			}
 			if v.Secret != nil {
-				for _, item := range v.Secret.Items {
+				for _, item := range all(v.Secret.SecretName, v.Secret.Items) {
 					add(filepath.Join(m.MountPath, item.Path), v.Secret.SecretName, item.Key)
 				}
 			}
@@ -112,7 +126,7 @@ func mounted(t *testing.T, objects []runtime.Object, pod *core.PodTemplateSpec, 
 			}
 			for _, source := range v.Projected.Sources {
 				if source.Secret != nil {
-					for _, item := range source.Secret.Items {
+					for _, item := range all(source.Secret.Name, source.Secret.Items) {
 						add(filepath.Join(m.MountPath, item.Path), source.Secret.Name, item.Key)
 					}
 				}

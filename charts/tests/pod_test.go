@@ -7,7 +7,6 @@ import (
 	"time"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
-	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -15,12 +14,12 @@ import (
 	"k8s.io/pod-security-admission/policy"
 )
 
-// pods are the pod templates of all Deployments.
+// pods are the pod templates of all workloads.
 func pods(objects []runtime.Object) []*core.PodTemplateSpec {
 	var all []*core.PodTemplateSpec
 	for _, object := range objects {
-		if d, ok := object.(*apps.Deployment); ok {
-			all = append(all, &d.Spec.Template)
+		if pod := podOf(object); pod != nil {
+			all = append(all, pod)
 		}
 	}
 	return all
@@ -30,7 +29,7 @@ func onlyPod(t *testing.T, objects []runtime.Object) *core.PodTemplateSpec {
 	t.Helper()
 	all := pods(objects)
 	if len(all) != 1 {
-		t.Fatalf("%d Deployments, want 1", len(all))
+		t.Fatalf("%d pods, want 1", len(all))
 	}
 	return all[0]
 }
@@ -49,10 +48,23 @@ func sidecar(t *testing.T, pod *core.PodTemplateSpec) (c core.Container, native 
 	return pod.Spec.Containers[i], false
 }
 
-// checkPod checks what holds for every pod with a sidecar.
+// checkPod checks what holds for every pod of the chart's: all objects' pods must have a sidecar.
 func checkPod(t *testing.T, objects []runtime.Object) {
 	t.Helper()
-	pod := onlyPod(t, objects)
+	if len(pods(objects)) == 0 {
+		t.Error("no pod")
+	}
+	for _, object := range objects {
+		if pod := podOf(object); pod != nil {
+			checkSidecar(t, objects, pod)
+			checkRestart(t, object, pod)
+		}
+	}
+}
+
+// checkSidecar checks what holds for every pod with a sidecar, whoever put it there.
+func checkSidecar(t *testing.T, objects []runtime.Object, pod *core.PodTemplateSpec) {
+	t.Helper()
 	checkRestricted(t, pod)
 	c, native := sidecar(t, pod)
 	switch always := c.RestartPolicy != nil && *c.RestartPolicy == core.ContainerRestartPolicyAlways; {
@@ -66,9 +78,6 @@ func checkPod(t *testing.T, objects []runtime.Object) {
 	}
 	if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() {
 		t.Error("no requests for CPU and memory")
-	}
-	if pod.Annotations["checksum/token-sidecar"] == "" {
-		t.Error("a change of settings does not restart the pod")
 	}
 	for _, m := range c.VolumeMounts {
 		if m.SubPath != "" {
@@ -146,8 +155,16 @@ func checkDrain(t *testing.T, pod *core.PodTemplateSpec, env map[string]string, 
 	if pod.Spec.TerminationGracePeriodSeconds != nil {
 		grace = time.Duration(*pod.Spec.TerminationGracePeriodSeconds) * time.Second
 	}
-	delay, err1 := time.ParseDuration(env["SIDECAR_DRAIN_DELAY"])
-	timeout, err2 := time.ParseDuration(env["SIDECAR_DRAIN_TIMEOUT"])
+	length := func(name string) (time.Duration, error) {
+		for _, s := range settings(t) {
+			if s.name == name && env["SIDECAR_"+name] == "" {
+				return time.ParseDuration(s.tag.Get("envDefault"))
+			}
+		}
+		return time.ParseDuration(env["SIDECAR_"+name])
+	}
+	delay, err1 := length("DRAIN_DELAY")
+	timeout, err2 := length("DRAIN_TIMEOUT")
 	if err1 != nil || err2 != nil {
 		t.Fatalf("drain is not set: %v", env)
 	}

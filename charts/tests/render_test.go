@@ -3,7 +3,6 @@ package tests
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"helm.sh/helm/v3/pkg/lint/support"
 	admission "k8s.io/api/admissionregistration/v1"
 	apps "k8s.io/api/apps/v1"
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -102,6 +102,10 @@ var kinds = sync.OnceValue(func() map[string]func() runtime.Object {
 		"networking.k8s.io/v1 NetworkPolicy":                               func() runtime.Object { return &networking.NetworkPolicy{} },
 		"monitoring.coreos.com/v1 PodMonitor":                              func() runtime.Object { return &monitoring.PodMonitor{} },
 		"monitoring.coreos.com/v1 PrometheusRule":                          func() runtime.Object { return &monitoring.PrometheusRule{} },
+		"apps/v1 StatefulSet":                                              func() runtime.Object { return &apps.StatefulSet{} },
+		"apps/v1 DaemonSet":                                                func() runtime.Object { return &apps.DaemonSet{} },
+		"batch/v1 Job":                                                     func() runtime.Object { return &batch.Job{} },
+		"batch/v1 CronJob":                                                 func() runtime.Object { return &batch.CronJob{} },
 	}
 })
 
@@ -222,17 +226,18 @@ func parent(t *testing.T, alias string) *chart.Chart {
 	t.Helper()
 	sub := sidecarChart(t)
 	sub.Metadata.Version = "0.1.0"
-	deployment := string(read(t, "testdata/parent/templates/deployment.yaml"))
 	dependency := &chart.Dependency{Name: "token-sidecar", Version: "0.1.0", Alias: alias}
-	if alias != "" {
-		for _, name := range []string{"annotations", "initContainer", "volumes"} {
-			line := fmt.Sprintf(`include "token-sidecar.%s" `, name)
-			deployment = strings.Replace(deployment, line+".", line+".Subcharts."+alias, 1)
-		}
-	}
 	c := &chart.Chart{
-		Metadata:  &chart.Metadata{APIVersion: "v2", Name: "shop", Version: "1.0.0", Dependencies: []*chart.Dependency{dependency}},
-		Templates: []*chart.File{{Name: "templates/deployment.yaml", Data: []byte(deployment)}},
+		Metadata: &chart.Metadata{APIVersion: "v2", Name: "shop", Version: "1.0.0", Dependencies: []*chart.Dependency{dependency}},
+	}
+	for _, file := range []string{"templates/deployment.yaml", "templates/cronjob.yaml"} {
+		text := string(read(t, "testdata/parent/"+file))
+		for _, name := range []string{"annotations", "initContainer", "volumes"} {
+			if line := fmt.Sprintf(`include "token-sidecar.%s" `, name); alias != "" {
+				text = strings.Replace(text, line+".", line+".Subcharts."+alias, 1)
+			}
+		}
+		c.Templates = append(c.Templates, &chart.File{Name: file, Data: []byte(text)})
 	}
 	c.SetDependencies(sub)
 	return c
@@ -252,6 +257,9 @@ func TestChartServesAsADependency(t *testing.T) {
 	}
 	compare(t, "testdata/golden/parent.yaml", []byte(text))
 	checkPod(t, decode(t, text))
+	if n := len(pods(decode(t, text))); n != 2 {
+		t.Errorf("%d pods, want those of a Deployment and a CronJob", n)
+	}
 
 	aliased, err := renderText(parent(t, "tokens"), values("tokens"), kubeVersion)
 	if err != nil {
@@ -264,11 +272,10 @@ func TestChartServesAsADependency(t *testing.T) {
 }
 
 func TestThreeLinesAreEnough(t *testing.T) {
-	text, err := os.ReadFile("testdata/parent/templates/deployment.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(text), "token-sidecar"); n != 3 {
-		t.Errorf("the sidecar takes %d lines", n)
+	for _, name := range []string{"deployment", "cronjob"} {
+		text := string(read(t, "testdata/parent/templates/"+name+".yaml"))
+		if n := strings.Count(text, "token-sidecar"); n != 3 {
+			t.Errorf("in a %s the sidecar takes %d lines", name, n)
+		}
 	}
 }
