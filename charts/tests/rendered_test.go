@@ -39,10 +39,17 @@ func TestRenderedForKube(t *testing.T) {
 
 	put("kube-version", kubeVersion)
 	for set := range valueSets(t) {
-		// A second release in the same namespace shows which names they share.
-		for _, name := range []string{"demo", "other"} {
-			release(sidecarChart(t), valueSets(t)[set], name, set)
+		release(sidecarChart(t), valueSets(t)[set], "demo", set)
+		// A second release in the same namespace shows which names they share. It injects its
+		// sidecar for a profile of its own.
+		values := valueSets(t)[set]
+		if values["fullnameOverride"] != nil {
+			continue // the user chose names that are taken
 		}
+		if inject, ok := values["inject"].(map[string]any); ok {
+			inject["profile"] = "other"
+		}
+		release(sidecarChart(t), values, "other", set)
 	}
 	release(parent(t, ""), parentValues("token-sidecar"), "demo", "parent")
 	release(parent(t, "tokens"), parentValues("tokens"), "demo", "parent-alias")
