@@ -3,7 +3,8 @@
 # make demo        the sidecar with simulated providers; nothing to set up
 # make bench       measures against a bare reverse proxy
 # make soak        the long runs
-.PHONY: test test-short tools demo bench lint generate fuzz soak build
+# make kube        the chart against a real API server; the first run builds that, for minutes
+.PHONY: test test-short tools demo bench lint generate fuzz soak kube build
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -46,3 +47,8 @@ fuzz:
 soak: tools
 	SOAK=1 go test -p 1 -v -timeout 60m ./cmd/internal/soak ./cmd/internal/fleet ./cmd/internal/flows ./cache/shared/model
 	SOAK=1 go test -v -timeout 60m -run ColdFleet ./cache
+
+# kube-apiserver of the version in charts/tests/kube/go.mod stays in the user's cache directory.
+kube:
+	./.ci/tools kube
+	./.ci/kube

@@ -37,9 +37,9 @@ type cluster struct {
 // newCluster starts the plugins with namespaces and policies. They end with the test.
 func newCluster(t *testing.T, objects ...runtime.Object) *cluster {
 	t.Helper()
-	objects = slices.DeleteFunc(slices.Clone(objects), func(o runtime.Object) bool { // of CustomResourceDefinitions
-		_, _, err := scheme.Scheme.ObjectKinds(o)
-		return err != nil
+	objects = slices.DeleteFunc(slices.Clone(objects), func(o runtime.Object) bool {
+		kind := o.GetObjectKind().GroupVersionKind()
+		return kind.Group != registration.GroupName && kind.Kind != "Namespace"
 	})
 	for _, o := range objects {
 		setDefaults(o)

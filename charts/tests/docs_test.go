@@ -92,7 +92,7 @@ func docsChartOf(t *testing.T, take func(file string) bool) *chart.Chart {
 	return c
 }
 
-// docsValues are the values.yaml blocks.
+// docsValues are the values.yaml blocks. Later ones add to the first, which configures an API.
 func docsValues(t *testing.T) []map[string]any {
 	t.Helper()
 	var all []map[string]any
@@ -102,6 +102,11 @@ func docsValues(t *testing.T) []map[string]any {
 			if err := yaml.UnmarshalStrict([]byte(b.text), &values); err != nil {
 				t.Fatalf("%v in\n%s", err, b.text)
 			}
+			sub := values["token-sidecar"].(map[string]any)
+			if _, ok := sub["settingsFrom"]; !ok {
+				first := all[0]["token-sidecar"].(map[string]any)
+				sub["settingsFrom"], sub["existingSecret"] = first["settingsFrom"], first["existingSecret"]
+			}
 			all = append(all, values)
 		}
 	}
@@ -109,14 +114,8 @@ func docsValues(t *testing.T) []map[string]any {
 }
 
 func TestChartOfTheDocsRenders(t *testing.T) {
-	all := docsValues(t)
-	for i, values := range all {
-		// Later blocks add to the first.
+	for i, values := range docsValues(t) {
 		sub := values["token-sidecar"].(map[string]any)
-		if _, ok := sub["settingsFrom"]; !ok {
-			first := all[0]["token-sidecar"].(map[string]any)
-			sub["settingsFrom"], sub["existingSecret"] = first["settingsFrom"], first["existingSecret"]
-		}
 		text, err := renderText(docsChart(t), values, kubeVersion)
 		if err != nil {
 			t.Errorf("values.yaml %d: %v", i, err)

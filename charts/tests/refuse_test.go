@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -42,7 +43,16 @@ func TestValuesThatMustNotBeInstalledAreRefused(t *testing.T) {
 		"annotations of what is closed": {"admin: {expose: false}\nscrapeAnnotations: true\nexample: {enabled: true}", "admin.expose"},
 		"a label that is no text":       {"dashboard: {labels: {grafana_dashboard: 1}}", "grafana_dashboard"},
 		"a runbook that is no URL":      {"prometheusRule: {runbookURL: wiki}", "runbookURL"},
-		"an example without http":       {"example: {url: 'https://127.0.0.1'}", "url"},
+		"injection without any API":     {"inject: {enabled: true}", "no API is configured"},
+		"injection of an example":       {"inject: {enabled: true}\nexample: {enabled: true}", "no API is configured"},
+		"a profile that is no label":    {"inject: {profile: A_b}", "profile"},
+		"injection of the chart's own Secret elsewhere": {"inject: {enabled: true, namespaceSelector: {matchLabels: {a: b}}}\n" +
+			"secrets: {OCLC_WSKEY: a, OCLC_SECRET: b}", "inject.namespaceSelector"},
+		"apps that are sent to the wrong port": {"inject: {enabled: true}\nsettings: {LISTEN: '127.0.0.1:8181'}\n" +
+			"settingsFrom: {OCLC_WSKEY: {secret: a}, OCLC_SECRET: {secret: a}}", "LISTEN"},
+		"apps that are sent to plain HTTP": {"inject: {enabled: true}\n" +
+			"settingsFrom: {OCLC_WSKEY: {secret: a}, OCLC_SECRET: {secret: a}, TLS_CERT: {secret: a}, TLS_KEY: {secret: a}}", "TLS_CERT"},
+		"an example without http": {"example: {url: 'https://127.0.0.1'}", "url"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var values map[string]any
@@ -69,6 +79,17 @@ func TestDependencyIsRefusedAsTheChartItself(t *testing.T) {
 		"settingsFrom": map[string]any{"OCLC_WSKEY": map[string]any{}, "OCLC_SECRET": map[string]any{}}}}
 	if _, err := renderText(parent(t, ""), some, "v1.28.5"); err == nil || !strings.Contains(err.Error(), "1.29") {
 		t.Errorf("a native sidecar on Kubernetes 1.28: %v", err)
+	}
+	injected := map[string]any{"inject": map[string]any{"enabled": true}}
+	maps.Copy(injected, some["token-sidecar"].(map[string]any))
+	if _, err := renderText(sidecarChart(t), injected, "v1.35.9"); err == nil ||
+		!strings.Contains(err.Error(), "1.36") || !strings.Contains(err.Error(), "the three lines") {
+		t.Errorf("injection on Kubernetes 1.35: %v", err)
+	}
+	for _, kube := range []string{"v1.36.0", "v1.36.2-gke.100", "v1.37.1+k3s1"} {
+		if _, err := renderText(sidecarChart(t), injected, kube); err != nil {
+			t.Errorf("injection on %s: %v", kube, err)
+		}
 	}
 	for _, kube := range []string{"v1.29.0", "v1.33.4-gke.100", "v1.34.1+k3s1"} {
 		if _, err := renderText(parent(t, ""), some, kube); err != nil {

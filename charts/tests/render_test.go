@@ -50,9 +50,14 @@ func render(t *testing.T, values map[string]any) ([]runtime.Object, error) {
 	return decode(t, text), nil
 }
 
-// renderText renders a chart as helm template does, schema included, in the
-// order of the files' names, NOTES.txt last.
+// renderText renders a chart for the release demo in the namespace shop.
 func renderText(c *chart.Chart, values map[string]any, kube string) (string, error) {
+	return renderRelease(c, values, kube, "demo", "shop")
+}
+
+// renderRelease renders a chart as helm template does, schema included, in the
+// order of the files' names, NOTES.txt last.
+func renderRelease(c *chart.Chart, values map[string]any, kube, name, namespace string) (string, error) {
 	capabilities := chartutil.DefaultCapabilities.Copy()
 	version, err := chartutil.ParseKubeVersion(kube)
 	if err != nil {
@@ -62,7 +67,7 @@ func renderText(c *chart.Chart, values map[string]any, kube string) (string, err
 	if err := chartutil.ProcessDependenciesWithMerge(c, values); err != nil {
 		return "", err
 	}
-	release := chartutil.ReleaseOptions{Name: "demo", Namespace: "shop", Revision: 1, IsInstall: true}
+	release := chartutil.ReleaseOptions{Name: name, Namespace: namespace, Revision: 1, IsInstall: true}
 	all, err := chartutil.ToRenderValues(c, values, release, capabilities)
 	if err != nil {
 		return "", err
@@ -243,15 +248,17 @@ func parent(t *testing.T, alias string) *chart.Chart {
 	return c
 }
 
+// parentValues are values of the user's own chart, where key is the dependency's name or alias.
+func parentValues(key string) map[string]any {
+	return map[string]any{key: map[string]any{
+		"existingSecret": "oclc",
+		"settings":       map[string]any{"OCLC_INSTITUTION": 128807},
+		"settingsFrom":   map[string]any{"OCLC_WSKEY": map[string]any{}, "OCLC_SECRET": map[string]any{}},
+	}}
+}
+
 func TestChartServesAsADependency(t *testing.T) {
-	values := func(key string) map[string]any {
-		return map[string]any{key: map[string]any{
-			"existingSecret": "oclc",
-			"settings":       map[string]any{"OCLC_INSTITUTION": 128807},
-			"settingsFrom":   map[string]any{"OCLC_WSKEY": map[string]any{}, "OCLC_SECRET": map[string]any{}},
-		}}
-	}
-	text, err := renderText(parent(t, ""), values("token-sidecar"), kubeVersion)
+	text, err := renderText(parent(t, ""), parentValues("token-sidecar"), kubeVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +268,7 @@ func TestChartServesAsADependency(t *testing.T) {
 		t.Errorf("%d pods, want those of a Deployment and a CronJob", n)
 	}
 
-	aliased, err := renderText(parent(t, "tokens"), values("tokens"), kubeVersion)
+	aliased, err := renderText(parent(t, "tokens"), parentValues("tokens"), kubeVersion)
 	if err != nil {
 		t.Fatal(err)
 	}

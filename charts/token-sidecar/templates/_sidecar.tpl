@@ -104,9 +104,10 @@ The container. Called with (dict "root" . "form" f), where f is
     {{- toYaml . | nindent 4 }}
     {{- end }}
     {{- if eq .form "injected" }}
+    {{- /* In a variable's value the kubelet takes $ for the beginning of a reference; in a ConfigMap's it does not. */}}
     {{- range $name, $value := $plan.configMap }}
     - name: {{ $name }}
-      value: {{ $value | quote }}
+      value: {{ $value | replace "$" "$$" | quote }}
     {{- end }}
     {{- end }}
     {{- with include "token-sidecar.goMemoryLimit" $values.resources }}

@@ -1,10 +1,10 @@
-// Package pods has the pods with which the chart's admission policies are tried, and says what must
+// Package podtable has the pods with which the chart's admission policies are tried, and says what must
 // become of each. Two sets of tests go by it: charts/tests, where the API server's own plugins
 // evaluate the policies in process, and charts/tests/kube, which has a real API server. It is a
 // module of its own since those two pin different things.
 //
-// pods.go has the table, change.go what its pods differ in, and check.go what is checked.
-package pods
+// podtable.go has the table, change.go what its pods differ in, and check.go what is checked.
+package podtable
 
 import (
 	core "k8s.io/api/core/v1"

@@ -1,4 +1,4 @@
-module token-sidecar/charts/tests/pods
+module token-sidecar/charts/tests/podtable
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-package pods
+package podtable
 
 import (
 	"maps"
@@ -125,6 +125,9 @@ func (c Case) checkVariables(t Reporter, before, after core.Container) {
 	}
 	if url, _ := variable(after, URLVariable); url != want {
 		t.Errorf("%s has %s %q, want %q", after.Name, URLVariable, url, want)
+	}
+	if _, own := variable(before, URLVariable); !own && len(after.Env) > 0 && after.Env[0].Name != URLVariable {
+		t.Errorf("in %s other variables cannot refer to %s, which comes after them", after.Name, URLVariable)
 	}
 	seen := map[string]int{}
 	for _, e := range after.Env {

@@ -1,4 +1,4 @@
-package pods
+package podtable
 
 import core "k8s.io/api/core/v1"
 
