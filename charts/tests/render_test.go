@@ -100,6 +100,7 @@ var kinds = sync.OnceValue(func() map[string]func() runtime.Object {
 		"batch/v1 CronJob":                        func() runtime.Object { return &batch.CronJob{} },
 		"networking.k8s.io/v1 NetworkPolicy":      func() runtime.Object { return &networking.NetworkPolicy{} },
 		"monitoring.coreos.com/v1 PodMonitor":     func() runtime.Object { return &monitoring.PodMonitor{} },
+		"monitoring.coreos.com/v1 ServiceMonitor": func() runtime.Object { return &monitoring.ServiceMonitor{} },
 		"monitoring.coreos.com/v1 PrometheusRule": func() runtime.Object { return &monitoring.PrometheusRule{} },
 	}
 })
