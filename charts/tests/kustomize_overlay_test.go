@@ -94,6 +94,32 @@ func TestOverlayNamesImageSettingsAndSecrets(t *testing.T) {
 	}
 }
 
+// TestLabelComesFromBelow shows what the documents say: a label of the overlay itself comes too late, one of a
+// kustomization below does not.
+func TestLabelComesFromBelow(t *testing.T) {
+	const label = "labels:\n  - pairs: {token-sidecar.dev/sidecar: 'true'}\n"
+	hasSidecar := func(o overlay) bool {
+		pod := named[*apps.Deployment](t, o.build(t, "/example"), "website").Spec.Template
+		return len(pod.Spec.InitContainers) == 1
+	}
+	o := newOverlay(t)
+	o.edit(t, "kustomization.yaml", "patches:", label+"patches:")
+	if hasSidecar(o) {
+		t.Error("a label of the overlay is enough, the documents say it is not")
+	}
+	o = newOverlay(t)
+	o.edit(t, "kustomization.yaml", "  - shop.yaml", "  - ../below")
+	shop, _ := o.ReadFile("/example/shop.yaml")
+	for name, text := range map[string]string{"shop.yaml": string(shop), "kustomization.yaml": "resources: [shop.yaml]\n" + label} {
+		if err := o.WriteFile("/below/"+name, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !hasSidecar(o) {
+		t.Error("a label of the kustomization below does not mark a Deployment")
+	}
+}
+
 // TestLongerDrainIsSetInTheConfigMap makes sure that no variable of the container overrules what the
 // documents say an overlay sets.
 func TestLongerDrainIsSetInTheConfigMap(t *testing.T) {
