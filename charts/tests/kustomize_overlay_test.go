@@ -9,42 +9,40 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// workload is one of kind, with own init containers and volumes or without.
-func workload(kind string, own bool) string {
-	version, wrap := "apps/v1", ""
-	spec := "{selector: {matchLabels: {app: x}}, template: "
-	switch kind {
-	case "StatefulSet":
-		spec = "{serviceName: x, selector: {matchLabels: {app: x}}, template: "
-	case "Job":
-		version, spec = "batch/v1", "{activeDeadlineSeconds: 60, template: "
-	case "CronJob":
-		version, spec, wrap = "batch/v1", "{schedule: '@daily', jobTemplate: {spec: {activeDeadlineSeconds: 60, template: ", "}}"
+// workloadSpecs are the specs of the kinds that the component knows, around a pod template.
+var workloadSpecs = map[string]string{
+	"apps/v1 Deployment":  "{selector: {matchLabels: {app: x}}, template: %s}",
+	"apps/v1 StatefulSet": "{serviceName: x, selector: {matchLabels: {app: x}}, template: %s}",
+	"apps/v1 DaemonSet":   "{selector: {matchLabels: {app: x}}, template: %s}",
+	"batch/v1 Job":        "{activeDeadlineSeconds: 60, template: %s}",
+	"batch/v1 CronJob":    "{schedule: '@daily', jobTemplate: {spec: {activeDeadlineSeconds: 60, template: %s}}}",
+}
+
+// templates are a pod template with nothing but containers, and one with everything that the component adds to.
+func templates(restartPolicy string) map[string]string {
+	container := func(name string) string {
+		return "{name: " + name + ", image: x, securityContext: {runAsNonRoot: true, allowPrivilegeEscalation: false, " +
+			"capabilities: {drop: [ALL]}, seccompProfile: {type: RuntimeDefault}}}"
 	}
-	restricted := "securityContext: {runAsNonRoot: true, allowPrivilegeEscalation: false, " +
-		"capabilities: {drop: [ALL]}, seccompProfile: {type: RuntimeDefault}}"
-	container := func(name string) string { return "{name: " + name + ", image: x, " + restricted + "}" }
-	pod := "containers: [" + container("app") + ", " + container("second") + "]"
-	if version == "batch/v1" {
-		pod += ", restartPolicy: Never"
-	}
-	if own {
-		pod += ", initContainers: [" + container("first") + ", " + container("next") + "]" +
-			", volumes: [{name: cache, emptyDir: {}}, {name: more, emptyDir: {}}], terminationGracePeriodSeconds: 60"
-	}
-	return fmt.Sprintf(`apiVersion: %s
-kind: %s
-metadata:
-  name: %s-%t
-  labels: {token-sidecar.dev/sidecar: "true"}
-spec: %s{metadata: {labels: {app: x}}, spec: {%s}}%s}
-`, version, kind, strings.ToLower(kind), own, spec, pod, wrap)
+	bare := "restartPolicy: " + restartPolicy + ", containers: [" + container("app") + ", " + container("second") + "]"
+	full := bare + ", initContainers: [" + container("first") + ", " + container("next") + "], " +
+		"volumes: [{name: cache, emptyDir: {}}, {name: more, emptyDir: {}}], terminationGracePeriodSeconds: 60"
+	wrap := func(spec string) string { return "{metadata: {labels: {app: x}}, spec: {" + spec + "}}" }
+	return map[string]string{"bare": wrap(bare), "full": wrap(full)}
 }
 
 func TestComponentServesEveryKindOfWorkload(t *testing.T) {
 	var texts []string
-	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"} {
-		texts = append(texts, workload(kind, false), workload(kind, true))
+	for head, spec := range workloadSpecs {
+		version, kind, _ := strings.Cut(head, " ")
+		restartPolicy := "Always"
+		if version == "batch/v1" {
+			restartPolicy = "Never"
+		}
+		for name, template := range templates(restartPolicy) {
+			texts = append(texts, fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: %s, labels: {token-sidecar.dev/sidecar: 'true'}}\nspec: %s\n",
+				version, kind, name, fmt.Sprintf(spec, template)))
+		}
 	}
 	text := strings.Join(texts, "---\n")
 	o := newOverlay(t)
@@ -91,6 +89,32 @@ func TestOverlayNamesImageSettingsAndSecrets(t *testing.T) {
 				t.Errorf("%s reads %+v", name, v.Projected.Sources)
 			}
 		}
+	}
+}
+
+// TestLabelComesFromBelow shows what the documents say: a label of the overlay itself comes too late, one of a
+// kustomization below does not.
+func TestLabelComesFromBelow(t *testing.T) {
+	const label = "labels:\n  - pairs: {token-sidecar.dev/sidecar: 'true'}\n"
+	hasSidecar := func(o overlay) bool {
+		pod := named[*apps.Deployment](t, o.build(t, "/example"), "website").Spec.Template
+		return len(pod.Spec.InitContainers) == 1
+	}
+	o := newOverlay(t)
+	o.edit(t, "kustomization.yaml", "patches:", label+"patches:")
+	if hasSidecar(o) {
+		t.Error("a label of the overlay is enough, the documents say it is not")
+	}
+	o = newOverlay(t)
+	o.edit(t, "kustomization.yaml", "  - shop.yaml", "  - ../below")
+	shop, _ := o.ReadFile("/example/shop.yaml")
+	for name, text := range map[string]string{"shop.yaml": string(shop), "kustomization.yaml": "resources: [shop.yaml]\n" + label} {
+		if err := o.WriteFile("/below/"+name, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !hasSidecar(o) {
+		t.Error("a label of the kustomization below does not mark a Deployment")
 	}
 }
 

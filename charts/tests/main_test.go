@@ -1,5 +1,5 @@
 // Package tests holds the tests of what platform teams use: the chart, the
-// rules, the dashboard, the image and docs/kubernetes.md. It is a module of its
+// kustomize component, the rules, the dashboard, the image and docs/kubernetes.md. It is a module of its
 // own so that Helm and Kubernetes stay out of the program's go.mod.
 package tests
 

@@ -40,6 +40,14 @@ func TestValuesThatMustNotBeInstalledAreRefused(t *testing.T) {
 		"a delay that fills the grace":  {"settings: {DRAIN_DELAY: 29s}\nexample: {enabled: true}", "terminationGracePeriodSeconds"},
 		"hours of drain":                {"settings: {DRAIN_TIMEOUT: 1h}\nexample: {enabled: true}", "3600s"},
 		"a monitor of what is closed":   {"admin: {expose: false}\npodMonitor: {enabled: true}", "admin.expose"},
+		"a service of what is closed":   {"admin: {expose: false}\nserviceMonitor: {enabled: true}", "admin.expose"},
+		"a pod scraped by two monitors": {"podMonitor: {enabled: true}\nserviceMonitor: {enabled: true}", "podMonitor"},
+		"a service with expressions": {"serviceMonitor: {enabled: true}\npodSelector: {matchLabels: {a: b}, " +
+			"matchExpressions: [{key: c, operator: Exists}]}", "matchExpressions"},
+		"a service of expressions alone": {"serviceMonitor: {enabled: true}\npodSelector: {matchExpressions: [{key: c, operator: Exists}]}",
+			"matchExpressions"},
+		"a service of no label":         {"serviceMonitor: {enabled: true}\npodSelector: {matchLabels: {}}", "matchLabels"},
+		"a typo in a monitor":           {"serviceMonitor: {enable: true}", "enable"},
 		"annotations of what is closed": {"admin: {expose: false}\nscrapeAnnotations: true\nexample: {enabled: true}", "admin.expose"},
 		"a label that is no text":       {"dashboard: {labels: {grafana_dashboard: 1}}", "grafana_dashboard"},
 		"a runbook that is no URL":      {"prometheusRule: {runbookURL: wiki}", "runbookURL"},
@@ -52,6 +60,8 @@ func TestValuesThatMustNotBeInstalledAreRefused(t *testing.T) {
 			"settingsFrom: {OCLC_WSKEY: {secret: a}, OCLC_SECRET: {secret: a}}", "LISTEN"},
 		"apps that are sent to plain HTTP": {"inject: {enabled: true}\n" +
 			"settingsFrom: {OCLC_WSKEY: {secret: a}, OCLC_SECRET: {secret: a}, TLS_CERT: {secret: a}, TLS_KEY: {secret: a}}", "TLS_CERT"},
+		"a ServiceMonitor of pods elsewhere": {"inject: {enabled: true, namespaceSelector: {matchLabels: {a: b}}}\nserviceMonitor: {enabled: true}\n" +
+			"settingsFrom: {OCLC_WSKEY: {secret: a}, OCLC_SECRET: {secret: a}}", "use podMonitor"},
 		"an example without http": {"example: {url: 'https://127.0.0.1'}", "url"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -111,6 +111,7 @@ var kinds = sync.OnceValue(func() map[string]func() runtime.Object {
 		"apps/v1 DaemonSet":                                                func() runtime.Object { return &apps.DaemonSet{} },
 		"batch/v1 Job":                                                     func() runtime.Object { return &batch.Job{} },
 		"batch/v1 CronJob":                                                 func() runtime.Object { return &batch.CronJob{} },
+		"monitoring.coreos.com/v1 ServiceMonitor":                          func() runtime.Object { return &monitoring.ServiceMonitor{} },
 	}
 })
 
