@@ -23,11 +23,14 @@ var flags = map[string][]string{
 	"docker build":                  {"--build-arg=", "--tag="},
 	"docker push":                   {},
 	"docker run":                    {"--rm"},
-	"helm install":                  {"--namespace=", "--create-namespace", "--set=", "--wait"},
-	"helm upgrade":                  {"--namespace=", "--install", "--set=", "--reuse-values", "--wait"},
+	"helm install":                  {"--namespace=", "--create-namespace", "--set=", "--values=", "--wait"},
+	"helm upgrade":                  {"--namespace=", "--install", "--set=", "--values=", "--reuse-values", "--wait"},
 	"helm uninstall":                {"--namespace="},
 	"helm dependency update":        {},
 	"kubectl logs":                  {"--namespace=", "--container=", "--follow"},
+	"kubectl get pods":              {"--namespace=", "--selector="},
+	"kubectl describe replicaset":   {"--namespace=", "--selector="},
+	"kubectl label namespace":       {},
 	"kubectl port-forward":          {"--namespace="},
 	"kubectl apply":                 {"--namespace=", "--filename=", "--kustomize="},
 	"kubectl kustomize":             {},
@@ -80,7 +83,8 @@ func parseCall(t *testing.T, line string) call {
 }
 
 func TestDocsCommands(t *testing.T) {
-	objects := names(docsManifests(t))
+	annotated := docsFile[apps.Deployment](t, "annotated.yaml")
+	objects := names(append(docsManifests(t), &annotated))
 	help, err := exec.Command(binary(t), "--help").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +175,9 @@ func helmObjects(t *testing.T, c call) map[string]bool {
 		if err := strvals.ParseInto(set, values); err != nil {
 			t.Errorf("--set %s: %v", set, err)
 		}
+	}
+	for _, file := range c.flags["--values"] {
+		maps.Copy(values, docsFile[map[string]any](t, file))
 	}
 	if c.args[1] == "./shop" {
 		return map[string]bool{"deployment/shop": true} // TestChartOfTheDocsRenders has it

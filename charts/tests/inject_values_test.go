@@ -1,14 +1,18 @@
 package tests
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"sigs.k8s.io/yaml"
 
 	"token-sidecar/charts/tests/podtable"
 )
@@ -178,5 +182,44 @@ func TestInjectedPodsAreFound(t *testing.T) {
 		if onlyPod(t, objects).Labels[podtable.Label] != defaultProfile {
 			t.Error("the example's pod is not found")
 		}
+	}
+}
+
+// docsFile decodes the documents' block that begins with the file's name.
+func docsFile[T any](t *testing.T, file string) (object T) {
+	t.Helper()
+	for _, b := range blocks(t) {
+		if b.file == file {
+			if err := yaml.UnmarshalStrict([]byte(b.text), &object); err != nil {
+				t.Fatal(err)
+			}
+			return object
+		}
+	}
+	t.Fatalf("the documents have no %s", file)
+	return object
+}
+
+func TestAnnotatedDeploymentOfTheDocsGetsTheSidecar(t *testing.T) {
+	values, deployment := docsFile[map[string]any](t, "tokens.yaml"), docsFile[apps.Deployment](t, "annotated.yaml")
+	objects, err := render(t, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace := &core.Namespace{TypeMeta: meta.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: meta.ObjectMeta{Name: deployment.Namespace}}
+	for _, b := range blocks(t) {
+		if m := regexp.MustCompile(`kubectl label namespace (\S+) (\S+)=(\S+)`).FindStringSubmatch(b.text); m != nil && m[1] == namespace.Name {
+			namespace.Labels = map[string]string{m[2]: m[3]}
+		}
+	}
+	pod, err := newCluster(t, append(objects, namespace)...).create(asPod(&deployment.Spec.Template, namespace.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	podtable.Case{Profile: "library"}.CheckInjected(t, &deployment.Spec.Template, pod)
+	template := &core.PodTemplateSpec{ObjectMeta: pod.ObjectMeta, Spec: pod.Spec}
+	checkSidecar(t, objects, template)
+	if fault := accepts(t, environ(t, objects, template, t.TempDir())); fault != "" {
+		t.Error(fault)
 	}
 }

@@ -56,9 +56,10 @@ func TestRenderedForKube(t *testing.T) {
 	for i, values := range docsValues(t) {
 		release(docsChart(t), values, "demo", fmt.Sprintf("docs-values-%d", i))
 	}
+	release(sidecarChart(t), docsFile[map[string]any](t, "tokens.yaml"), "tokens", "tokens")
 	manifests := ""
 	for _, b := range blocks(t) {
-		if b.language == "yaml" && b.file == "" {
+		if b.language == "yaml" && (b.file == "" || b.file == "annotated.yaml") {
 			manifests += "---\n" + b.text
 		}
 	}
