@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -194,7 +193,7 @@ func (c injectCase) workload(t *testing.T, namespace string) *core.PodTemplateSp
 	t.Helper()
 	pod := c.template()
 	about := meta.ObjectMeta{GenerateName: "workload-"}
-	ctx, options := context.Context(t.Context()), createOptions(false)
+	ctx, options := t.Context(), createOptions(false)
 	job := batch.JobSpec{Template: *pod}
 	job.Template.Spec.RestartPolicy = core.RestartPolicyNever
 	var err error
