@@ -29,12 +29,7 @@ func serverBinary(ctx context.Context, version string) (string, error) {
 	}
 	fmt.Printf("building kube-apiserver %s, once; this takes minutes\n", version)
 	// An interrupted build leaves nothing that a later run would take for the program.
-	unfinished, err := os.MkdirTemp(dir, "building")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(unfinished)
-	built := filepath.Join(unfinished, "kube-apiserver")
+	built := path + ".unfinished"
 	if _, err := output(ctx, ".", "go", "build", "-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion="+version,
 		"-o", built, "k8s.io/kubernetes/cmd/kube-apiserver"); err != nil {
 		return "", err

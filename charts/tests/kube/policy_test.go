@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -61,8 +62,13 @@ func policies(release []*unstructured.Unstructured, kind string) []string {
 // validating policy, which only the metrics tell if there are several.
 func awaitPolicies(t *testing.T, namespace, profile string, release []*unstructured.Unstructured) {
 	t.Helper()
+	var broken error
 	err := eventually(t.Context(), func() error {
 		pod, err := api.createPod(t.Context(), namespace, appPod(map[string]string{annotation: profile}), true)
+		if err != nil && !strings.Contains(err.Error(), "ValidatingAdmissionPolicy") {
+			broken = fmt.Errorf("a pod that asks for %s: %w", profile, err)
+			return nil // it gets no better by waiting
+		}
 		if err != nil {
 			return err
 		}
@@ -84,7 +90,7 @@ func awaitPolicies(t *testing.T, namespace, profile string, release []*unstructu
 		}
 		return nil
 	})
-	if err != nil {
+	if err := errors.Join(err, broken); err != nil {
 		t.Fatal(err)
 	}
 }
