@@ -180,3 +180,7 @@ replace (
 	k8s.io/sample-controller => k8s.io/sample-controller v0.37.2
 	k8s.io/streaming => k8s.io/streaming v0.37.2
 )
+
+require token-sidecar/charts/tests/podtable v0.0.0
+
+replace token-sidecar/charts/tests/podtable => ../podtable

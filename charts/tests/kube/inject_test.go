@@ -1,7 +1,7 @@
 package kube
 
 import (
-	"os"
+	"maps"
 	"path/filepath"
 	"testing"
 
@@ -10,118 +10,53 @@ import (
 	core "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"token-sidecar/charts/tests/podtable"
 )
-
-// Profiles of the two releases of the value set inject that TestRenderedForKube renders.
-const (
-	demoProfile  = "library"
-	otherProfile = "other"
-)
-
-// injectCase is a pod and what becomes of it.
-type injectCase struct {
-	name    string
-	kind    string // of the workload whose pod it is; a bare pod if empty
-	profile string // that it asks for; none if empty
-	change  func(*core.PodTemplateSpec)
-	// privileged says that PodSecurity's level restricted would refuse the pod before a policy does.
-	privileged bool
-
-	refused []string // words of the refusal, whichever release says it; it is not refused if empty
-	url     string   // that the app's containers have for the sidecar, if not the chart's
-}
-
-// injectCases are the pods for which the chart says what becomes of them.
-func injectCases() []injectCase {
-	unknown := []string{annotation, noProfile}
-	return []injectCase{
-		{name: "bare pod", profile: demoProfile},
-		{name: "Deployment", kind: "Deployment", profile: demoProfile},
-		{name: "Job", kind: "Job", profile: demoProfile},
-		{name: "CronJob", kind: "CronJob", profile: demoProfile},
-		{name: "init containers", profile: demoProfile, change: withInitContainers},
-		{name: "Job with init containers", kind: "Job", profile: demoProfile, change: withInitContainers},
-		{name: "volumes", profile: demoProfile, change: withVolume},
-		{name: "labels", profile: demoProfile, change: withLabels},
-		{name: "env", profile: demoProfile, change: withEnv},
-		{name: "two containers", profile: demoProfile, change: withSecondContainer},
-		{name: "all of it", kind: "Deployment", profile: demoProfile, change: withAll},
-		{name: "URL of its own", profile: demoProfile, change: withURL, url: "http://127.0.0.1:9999"},
-		{name: "no token of the service account", profile: demoProfile, change: withoutAccountToken},
-		{name: "long grace period", profile: demoProfile, change: withGrace(120)},
-		{name: "other release", profile: otherProfile},
-		{name: "other release's Deployment", kind: "Deployment", profile: otherProfile, change: withAll},
-
-		{name: "does not ask", profile: ""},
-		{name: "Deployment that does not ask", kind: "Deployment", profile: "", change: withAll},
-		{name: "does not ask, on the host's network", profile: "", change: withHostNetwork, privileged: true},
-		{name: "does not ask, short grace period", profile: "", change: withGrace(5)},
-		{name: "does not ask, Windows", profile: "", change: withWindows, privileged: true},
-
-		{name: "unknown profile", profile: noProfile, refused: unknown},
-		{name: "Deployment with an unknown profile", kind: "Deployment", profile: noProfile, refused: unknown},
-		{name: "host's network", profile: demoProfile, change: withHostNetwork, privileged: true, refused: []string{"hostNetwork"}},
-		{name: "Windows", profile: demoProfile, change: withWindows, privileged: true, refused: []string{"Windows"}},
-		{name: "short grace period", profile: demoProfile, change: withGrace(5), refused: []string{"terminationGracePeriodSeconds"}},
-		{name: "short grace period, other release", profile: otherProfile, change: withGrace(5), refused: []string{"terminationGracePeriodSeconds"}},
-		{name: "volume of the sidecar's name", profile: demoProfile, change: withSidecarsVolume, refused: []string{"volume named token-sidecar"}},
-		{name: "container of the sidecar's name", profile: demoProfile, change: withSidecarsName, refused: []string{"container named token-sidecar"}},
-	}
-}
-
-// releases are those of the value set inject by profile, or none if the chart has no such set.
-func releases(t *testing.T) map[string][]*unstructured.Unstructured {
-	if _, err := os.Stat(filepath.Join(rendered, "inject")); err != nil {
-		return nil
-	}
-	return map[string][]*unstructured.Unstructured{
-		demoProfile:  objects(t, filepath.Join(rendered, "inject", "demo.yaml")),
-		otherProfile: objects(t, filepath.Join(rendered, "inject", "other.yaml")),
-	}
-}
 
 // TestAnnotatedPodsGetTheSidecar installs two releases of the chart side by side and creates all
 // pods of the table, then takes the binding of one away.
 func TestAnnotatedPodsGetTheSidecar(t *testing.T) {
-	cases, both := injectCases(), releases(t)
-	if both == nil {
-		t.Skipf("NOT RUN: there is no value set inject, so the %d pods of the table are not created", len(cases))
+	// TestRenderedForKube has rendered the value set inject for both.
+	both := map[string][]*unstructured.Unstructured{
+		podtable.Library: objects(t, filepath.Join(rendered, "inject", "demo.yaml")),
+		podtable.Other:   objects(t, filepath.Join(rendered, "inject", "other.yaml")),
 	}
-	selected := selector(t, both[demoProfile])
+	selected := selector(t, both[podtable.Library])
 	namespace(t, "injected", "restricted", selected)
 	namespace(t, "injected-privileged", "privileged", selected)
 	namespace(t, "injected-outside", "restricted", nil)
-	for _, profile := range []string{demoProfile, otherProfile} {
+	for _, profile := range []string{podtable.Library, podtable.Other} {
 		namespace(t, "release-"+profile, "restricted", nil)
 		install(t, "release-"+profile, both[profile])
 		awaitPolicies(t, "injected", profile, both[profile])
 		// A release knows more of its own profile. With two it is left open which of them speaks.
-		if profile == demoProfile {
-			short := injectCase{name: "alone", profile: profile, change: withGrace(5), refused: []string{"terminationGracePeriodSeconds is 5"}}
-			t.Run(short.name, func(t *testing.T) { short.run(t, "injected") })
+		if profile == podtable.Library {
+			short := podtable.Case{Name: "alone", Profile: profile, Change: podtable.WithGrace(5), Refused: []string{"terminationGracePeriodSeconds is 5"}}
+			t.Run(short.Name, func(t *testing.T) { tryCase(t, short, "injected") })
 		}
 	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { c.run(t, "injected") })
+	for _, c := range podtable.Cases() {
+		t.Run(c.Name, func(t *testing.T) { tryCase(t, c, "injected") })
 	}
 	t.Run("outside of the selected namespaces", func(t *testing.T) {
-		asks := injectCase{profile: demoProfile}.template()
+		asks := podtable.App(podtable.Library)
 		pod, err := api.createPod(t.Context(), "injected-outside", asks, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkLeftAlone(t, asks, pod)
+		podtable.CheckLeftAlone(t, asks, pod)
 	})
 	t.Run("without the binding", func(t *testing.T) {
-		unbind(t, "injected", demoProfile, both[demoProfile])
-		for _, c := range []injectCase{
-			{profile: demoProfile, refused: []string{demoProfile, "nobody injected"}},
-			{profile: demoProfile, kind: "Deployment", change: withAll, refused: []string{demoProfile, "nobody injected"}},
-			{profile: otherProfile},
-			{profile: ""},
+		unbind(t, "injected", podtable.Library, both[podtable.Library])
+		for _, c := range []podtable.Case{
+			{Profile: podtable.Library, Refused: []string{podtable.Library, "nobody injected"}},
+			{Profile: podtable.Library, Kind: "Deployment", Change: podtable.WithAll, Refused: []string{podtable.Library, "nobody injected"}},
+			{Profile: podtable.Other},
+			{Profile: ""},
 		} {
-			c.name = "unbound-" + c.kind + c.profile
-			c.run(t, "injected")
+			c.Name = "unbound-" + c.Kind + c.Profile
+			tryCase(t, c, "injected")
 		}
 	})
 }
@@ -142,29 +77,17 @@ func selector(t *testing.T, release []*unstructured.Unstructured) map[string]str
 	return nil
 }
 
-// template is the case's pod before the policies.
-func (c injectCase) template() *core.PodTemplateSpec {
-	pod := appPod(nil)
-	if c.profile != "" {
-		pod.Annotations = map[string]string{annotation: c.profile}
-	}
-	if c.change != nil {
-		c.change(pod)
-	}
-	return pod
-}
-
-// run creates the case's pod by dry run and for real, which must come to the same.
-func (c injectCase) run(t *testing.T, namespace string) {
-	if c.privileged {
+// tryCase creates the case's pod by dry run and for real, which must come to the same.
+func tryCase(t *testing.T, c podtable.Case, namespace string) {
+	if c.Privileged {
 		namespace += "-privileged"
 	}
-	given := c.workload(t, namespace)
+	given := workload(t, c, namespace)
 	for _, dryRun := range []bool{true, false} {
 		pod, err := api.createPod(t.Context(), namespace, given, dryRun)
 		switch {
-		case len(c.refused) > 0:
-			refusedWith(t, err, append(c.refused, annotation)...)
+		case len(c.Refused) > 0:
+			c.CheckRefused(t, err)
 			continue
 		case err != nil:
 			t.Error(err)
@@ -175,11 +98,11 @@ func (c injectCase) run(t *testing.T, namespace string) {
 				t.Fatal(err)
 			}
 		}
-		if c.profile == "" {
-			checkLeftAlone(t, given, pod)
+		if c.Profile == "" {
+			podtable.CheckLeftAlone(t, given, pod)
 			continue
 		}
-		c.checkInjected(t, given, pod)
+		c.CheckInjected(t, given, pod)
 		// Through the policies again, as where another one mutates the pod after ours.
 		again, err := api.createPod(t.Context(), namespace, &core.PodTemplateSpec{ObjectMeta: meta.ObjectMeta{
 			Labels: pod.Labels, Annotations: pod.Annotations}, Spec: pod.Spec}, true)
@@ -187,23 +110,24 @@ func (c injectCase) run(t *testing.T, namespace string) {
 			t.Errorf("a second time: %v", err)
 			continue
 		}
-		c.checkInjected(t, given, again)
+		c.CheckInjected(t, given, again)
 	}
 }
 
 // workload creates the case's workload and returns the pod template that is stored of it.
-func (c injectCase) workload(t *testing.T, namespace string) *core.PodTemplateSpec {
+func workload(t *testing.T, c podtable.Case, namespace string) *core.PodTemplateSpec {
 	t.Helper()
-	pod := c.template()
+	pod := c.Template()
 	about := meta.ObjectMeta{GenerateName: "workload-"}
 	ctx, options := t.Context(), createOptions(false)
 	job := batch.JobSpec{Template: *pod}
-	job.Template.Spec.RestartPolicy = core.RestartPolicyNever
 	var err error
-	switch c.kind {
+	switch c.Kind {
 	case "":
 	case "Deployment":
-		pod.Labels = merged(pod.Labels, map[string]string{"app": "workload"})
+		labels := map[string]string{"app": "workload"}
+		maps.Copy(labels, pod.Labels)
+		pod.Labels = labels
 		spec := apps.DeploymentSpec{Template: *pod, Selector: &meta.LabelSelector{MatchLabels: map[string]string{"app": "workload"}}}
 		var d *apps.Deployment
 		if d, err = api.client.AppsV1().Deployments(namespace).Create(ctx, &apps.Deployment{ObjectMeta: about, Spec: spec}, options); err == nil {
@@ -221,7 +145,7 @@ func (c injectCase) workload(t *testing.T, namespace string) *core.PodTemplateSp
 			pod = &j.Spec.JobTemplate.Spec.Template
 		}
 	default:
-		t.Fatalf("no workload of kind %s", c.kind)
+		t.Fatalf("no workload of kind %s", c.Kind)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"token-sidecar/charts/tests/podtable"
 )
 
 // leftOut are the kinds that this server does not have, with the number of objects among all
@@ -136,7 +138,7 @@ func TestStrictRefusesFaults(t *testing.T) {
 		})
 	}
 	t.Run("pod that is not restricted", func(t *testing.T) {
-		pod := appPod(nil)
+		pod := podtable.App("")
 		pod.Spec.HostNetwork = true
 		if _, err := api.createPod(t.Context(), "faults", pod, true); err == nil || !strings.Contains(fmt.Sprint(err), "PodSecurity") {
 			t.Error(err)

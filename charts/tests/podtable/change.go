@@ -2,6 +2,8 @@ package podtable
 
 import core "k8s.io/api/core/v1"
 
+// What the pods of the table have beside the smallest one.
+
 func withInitContainers(pod *core.PodTemplateSpec) {
 	for _, name := range []string{"migrate", "warm-up"} {
 		c := *pod.Spec.Containers[0].DeepCopy()
@@ -61,7 +63,8 @@ func withoutAccountToken(pod *core.PodTemplateSpec) {
 	pod.Spec.AutomountServiceAccountToken = &no
 }
 
-func withGrace(seconds int64) func(*core.PodTemplateSpec) {
+// WithGrace sets the time that a pod has for its end, in seconds.
+func WithGrace(seconds int64) func(*core.PodTemplateSpec) {
 	return func(pod *core.PodTemplateSpec) { pod.Spec.TerminationGracePeriodSeconds = &seconds }
 }
 
