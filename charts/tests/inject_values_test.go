@@ -69,14 +69,15 @@ func TestByDefaultTheReleasesNamespaceIsInjected(t *testing.T) {
 // TestSettingsReachInjectedPodsAsTheyAre sets a value that YAML, CEL, JSON and the kubelet would each change.
 func TestSettingsReachInjectedPodsAsTheyAre(t *testing.T) {
 	const hostile = "a'b\"c\\d\\n\u00e9\U0001F600 <&> {{ x }} %q $(PATH) $$ `e` #f: - \u2028"
-	objects := injecting(t, map[string]any{"settings": map[string]any{"OCLC_SCOPE": hostile},
-		"inject": map[string]any{"enabled": true, "env": map[string]any{"GREETING": hostile, "TOKEN_SIDECAR_URL": nil}}})
+	objects := injecting(t, map[string]any{"settings": map[string]any{"MYDATAHELPS_AUDIENCE": hostile},
+		"settingsFrom": map[string]any{"MYDATAHELPS_SERVICE_ACCOUNT": map[string]any{}, "MYDATAHELPS_PRIVATE_KEY": map[string]any{}},
+		"inject":       map[string]any{"enabled": true, "env": map[string]any{"GREETING": hostile, "TOKEN_SIDECAR_URL": nil}}})
 	pod, err := injected(t, objects, unchanged)
 	if err != nil {
 		t.Fatal(err)
 	}
 	env := pod.Spec.InitContainers[0].Env
-	i := slices.IndexFunc(env, func(e core.EnvVar) bool { return e.Name == "SIDECAR_OCLC_SCOPE" })
+	i := slices.IndexFunc(env, func(e core.EnvVar) bool { return e.Name == "SIDECAR_MYDATAHELPS_AUDIENCE" })
 	// The kubelet writes $ for $$.
 	if i < 0 || strings.ReplaceAll(env[i].Value, "$$", "$") != hostile || strings.Contains(strings.ReplaceAll(env[i].Value, "$$", ""), "$") {
 		t.Errorf("environment of the sidecar: %q", env)

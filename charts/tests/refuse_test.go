@@ -29,9 +29,9 @@ func TestValuesThatMustNotBeInstalledAreRefused(t *testing.T) {
 		"a plain setting as a secret":   {"secrets: {LOG_LEVEL: info}", "LOG_LEVEL"},
 		"a source of two kinds":         {"settingsFrom: {OCLC_SECRET: {secret: a, configMap: b}}", "OCLC_SECRET"},
 		"a source with a typo":          {"settingsFrom: {OCLC_SECRET: {name: a}}", "name"},
-		"a source that nobody names":    {"settingsFrom: {OCLC_SECRET: {key: a}}", "existingSecret"},
-		"a setting from two places":     {"settings: {OCLC_WSKEY: a}\nsettingsFrom: {OCLC_WSKEY: {secret: b}}", "OCLC_WSKEY"},
-		"a secret from two places":      {"secrets: {OCLC_SECRET: a}\nsettingsFrom: {OCLC_SECRET: {secret: b}}", "OCLC_SECRET"},
+		"a source that nobody names":    {"settingsFrom: {OCLC_SECRET: {key: a}, OCLC_WSKEY: {key: a}}", "existingSecret"},
+		"a setting from two places":     {"settings: {OCLC_WSKEY: a}\nsettingsFrom: {OCLC_WSKEY: {secret: b}, OCLC_SECRET: {secret: b}}", "OCLC_WSKEY"},
+		"a secret from two places":      {"secrets: {OCLC_SECRET: a}\nsettingsFrom: {OCLC_SECRET: {secret: b}, OCLC_WSKEY: {secret: b}}", "OCLC_SECRET"},
 		"a path as a variable":          {"settingsFrom: {CA_FILE: {secret: b, as: env}}", "CA_FILE"},
 		"a short digest":                {"image: {digest: 'sha256:12'}", "digest"},
 		"a port out of range":           {"admin: {port: 99999}", "port"},
@@ -62,7 +62,8 @@ func TestValuesThatMustNotBeInstalledAreRefused(t *testing.T) {
 			"settingsFrom: {OCLC_WSKEY: {secret: a}, OCLC_SECRET: {secret: a}, TLS_CERT: {secret: a}, TLS_KEY: {secret: a}}", "TLS_CERT"},
 		"a ServiceMonitor of pods elsewhere": {"inject: {enabled: true, namespaceSelector: {matchLabels: {a: b}}}\nserviceMonitor: {enabled: true}\n" +
 			"settingsFrom: {OCLC_WSKEY: {secret: a}, OCLC_SECRET: {secret: a}}", "use podMonitor"},
-		"an example without http": {"example: {url: 'https://127.0.0.1'}", "url"},
+		"an admin listener that may not be exposed": {"settings: {EXPOSE: false}", "EXPOSE"},
+		"an example without http":                   {"example: {url: 'https://127.0.0.1'}", "url"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var values map[string]any

@@ -2,8 +2,6 @@ package tests
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/printer"
@@ -18,7 +16,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
 	"sigs.k8s.io/yaml"
 )
 
@@ -148,81 +145,6 @@ func TestSettingsFileOfTheChart(t *testing.T) {
 	compare(t, chartDir+"/files/settings.yaml", append([]byte(head), text...))
 }
 
-// TestSchemaFollowsTheSettings keeps the schema's definitions of settings in
-// step with the program.
-func TestSchemaFollowsTheSettings(t *testing.T) {
-	var schema map[string]any
-	if err := json.Unmarshal(read(t, chartDir+"/values.schema.json"), &schema); err != nil {
-		t.Fatal(err)
-	}
-	source := func(setting) any { return map[string]any{"$ref": "#/definitions/source"} }
-	definitions := schema["definitions"].(map[string]any)
-	definitions["settings"] = objectOf(t, valueRule, func(s setting) bool {
-		return !s.secret() && !slices.Contains(ofTheChart, s.name)
-	})
-	definitions["settingsFrom"] = objectOf(t, source, func(s setting) bool { return !slices.Contains(notFrom, s.name) })
-	definitions["secrets"] = objectOf(t, valueRule, func(s setting) bool { return s.tag.Get("file") != "" })
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(schema); err != nil {
-		t.Fatal(err)
-	}
-	compare(t, chartDir+"/values.schema.json", out.Bytes())
-}
-
-// objectOf returns the schema of an object with the settings that take says.
-func objectOf(t *testing.T, rule func(setting) any, take func(setting) bool) map[string]any {
-	properties, patterns := map[string]any{}, map[string]any{}
-	for _, s := range settings(t) {
-		if !take(s) {
-			continue
-		}
-		if before, after, ok := strings.Cut(s.name, "_n_"); ok {
-			patterns["^"+before+"_(0|[1-9][0-9]?)_"+after+"$"] = rule(s)
-		} else {
-			properties[s.name] = rule(s)
-		}
-	}
-	return map[string]any{"type": "object", "additionalProperties": false,
-		"properties": properties, "patternProperties": patterns}
-}
-
-// valueRule is what the schema says of a value. The program says the rest at
-// its start; here is what makes a typo show before anything is installed.
-func valueRule(s setting) any {
-	rule := map[string]any{"description": s.tag.Get("help")}
-	choices := s.tag.Get("oneof")
-	if s.kind == "bool" {
-		choices = "false,true"
-	}
-	switch {
-	case choices != "":
-		var all []any
-		for _, choice := range strings.Split(choices, ",") {
-			all = append(all, choice)
-			if choice == "true" || choice == "false" {
-				all = append(all, choice == "true") // YAML's own
-			}
-		}
-		rule["enum"] = all
-	case s.kind == "int":
-		rule["type"], rule["pattern"] = []string{"integer", "string"}, "^[0-9]+$"
-	case s.kind == "float64":
-		rule["type"], rule["pattern"] = []string{"number", "string"}, "^[0-9]*[.]?[0-9]+$"
-	case s.kind == "time.Duration":
-		rule["type"], rule["pattern"] = "string", "^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$"
-	case s.kind == "ByteSize":
-		rule["type"], rule["pattern"] = "string", "^[0-9]+(B|KiB|MiB|GiB)$"
-	case s.kind == "Rate":
-		rule["type"], rule["pattern"] = "string", "^[0-9]+([.][0-9]+)?/[sm]$"
-	default:
-		rule["type"], rule["minLength"] = []string{"string", "integer"}, 1
-	}
-	return rule
-}
-
 // TestEverySettingReachesTheContainer gives each setting in every way there
 // is, and looks for it in the rendered pod. For each way, one chart is rendered with all
 // the settings that the schema takes that way.
@@ -244,7 +166,12 @@ func TestEverySettingReachesTheContainer(t *testing.T) {
 	} {
 		given := map[string]any{}
 		values := func(settings map[string]any) map[string]any {
-			all := map[string]any{"example": map[string]any{"enabled": true}, give.under: settings}
+			all := map[string]any{"example": map[string]any{"enabled": true}, "settingsFrom": othersNeed(t, settings)}
+			if give.under == "settingsFrom" {
+				maps.Copy(all["settingsFrom"].(map[string]any), settings)
+			} else {
+				all[give.under] = settings
+			}
 			maps.Copy(all, give.more)
 			return all
 		}
@@ -290,30 +217,30 @@ func TestEverySettingReachesTheContainer(t *testing.T) {
 	}
 }
 
-// schemaOfValues returns what tells whether the chart's schema takes values. Helm asks the
-// same library, but reads the schema anew each time.
-func schemaOfValues(t *testing.T) func(values map[string]any) bool {
+// othersNeed gives what any setting needs beside it, save those that are given.
+func othersNeed(t *testing.T, given map[string]any) map[string]any {
 	t.Helper()
-	text, err := jsonschema.UnmarshalJSON(bytes.NewReader(read(t, chartDir+"/values.schema.json")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("values.schema.json", text); err != nil {
-		t.Fatal(err)
-	}
-	schema := c.MustCompile("values.schema.json")
-	return func(values map[string]any) bool {
-		plain, err := json.Marshal(values)
-		if err != nil {
-			t.Fatal(err)
+	from := map[string]any{}
+	need := func(name string) {
+		if given[name] == nil {
+			from[name] = map[string]any{"secret": "others"}
 		}
-		decoded, err := jsonschema.UnmarshalJSON(bytes.NewReader(plain))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return schema.Validate(decoded) == nil
 	}
+	for _, s := range settings(t) {
+		if s.tag.Get("needed") != "" {
+			need(s.name)
+		}
+		if other := s.tag.Get("with"); other != "" {
+			need(sectionOf(s) + other)
+		}
+	}
+	for _, name := range []string{"NAME", "TARGET", "CLIENT_ID", "PRIVATE_KEY", "CERT"} {
+		need("OAUTH2_0_" + name)
+	}
+	if given["OAUTH2_0_TOKEN_URL"] == nil {
+		need("OAUTH2_0_ISSUER")
+	}
+	return from
 }
 
 // sample is a valid value.
@@ -331,9 +258,28 @@ func sample(s setting) any {
 		return "9/s"
 	case "bool":
 		return true
+	case "*url.URL":
+		return "https://a.example"
+	case "Targets":
+		return "a=https://a.example"
+	case "Listener":
+		return "127.0.0.1:8081"
+	}
+	switch s.tag.Get("check") {
+	case "digits":
+		return "128807"
+	case "methods":
+		return "GET"
+	case "name":
+		return "billing"
+	case "separator":
+		return ","
+	}
+	if s.name == "EXPOSE" {
+		return "admin" // the chart's default wants no less
 	}
 	if choices := s.tag.Get("oneof"); choices != "" {
 		return strings.Split(choices, ",")[0]
 	}
-	return fmt.Sprintf("value-of-%s", strings.ToLower(s.name))
+	return "value-of-" + strings.ReplaceAll(strings.ToLower(s.name), "_", "-")
 }
