@@ -10,7 +10,7 @@
 //   - guard.go refuses what must not come any further; callers.go knows who may come.
 //   - vend.go answers the requests that ask for a token itself.
 //   - route.go decides what a request is for: route, key, path. path.go refuses paths that
-//     can be read in two ways.
+//     can be read in two ways, allow.go requests that are not on the route's list.
 //   - forward.go chooses one of two ways to the target, and waits for a place among the
 //     requests to it; connections.go has the connections and places of each target.
 //   - lean.go is the way of plain requests: one goroutine, over an HTTP/1.1 connection that
@@ -76,8 +76,10 @@ type Config struct {
 	// TargetTimeout bounds the time from sending a request to the head of its answer. It
 	// must be positive.
 	TargetTimeout time.Duration
+	// Allow has the allow lists of upstreams by their names; all their routes go by them.
+	Allow map[string]AllowList
 	// Vend names the routes whose tokens may be handed to the app itself. Each must
-	// require a subject.
+	// require a subject and have no allow list.
 	Vend []string
 	// TokenTimeout bounds the wait for header fields that an API wants beside the token. It
 	// must be positive if a route has any.
@@ -129,6 +131,7 @@ func New(config Config) (*Proxy, error) {
 				p.targets = append(p.targets, targets[origin])
 			}
 			p.routes[r.Name] = newRoute(r, u, targets[origin], series)
+			p.routes[r.Name].allowed = config.Allow[u.Name()]
 		}
 	}
 	return p, p.allowVend()

@@ -18,11 +18,12 @@ type route struct {
 	metrics     *metrics.Upstream
 	base        string // of the target's path, escaped, without a trailing slash
 	host        host   // of the target
-	vended      bool   // the app may ask for its tokens
+	allowed     AllowList
+	vended      bool // the app may ask for its tokens
 }
 
 func newRoute(r upstream.Route, u upstream.Upstream, c *connections, m *metrics.Upstream) *route {
-	return &route{r, u, c, m, strings.TrimSuffix(r.Target.EscapedPath(), "/"), hostOf(r.Target), false}
+	return &route{r, u, c, m, strings.TrimSuffix(r.Target.EscapedPath(), "/"), hostOf(r.Target), AllowList{}, false}
 }
 
 // decision is what a request was found to be for. It is made once, from the request as it
@@ -70,7 +71,13 @@ func (p *Proxy) decide(r *http.Request, fixed *route) (d decision, err error) {
 		return d, errRouteHeader
 	}
 	d.query = query
-	return d, d.chooseKey(r.Header, rest)
+	if err := d.chooseKey(r.Header, rest); err != nil {
+		return d, err
+	}
+	if !d.route.allowed.allows(r, d.path) {
+		return d, errNotAllowed
+	}
+	return d, nil
 }
 
 // routeByPath returns the route that the first segment of a path names, byte for byte, and

@@ -222,6 +222,11 @@ func (l *loader) checkVend(c *Config) {
 	for i, route := range c.Vend {
 		if !slices.Contains(routes, route) {
 			l.fault(prefix+"VEND", flawf(mend, "holds no configured route with a subject in item %d", i+1))
+			continue
+		}
+		name, _, _ := strings.Cut(route, ".")
+		if _, ok := c.Allow()[name]; ok {
+			l.fault(prefix+"VEND", flawf("remove it, or the ALLOW of "+name, "holds in item %d a route with an allow list, which a token that was handed on would get around", i+1))
 		}
 	}
 }

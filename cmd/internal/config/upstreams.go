@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"token-sidecar/proxy"
 	"token-sidecar/upstream"
 )
 
@@ -50,6 +51,18 @@ func (c *Config) Budgets() map[string]float64 {
 	for _, p := range c.providers() {
 		if budget := p.common().TokenBudget; p.On() && budget > 0 {
 			all[p.name] = float64(budget)
+		}
+	}
+	return all
+}
+
+// Allow returns, by the names of those upstreams that are configured and have one, the lists of
+// requests that are let through.
+func (c *Config) Allow() map[string]proxy.AllowList {
+	all := map[string]proxy.AllowList{}
+	for _, p := range c.providers() {
+		if p.On() && len(p.common().Allow) > 0 {
+			all[p.name] = p.common().allowList()
 		}
 	}
 	return all

@@ -157,6 +157,7 @@ var valueChecks = map[string]func(string) *flaw{
 		_, err := upstream.ParseFields(s)
 		return err
 	}),
+	"allow":     allowFlaw,
 	"grant":     wordFlaw,
 	"header":    headerFlaw,
 	"hosts":     hostsFlaw,
@@ -239,6 +240,18 @@ func nidFlaw(s string) *flaw {
 func headerFlaw(s string) *flaw {
 	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return flawf("use printable ASCII without spaces", "cannot be sent in a header")
+	}
+	return nil
+}
+
+// allowFlaw checks an allow list.
+func allowFlaw(s string) *flaw {
+	items, flaw := parseList(s)
+	if flaw != nil {
+		return flaw
+	}
+	if _, position, err := proxy.ParseAllowList(items); err != nil {
+		return flawf("write METHOD /path or /path, as for Go's http.ServeMux, such as: GET /api/v1/, POST /api/v1/surveys/{id}", "has an item %d that %s", position, err)
 	}
 	return nil
 }

@@ -118,6 +118,7 @@ func (s *Sidecar) proxyConfig(roots *x509.CertPool) proxy.Config {
 		ReplayLimit:   int64(s.config.ReplayLimit),
 		TargetTimeout: s.config.TargetTimeout,
 		TokenTimeout:  s.config.TokenTimeout,
+		Allow:         s.config.Allow(),
 		Vend:          s.config.Vend,
 		Roots:         roots,
 		Egress:        s.config.Egress(),

@@ -1,0 +1,158 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// AllowList says which requests a route lets through to its target. The zero AllowList lets
+// all of them through. It is read-only.
+type AllowList struct{ patterns []allowPattern }
+
+// maxAllowed bounds the patterns of a list, each of which a request may be compared with.
+const maxAllowed = 256
+
+// allowPattern is one pattern of a list.
+type allowPattern struct {
+	method   string   // "" for all of them
+	segments []string // of the path, unescaped; "" stands for a wildcard
+	subtree  bool     // further segments may follow
+}
+
+// ParseAllowList reads patterns in the syntax of [http.ServeMux], each with an optional method and
+// a path below the target's host, such as "GET /api/v1/" or "POST /api/v1/surveys/{id}". Like there,
+// GET stands for HEAD too, a path that ends in a slash or in {name...} for all that is below it, and
+// one that ends in {$} for itself alone. A wildcard stands for one segment that is not empty.
+//
+// It returns the position, from 1, of the first pattern that is wrong or that conflicts with an earlier one.
+func ParseAllowList(patterns []string) (list AllowList, position int, err error) {
+	if len(patterns) > maxAllowed {
+		return AllowList{}, maxAllowed + 1, fmt.Errorf("is one of more than %d", maxAllowed)
+	}
+	all := muxTakes(patterns...)
+	for i, text := range patterns {
+		pattern, err := parseAllowPattern(text)
+		if err != nil {
+			return AllowList{}, i + 1, err
+		}
+		for j, earlier := range patterns[:i] {
+			if !all && !muxTakes(earlier, text) {
+				return AllowList{}, i + 1, fmt.Errorf("matches the same requests as item %d, or overlaps with it in such a way that neither is the narrower one", j+1)
+			}
+		}
+		list.patterns = append(list.patterns, pattern)
+	}
+	return list, 0, nil
+}
+
+// parseAllowPattern reads one pattern. What ServeMux itself does not take is refused.
+func parseAllowPattern(text string) (allowPattern, error) {
+	method, path, found := strings.Cut(text, " ")
+	if !found {
+		method, path = "", text
+	}
+	path = strings.TrimLeft(path, " \t")
+	// ServeMux takes patterns that no path has which it has cleaned; of ours some could match.
+	if !strings.HasPrefix(path, "/") || strings.Contains(path, "//") || checkPath(path) != nil || !muxTakes(text) {
+		return allowPattern{}, fmt.Errorf("is not a pattern")
+	}
+	p := allowPattern{method: method}
+	for segment := range strings.SplitSeq(path[1:], "/") {
+		switch {
+		case segment == "{$}":
+			p.segments = append(p.segments, emptySegment)
+			return p, nil
+		case segment == "", strings.HasSuffix(segment, "...}"):
+			p.subtree = true
+			return p, nil // ServeMux takes them at the end alone
+		case segment[0] == '{':
+			p.segments = append(p.segments, "")
+		default:
+			literal, err := url.PathUnescape(segment)
+			if err != nil {
+				literal = segment
+			}
+			p.segments = append(p.segments, literal)
+		}
+	}
+	return p, nil
+}
+
+// emptySegment stands for the empty segment behind the last slash of a path. No segment has a slash.
+const emptySegment = "/"
+
+// muxTakes reports whether one ServeMux takes all those patterns.
+func muxTakes(patterns ...string) (taken bool) {
+	defer func() {
+		if recover() != nil { // its text names files of the program
+			taken = false
+		}
+	}()
+	mux := http.NewServeMux()
+	for _, p := range patterns {
+		mux.Handle(p, http.NotFoundHandler())
+	}
+	return true
+}
+
+// methodOverrides are fields by which some targets take a request for one of another method.
+var methodOverrides = []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+
+// allows reports whether the list lets a request through. The escaped path is that of the
+// request to the target, which checkPath has accepted.
+func (l *AllowList) allows(r *http.Request, path string) bool {
+	if len(l.patterns) == 0 {
+		return true
+	}
+	for _, name := range methodOverrides {
+		if len(r.Header[name]) > 0 {
+			return false
+		}
+	}
+	for i := range l.patterns {
+		if l.patterns[i].matches(r.Method, path) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches compares segment by segment, as path has them, so that the target reads as many.
+func (p *allowPattern) matches(method, path string) bool {
+	if p.method != "" && p.method != method && (p.method != http.MethodGet || method != http.MethodHead) {
+		return false
+	}
+	rest, more := path[1:], true
+	for _, want := range p.segments {
+		if !more {
+			return false
+		}
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
+		switch {
+		case want == emptySegment:
+			return segment == "" && !more
+		case want == "":
+			if !isOneSegment(segment) {
+				return false
+			}
+		case unescape(segment, nil) != want:
+			return false
+		}
+	}
+	return more == p.subtree
+}
+
+// isOneSegment reports whether a target takes an escaped segment for one that is not empty, in
+// whatever way it decodes it, and whether it cuts nothing off it, such as a parameter behind a semicolon.
+func isOneSegment(segment string) bool {
+	for range 3 { // as it is, decoded once, decoded twice
+		if segment == "" || strings.ContainsAny(segment, "/;") {
+			return false
+		}
+		segment = unescape(segment, nil)
+	}
+	return true
+}
