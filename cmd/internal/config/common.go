@@ -32,6 +32,18 @@ func (c *Common) allowList() proxy.AllowList {
 	return list
 }
 
+// allowFlaw checks an allow list.
+func allowFlaw(s string) *flaw {
+	items, flaw := parseList(s)
+	if flaw != nil {
+		return flaw
+	}
+	if _, position, err := proxy.ParseAllowList(items); err != nil {
+		return flawf("write METHOD /path or /path, as for Go's http.ServeMux, such as: GET /api/v1/, POST /api/v1/surveys/{id}", "has an item %d that %s", position, err)
+	}
+	return nil
+}
+
 // finish implements provider for those that need no further checks.
 func (c *Common) finish(*faults, string) {}
 

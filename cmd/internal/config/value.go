@@ -244,18 +244,6 @@ func headerFlaw(s string) *flaw {
 	return nil
 }
 
-// allowFlaw checks an allow list.
-func allowFlaw(s string) *flaw {
-	items, flaw := parseList(s)
-	if flaw != nil {
-		return flaw
-	}
-	if _, position, err := proxy.ParseAllowList(items); err != nil {
-		return flawf("write METHOD /path or /path, as for Go's http.ServeMux, such as: GET /api/v1/, POST /api/v1/surveys/{id}", "has an item %d that %s", position, err)
-	}
-	return nil
-}
-
 // hostsFlaw checks a list of host names and IP addresses.
 func hostsFlaw(s string) *flaw {
 	items, flaw := parseList(s)
