@@ -7,6 +7,8 @@
 package podtable
 
 import (
+	"strings"
+
 	core "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -71,6 +73,8 @@ func Cases() []Case {
 
 		{Name: "unknown profile", Profile: NoProfile, Refused: unknown},
 		{Name: "Deployment with an unknown profile", Kind: "Deployment", Profile: NoProfile, Refused: unknown},
+		{Name: "profile in capitals", Profile: "Library", Refused: []string{"(not the name of a profile)"}},
+		{Name: "profile of many lines", Profile: "library\n" + strings.Repeat("x", 10_000), Refused: []string{"(not the name of a profile)"}},
 		{Name: "host's network", Profile: Library, Change: withHostNetwork, Privileged: true, Refused: []string{"hostNetwork"}},
 		{Name: "Windows", Profile: Library, Change: withWindows, Privileged: true, Refused: []string{"Windows"}},
 		{Name: "Windows by node", Profile: Library, Change: withWindowsNode, Refused: []string{"Windows"}},
