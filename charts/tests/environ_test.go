@@ -219,3 +219,14 @@ func TestProgramAcceptsWhatTheChartGives(t *testing.T) {
 		t.Error("a faulty configuration is not noticed")
 	}
 }
+
+// TestProgramAcceptsTheLongestGracePeriod looks at the most that the schema takes, which is more than the program's drain.
+func TestProgramAcceptsTheLongestGracePeriod(t *testing.T) {
+	objects, err := render(t, map[string]any{"terminationGracePeriodSeconds": 1200, "example": map[string]any{"enabled": true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fault := accepts(t, environ(t, objects, onlyPod(t, objects), t.TempDir())); fault != "" {
+		t.Error(fault)
+	}
+}

@@ -126,6 +126,8 @@ func TestInjectedDrainFitsThePod(t *testing.T) {
 	}{
 		{nil, 30, "25s", ""},
 		{nil, 10, "5s", ""},
+		{nil, 605, "600s", ""},
+		{nil, 1_000_000_000_000, "600s", ""},
 		{nil, 9, "", "needs 10 "},
 		{map[string]any{"DRAIN_DELAY": "7s"}, 30, "18s", ""},
 		{map[string]any{"DRAIN_DELAY": "7s"}, 16, "", "needs 17 "},
@@ -147,8 +149,12 @@ func TestInjectedDrainFitsThePod(t *testing.T) {
 			continue
 		}
 		template := &core.PodTemplateSpec{ObjectMeta: pod.ObjectMeta, Spec: pod.Spec}
-		if got := environ(t, nil, template, t.TempDir())["SIDECAR_DRAIN_TIMEOUT"]; got != c.timeout {
+		env := environ(t, nil, template, t.TempDir())
+		if got := env["SIDECAR_DRAIN_TIMEOUT"]; got != c.timeout {
 			t.Errorf("%+v: SIDECAR_DRAIN_TIMEOUT is %s", c, got)
+		}
+		if fault := accepts(t, env); fault != "" {
+			t.Errorf("%+v: %s", c, fault)
 		}
 	}
 }

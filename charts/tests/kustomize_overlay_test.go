@@ -50,6 +50,7 @@ func TestComponentServesEveryKindOfWorkload(t *testing.T) {
 		t.Fatal(err)
 	}
 	objects, before := o.build(t, "/example"), marked(t, decode(t, text))
+	checkOnlyPodsChanged(t, objects, decode(t, text))
 	if n := len(marked(t, objects)); n != len(texts) {
 		t.Errorf("%d marked workloads of %d", n, len(texts))
 	}

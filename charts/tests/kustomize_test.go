@@ -101,6 +101,8 @@ func withoutEmpty(t *testing.T, object runtime.Object) map[string]any {
 		switch v := value.(type) {
 		case nil:
 			return true
+		case string:
+			return v == ""
 		case map[string]any:
 			maps.DeleteFunc(v, func(_ string, inner any) bool { return prune(inner) })
 			return len(v) == 0
@@ -156,6 +158,14 @@ func (o overlay) edit(t *testing.T, name, old, new string) {
 // build gives what kubectl kustomize prints for a directory, with the Secret that is there already.
 func (o overlay) build(t *testing.T, dir string) []runtime.Object {
 	t.Helper()
+	secret := &core.Secret{StringData: map[string]string{"OCLC_WSKEY": "value-of-wskey", "OCLC_SECRET": "value-of-secret"}}
+	secret.Name = "shop-providers"
+	return append(decode(t, o.buildText(t, dir)), secret)
+}
+
+// buildText builds an overlay as kubectl does.
+func (o overlay) buildText(t *testing.T, dir string) string {
+	t.Helper()
 	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(o, dir)
 	if err != nil {
 		t.Fatal(err)
@@ -164,9 +174,7 @@ func (o overlay) build(t *testing.T, dir string) []runtime.Object {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret := &core.Secret{StringData: map[string]string{"OCLC_WSKEY": "value-of-wskey", "OCLC_SECRET": "value-of-secret"}}
-	secret.Name = "shop-providers"
-	return append(decode(t, string(text)), secret)
+	return string(text)
 }
 
 // named returns the object of a name.
@@ -220,6 +228,33 @@ func checkMarked(t *testing.T, objects []runtime.Object, pod, before *core.PodTe
 	}
 }
 
+// checkOnlyPodsChanged compares all of the workloads but their pods.
+func checkOnlyPodsChanged(t *testing.T, objects, before []runtime.Object) {
+	t.Helper()
+	rest := map[string]runtime.Object{}
+	bare := func(o runtime.Object) (string, runtime.Object) {
+		o = o.DeepCopyObject()
+		*podOf(o) = core.PodTemplateSpec{}
+		about := o.(meta.Object)
+		about.SetNamespace("")
+		return o.GetObjectKind().GroupVersionKind().Kind + " " + about.GetName(), o
+	}
+	for _, o := range before {
+		if podOf(o) != nil {
+			name, o := bare(o)
+			rest[name] = o
+		}
+	}
+	for _, o := range objects {
+		if podOf(o) == nil {
+			continue
+		}
+		if name, o := bare(o); !reflect.DeepEqual(o, rest[name]) {
+			t.Errorf("%s is changed: %+v, before %+v", name, o, rest[name])
+		}
+	}
+}
+
 func TestComponentServesTheExample(t *testing.T) {
 	objects := newOverlay(t).build(t, "/example")
 	before := decode(t, string(read(t, kustomizeDir+"/example/shop.yaml")))
@@ -229,6 +264,7 @@ func TestComponentServesTheExample(t *testing.T) {
 	for name, pod := range marked(t, objects) {
 		t.Run(name, func(t *testing.T) { checkMarked(t, objects, pod, marked(t, before)[name]) })
 	}
+	checkOnlyPodsChanged(t, objects, before)
 	website := named[*apps.Deployment](t, objects, "website")
 	website.Namespace = ""
 	if !reflect.DeepEqual(website, named[*apps.Deployment](t, before, "website")) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"helm.sh/helm/v3/pkg/chart"
@@ -57,6 +58,7 @@ func TestRenderedForKube(t *testing.T) {
 		release(docsChart(t), values, "demo", fmt.Sprintf("docs-values-%d", i))
 	}
 	release(sidecarChart(t), docsFile[map[string]any](t, "tokens.yaml"), "tokens", "tokens")
+	put("kustomize/example.yaml", strings.ReplaceAll(onDisk.buildText(t, kustomizeDir+"/example"), "  namespace: shop\n", ""))
 	manifests := ""
 	for _, b := range blocks(t) {
 		if b.language == "yaml" && (b.file == "" || b.file == "annotated.yaml") {

@@ -89,7 +89,7 @@ func (c Case) checkSidecar(t Reporter, pod *core.Pod) {
 	before, err1 := time.ParseDuration(delay)
 	timeout, err2 := time.ParseDuration(drain)
 	// It uses what the pod's grace period has, save for some seconds.
-	if err1 != nil || err2 != nil || before+timeout > grace-2*time.Second || before+timeout < grace-10*time.Second {
+	if err1 != nil || err2 != nil || before+timeout > grace-2*time.Second || before+timeout < min(grace-10*time.Second, 10*time.Minute) {
 		t.Errorf("with a grace period of %s it drains %q after %q", grace, drain, delay)
 	}
 }

@@ -17,7 +17,8 @@ container the timeout follows the grace period of the pod at hand.
 {{- if not (hasKey $settings "DRAIN_TIMEOUT") }}
 - name: SIDECAR_DRAIN_TIMEOUT
   {{- if eq .form "injected" }}
-  value: {$cel: 'string({{ include "token-sidecar.podGrace" . }} - {{ add $drain.delay $drain.margin 2 }}) + "s"'}
+  {{- $left := printf "%s - %d" (include "token-sidecar.podGrace" .) (add $drain.delay $drain.margin 2) }}
+  value: {$cel: 'string({{ $left }} > 600 ? 600 : {{ $left }}) + "s"'}
   {{- else }}
   value: {{ $drain.timeout }}s
   {{- end }}
@@ -32,7 +33,8 @@ container the timeout follows the grace period of the pod at hand.
 {{- $margin := 3 }}
 {{- $delay := ternary (int $values.classicDrainDelaySeconds) 0 (eq .form "classic") }}
 {{- with get $values.settings "DRAIN_DELAY" }}{{ $delay = include "token-sidecar.seconds" . | int }}{{ end }}
-{{- $timeout := sub (sub $grace $delay) (add $margin 2) | int }}
+{{- /* 600 s is the most that the program takes. */}}
+{{- $timeout := sub (sub $grace $delay) (add $margin 2) | min 600 | int }}
 {{- /* The least that a pod may leave for requests in flight. */}}
 {{- $least := ternary 5 1 (eq .form "injected") }}
 {{- $needs := add $delay $least $margin 2 | int }}
