@@ -71,7 +71,7 @@ object.metadata.?annotations[?"token-sidecar.dev/inject"].orValue("")
 {{- end }}
 {{- $url := get .Values.inject.env "TOKEN_SIDECAR_URL" | default "" }}
 {{- range $name, $usual := dict "LISTEN" "127.0.0.1:8080" "TLS_CERT" "" }}
-{{- $value := get $.Values.settings $name | default (hasKey $.Values.settingsFrom $name | ternary "elsewhere" $usual) }}
+{{- $value := get $.Values.settings $name | default (or (hasKey $.Values.settingsFrom $name) (hasKey $.Values.secrets $name) | ternary "elsewhere" $usual) }}
 {{- if and (ne (toString $value) $usual) (eq $url "http://127.0.0.1:8080") }}
 {{- fail (printf "token-sidecar: %s is set, so apps do not reach the sidecar at %s; set inject.env.TOKEN_SIDECAR_URL to where they do, or to null" $name $url) }}
 {{- end }}
