@@ -65,7 +65,7 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // observe counts the exchange and writes its line in the access log. The line has no path,
 // no query, no header and no subject: any of them may hold a person's data. The name of the
-// caller is one of the configuration.
+// caller is one of the configuration, and of traceparent it has the trace id alone.
 func (x *exchange) observe() {
 	took := time.Since(x.began)
 	series, name := x.proxy.noRoute, "none"
@@ -81,6 +81,9 @@ func (x *exchange) observe() {
 		Int64("sent", x.out.size).Int64("micros", took.Microseconds())
 	if x.caller != "" {
 		line.Str("caller", x.caller)
+	}
+	if id := traceID(x.in.Header); id != "" {
+		line.Str("trace_id", id)
 	}
 	if x.waited > time.Millisecond {
 		line.Int64("token_wait_micros", x.waited.Microseconds())

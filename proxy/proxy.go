@@ -25,7 +25,7 @@
 //     tokensearch.go finds the token in them. links.go has what an answer points to lead
 //     through the sidecar; reference.go judges one such reference, and hosts.go its host.
 //   - problem.go is the one place where errors become statuses; accesslog.go counts the
-//     request and writes its log line.
+//     request and writes its log line, with the trace id that trace.go finds.
 //   - syntax.go has the names of headers, and the parts of the syntax of HTTP and URIs that
 //     several of these files read.
 //
