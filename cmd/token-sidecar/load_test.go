@@ -88,10 +88,11 @@ func (p *process) expectOK(path string) error {
 // fifth.
 func earliest(life time.Duration) time.Duration { return life * 76 / 100 }
 
-// TestShortTokensServeWithoutFault uses tokens that live as short as 2 s, for five lives.
+// TestShortTokensServeWithoutFault uses tokens of which each is replaced a second before its end, for two
+// lives: where the machine stands still for less than that, no request meets an old one.
 func TestShortTokensServeWithoutFault(t *testing.T) {
 	t.Parallel()
-	const life, requests = 2 * time.Second, 1000
+	const life, requests = 6 * time.Second, 1000
 	books := newProvider(t, upstreamtest.OAuth2Options{Lifetime: life})
 	began := time.Now()
 	p := start(t, &books.secrets, books.environ("SIDECAR_LOG_LEVEL=info")...)
