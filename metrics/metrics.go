@@ -61,7 +61,8 @@ func New(version string) *Metrics {
 // define makes all series whose values are kept here.
 func (m *Metrics) define(f factory) {
 	m.requests = f.counters("requests_total",
-		"Requests answered, by upstream, method and status code.", "upstream", "method", "code")
+		"Requests answered, by upstream, method and status code; problem is the code of an answer that is the sidecar's own, and empty where the target answered.",
+		"upstream", "method", "code", "problem")
 	m.requestSeconds = f.histograms("request_duration_seconds",
 		"Time from a request's arrival to the end of its answer.", prometheus.DefBuckets, "upstream")
 	m.targetSeconds = f.histograms("target_duration_seconds",

@@ -32,8 +32,10 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 			{Upstream: "oclc", HasPinned: true, PinnedLife: -time.Second}, {Upstream: "humanapi"}}
 	})
 	u := m.Upstream("pdx")
-	u.Request("GET", 200, 20*time.Millisecond)
-	u.Request("BREW", 999, time.Millisecond)
+	u.Request("GET", 200, "", 20*time.Millisecond)
+	u.Request("GET", 502, "target_unreachable", time.Millisecond)
+	u.Request("GET", 502, "", time.Millisecond)
+	u.Request("BREW", 999, "", time.Millisecond)
 	u.TargetAnswered(time.Millisecond)
 	u.Fresh.Inc()
 	u.Waited.Inc()
@@ -56,9 +58,11 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 	m.LogDropped(7)
 	text := scrape(t, m)
 	for _, line := range []string{
-		`token_sidecar_requests_total{code="200",method="GET",upstream="pdx"} 1`,
-		`token_sidecar_requests_total{code="other",method="other",upstream="pdx"} 1`,
-		`token_sidecar_request_duration_seconds_count{upstream="pdx"} 2`,
+		`token_sidecar_requests_total{code="200",method="GET",problem="",upstream="pdx"} 1`,
+		`token_sidecar_requests_total{code="502",method="GET",problem="target_unreachable",upstream="pdx"} 1`,
+		`token_sidecar_requests_total{code="502",method="GET",problem="",upstream="pdx"} 1`,
+		`token_sidecar_requests_total{code="other",method="other",problem="",upstream="pdx"} 1`,
+		`token_sidecar_request_duration_seconds_count{upstream="pdx"} 4`,
 		`token_sidecar_target_duration_seconds_count{upstream="pdx"} 1`,
 		`token_sidecar_token_requests_total{outcome="malformed",upstream="pdx"} 0`,
 		`token_sidecar_token_requests_total{outcome="credential",upstream="pdx"} 0`,
@@ -128,7 +132,7 @@ func TestLabelsComeFromFixedSets(t *testing.T) {
 	u := m.Upstream("pdx")
 	fill := func(n int) int {
 		for i := range n {
-			u.Request(fmt.Sprint("M", i), i%2000, time.Millisecond)
+			u.Request(fmt.Sprint("M", i), i%2000, "", time.Millisecond)
 		}
 		return strings.Count(scrape(t, m), "\n")
 	}
@@ -187,7 +191,7 @@ func TestSeriesOfAlertsExistBeforeTheFirstEvent(t *testing.T) {
 	m.Upstream("pdx")
 	text := scrape(t, m)
 	for _, line := range []string{
-		`token_sidecar_requests_total{code="200",method="GET",upstream="pdx"} 0`,
+		`token_sidecar_requests_total{code="200",method="GET",problem="",upstream="pdx"} 0`,
 		`token_sidecar_token_lookups_total{result="waited",upstream="pdx"} 0`,
 		`token_sidecar_token_requests_total{outcome="credential",upstream="pdx"} 0`,
 		`token_sidecar_refreshes_total{outcome="ok",upstream="pdx"} 0`,

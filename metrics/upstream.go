@@ -21,8 +21,8 @@ type Upstream struct {
 	name     string
 	duration prometheus.Observer
 	target   prometheus.Observer
-	// requests_total by method (its place in methods, the last place for others) and
-	// by status less 100; nil before the first of its kind. A look-up by labels
+	// requests_total without a problem by method (its place in methods, the last place for
+	// others) and by status less 100; nil before the first of its kind. A look-up by labels
 	// takes eight times as long, and allocates.
 	requests [len(methods) + 1][500]atomic.Pointer[prometheus.Counter]
 }
@@ -42,7 +42,7 @@ func (m *Metrics) Upstream(name string) *Upstream {
 	startAtZero(m.refreshes.MustCurryWith(label), "ok", "failed")
 	startAtZero(m.narrowScope, name)
 	startAtZero(m.unaskedBytes, name)
-	m.requests.WithLabelValues(name, http.MethodGet, "200") // the others as they come: there are thousands
+	m.requests.WithLabelValues(name, http.MethodGet, "200", "") // the others as they come: there are thousands
 	m.waitSeconds.WithLabelValues(name)
 	m.tokenReqSeconds.WithLabelValues(name)
 	return &Upstream{
@@ -59,21 +59,25 @@ func (m *Metrics) Upstream(name string) *Upstream {
 
 // Request counts one request that has ended, and returns its method as it is counted. A
 // method or status outside the known sets counts as "other": a caller or a target must not
-// make new series.
-func (u *Upstream) Request(method string, status int, took time.Duration) string {
+// make new series. problem is a code of the sidecar's own, "" where the target has answered.
+func (u *Upstream) Request(method string, status int, problem string, took time.Duration) string {
 	u.duration.Observe(took.Seconds())
 	row := slices.Index(methods[:], method)
 	if row < 0 {
 		row, method = len(methods), "other"
 	}
 	if status < 100 || status > 599 {
-		u.m.requests.WithLabelValues(u.name, method, "other").Inc()
+		u.m.requests.WithLabelValues(u.name, method, "other", problem).Inc()
+		return method
+	}
+	if problem != "" {
+		u.m.requests.WithLabelValues(u.name, method, strconv.Itoa(status), problem).Inc()
 		return method
 	}
 	slot := &u.requests[row][status-100]
 	counter := slot.Load()
 	if counter == nil {
-		found := u.m.requests.WithLabelValues(u.name, method, strconv.Itoa(status))
+		found := u.m.requests.WithLabelValues(u.name, method, strconv.Itoa(status), "")
 		counter = &found
 		slot.Store(counter)
 	}

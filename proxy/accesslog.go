@@ -72,7 +72,7 @@ func (x *exchange) observe() {
 	if x.route != nil {
 		series, name = x.route.metrics, x.route.Name
 	}
-	method := series.Request(x.in.Method, x.out.status, took)
+	method := series.Request(x.in.Method, x.out.status, x.problem, took)
 	line := x.proxy.config.Log.Info()
 	if line == nil {
 		return

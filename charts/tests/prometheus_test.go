@@ -25,6 +25,7 @@ import (
 // something.
 var mayBeEmpty = map[string]string{
 	"alert TokenSidecarRedisValuesInvalid": "nobody writes foreign values",
+	"alert TokenSidecarScopeRefused":       "no provider refuses a scope",
 	"alert TokenSidecarBudgetSpent":        "there is no Redis to keep the budget",
 	"alert TokenSidecarBudgetStopped":      "there is no Redis to keep the budget",
 }
@@ -108,6 +109,7 @@ func startUnderLoad(t *testing.T, refusing *provider) *process {
 		{"refuses", refusing},
 		{"rejects", &provider{life: 60, deaf: true}},
 		{"narrows", &provider{life: 4, scope: "read"}},
+		{"gone", &provider{life: 60}},
 	}
 	secret := filepath.Join(t.TempDir(), "secret")
 	write(t, secret, "made-up")
@@ -121,6 +123,9 @@ func startUnderLoad(t *testing.T, refusing *provider) *process {
 		maps.Copy(env, providerEnv(i, it.name, server.URL))
 		env[fmt.Sprintf("SIDECAR_OAUTH2_%d_CLIENT_SECRET_FILE", i)] = secret
 		env[fmt.Sprintf("SIDECAR_OAUTH2_%d_SCOPE", i)] = "read write"
+		if it.name == "gone" {
+			env[fmt.Sprintf("SIDECAR_OAUTH2_%d_TARGET", i)] = "http://127.0.0.1:1" // nobody listens there either
+		}
 	}
 	p := start(t, exec.Command(binary(t)), env)
 
