@@ -190,7 +190,15 @@ func (s *scripts) exec(calls []*scriptCall, queue func(context.Context, redis.Pi
 	for _, c := range calls {
 		c.result = queue(ctx, pipe, c)
 	}
-	_, _ = pipe.Exec(ctx) // each has its own error
+	// Each script has its own error, unless Redis refused the connection itself: go-redis
+	// then tells that here alone, and leaves the scripts with neither error nor reply.
+	if _, err := pipe.Exec(ctx); err != nil {
+		for _, c := range calls {
+			if c.result.Err() == nil && c.result.Val() == nil {
+				c.result.SetErr(err)
+			}
+		}
+	}
 }
 
 // mayNot reports whether err says that the user may not run scripts at all, or not
