@@ -61,7 +61,7 @@ func New(version string) *Metrics {
 // define makes all series whose values are kept here.
 func (m *Metrics) define(f factory) {
 	m.requests = f.counters("requests_total",
-		"Requests answered, by upstream, method and status code; problem is the code of an answer that is the sidecar's own, and empty where the target answered.",
+		"Requests that ended, by upstream, method and status code; problem says what the sidecar refused or failed in, and is empty where the target's answer went through.",
 		"upstream", "method", "code", "problem")
 	m.requestSeconds = f.histograms("request_duration_seconds",
 		"Time from a request's arrival to the end of its answer.", prometheus.DefBuckets, "upstream")

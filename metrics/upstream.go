@@ -59,7 +59,8 @@ func (m *Metrics) Upstream(name string) *Upstream {
 
 // Request counts one request that has ended, and returns its method as it is counted. A
 // method or status outside the known sets counts as "other": a caller or a target must not
-// make new series. problem is a code of the sidecar's own, "" where the target has answered.
+// make new series. problem is one of the codes of
+// the proxy, "" where the answer of the target went through.
 func (u *Upstream) Request(method string, status int, problem string, took time.Duration) string {
 	u.duration.Observe(took.Seconds())
 	row := slices.Index(methods[:], method)

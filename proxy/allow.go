@@ -11,11 +11,24 @@ import (
 // all of them through. It is read-only.
 type AllowList struct{ patterns []allowPattern }
 
+// IsZero reports whether l lets everything through.
+func (l AllowList) IsZero() bool { return len(l.patterns) == 0 }
+
+// String returns the patterns as they are written in the settings.
+func (l AllowList) String() string {
+	texts := make([]string, len(l.patterns))
+	for i, p := range l.patterns {
+		texts[i] = p.text
+	}
+	return strings.Join(texts, ",")
+}
+
 // maxAllowed bounds the patterns of a list, each of which a request may be compared with.
 const maxAllowed = 256
 
 // allowPattern is one pattern of a list.
 type allowPattern struct {
+	text     string   // as it was written
 	method   string   // "" for all of them
 	segments []string // of the path, unescaped; "" stands for a wildcard
 	subtree  bool     // further segments may follow
@@ -55,10 +68,11 @@ func parseAllowPattern(text string) (allowPattern, error) {
 	}
 	path = strings.TrimLeft(path, " \t")
 	// ServeMux takes patterns that no path has which it has cleaned; of ours some could match.
-	if !strings.HasPrefix(path, "/") || strings.Contains(path, "//") || checkPath(path) != nil || !muxTakes(text) {
+	// And it takes methods that nobody sends.
+	if method != strings.ToUpper(method) || !strings.HasPrefix(path, "/") || strings.Contains(path, "//") || checkPath(path) != nil || !muxTakes(text) {
 		return allowPattern{}, fmt.Errorf("is not a pattern")
 	}
-	p := allowPattern{method: method}
+	p := allowPattern{text: text, method: method}
 	for segment := range strings.SplitSeq(path[1:], "/") {
 		switch {
 		case segment == "{$}":
@@ -97,17 +111,24 @@ func muxTakes(patterns ...string) (taken bool) {
 	return true
 }
 
-// methodOverrides are fields by which some targets take a request for one of another method.
-var methodOverrides = []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+// overridesMethod reports whether some targets take a request with that field for one of
+// another method. Some take underscores for dashes, too.
+func overridesMethod(name string) bool {
+	switch http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")) {
+	case "X-Http-Method-Override", "X-Http-Method", "X-Method-Override":
+		return true
+	}
+	return false
+}
 
 // allows reports whether the list lets a request through. The escaped path is that of the
 // request to the target, which checkPath has accepted.
 func (l *AllowList) allows(r *http.Request, path string) bool {
-	if len(l.patterns) == 0 {
+	if l.IsZero() {
 		return true
 	}
-	for _, name := range methodOverrides {
-		if len(r.Header[name]) > 0 {
+	for name := range r.Header {
+		if overridesMethod(name) {
 			return false
 		}
 	}
@@ -152,7 +173,11 @@ func isOneSegment(segment string) bool {
 		if segment == "" || strings.ContainsAny(segment, "/;") {
 			return false
 		}
-		segment = unescape(segment, nil)
+		decoded := unescape(segment, nil)
+		if decoded == segment {
+			break
+		}
+		segment = decoded
 	}
 	return true
 }

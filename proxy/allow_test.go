@@ -4,8 +4,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
+
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
 )
 
 func mustAllow(t *testing.T, patterns ...string) AllowList {
@@ -77,7 +81,7 @@ func TestAllowListLetsThroughWhatItsPatternsSay(t *testing.T) {
 
 func TestMethodOverridesAreNotAllowed(t *testing.T) {
 	list := mustAllow(t, "GET /a", "POST /a")
-	for _, name := range []string{"X-HTTP-Method-Override", "x-http-method", "X-Method-Override"} {
+	for _, name := range []string{"X-HTTP-Method-Override", "x-http-method", "X-Method-Override", "X_HTTP_METHOD_OVERRIDE", "x-http_method-override"} {
 		r := httptest.NewRequest("POST", "/a", nil)
 		r.Header.Set(name, "DELETE")
 		if list.allows(r, "/a") {
@@ -98,6 +102,7 @@ func TestFaultsOfAllowLists(t *testing.T) {
 		{"", 1, "is not a pattern"},
 		{"GET", 1, "is not a pattern"},
 		{"GET a", 1, "is not a pattern"},
+		{"get /a", 1, "is not a pattern"},
 		{"GET host/a", 1, "is not a pattern"},
 		{"host/a", 1, "is not a pattern"},
 		{"GET /a|get  x /b", 2, "is not a pattern"},
@@ -121,7 +126,9 @@ func TestFaultsOfAllowLists(t *testing.T) {
 	if _, position, err := ParseAllowList(make([]string, maxAllowed+1)); err == nil || position != maxAllowed+1 {
 		t.Errorf("too many: item %d %v", position, err)
 	}
-	mustAllow(t, "/", "GET /a/", "GET /a/b", "POST /a/{id}")
+	if list := mustAllow(t, "/", "GET /a/", "GET /a/b", "POST /a/{id}"); list.String() != "/,GET /a/,GET /a/b,POST /a/{id}" {
+		t.Errorf("shown as %s", list)
+	}
 }
 
 // TestAllowListReadsPatternsAsServeMuxDoes compares the two on paths that both read alike: without
@@ -166,42 +173,65 @@ func TestAllowListReadsPatternsAsServeMuxDoes(t *testing.T) {
 }
 
 // TestRefusedRequestsReachNothing asks in each way in, of a target with a path of its own: the
-// list is about the path that the target gets. What it refuses costs neither a token nor a connection.
+// list is about the path that the target gets. What it refuses costs neither a token nor a request.
 func TestRefusedRequestsReachNothing(t *testing.T) {
-	for name, fixed := range map[string]string{"by path": "", "dedicated": "alpha"} {
+	for name, fixed := range map[string]string{"by path": "", "dedicated": "alpha", "as through a proxy": ""} {
 		t.Run(name, func(t *testing.T) {
 			s := newSide(t, setup{base: "/api", fixed: fixed, config: func(c *Config) {
 				c.Allow = map[string]AllowList{"alpha": mustAllow(t, "GET /api/v1/", "POST /api/v1/surveys/{id}")}
 			}})
-			prefix := "/alpha"
-			if fixed != "" {
-				prefix = ""
-			}
-			for _, c := range []struct {
-				method, path string
-				headers      []string
-			}{
-				{"GET", prefix + "/v2/x", nil},
-				{"POST", prefix + "/v1/surveys", nil},
-				{"DELETE", prefix + "/v1/surveys/7", nil},
-				{"POST", prefix + "/v1/surveys/7%2Fdelete", nil},
-				{"POST", prefix + "/v1/surveys/7", []string{"X-HTTP-Method-Override", "DELETE"}},
-				{"GET", prefix + "/api/v1/x", nil}, // the base is there already
+			prefix := map[string]string{"by path": "/alpha", "as through a proxy": s.up.url() + "/api"}[name]
+			for _, c := range []struct{ method, path, header string }{
+				{"GET", "/v2/x", "A: b"},
+				{"POST", "/v1/surveys", "A: b"},
+				{"DELETE", "/v1/surveys/7", "A: b"},
+				{"POST", "/v1/surveys/7%2Fdelete", "A: b"},
+				{"POST", "/v1/surveys/7", "X-HTTP-Method-Override: DELETE"},
+				{"GET", "/api/v1/x", "A: b"}, // the base is there already
+				{"GET", "/v2/socket", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="},
 			} {
-				res, body := s.post(c.method, c.path, c.headers...)
-				if res.StatusCode != http.StatusForbidden || !strings.Contains(string(body), `"code":"not_allowed"`) {
-					t.Errorf("%s %s: %d %s", c.method, c.path, res.StatusCode, body)
-				}
+				s.send(c.method, prefix+c.path, "", c.header).problem(t, http.StatusForbidden, "not_allowed")
 			}
 			if n := len(s.up.requests()); n != 0 || s.idp.count.Load() != 0 {
 				t.Errorf("%d requests reached the target, %d the issuer", n, s.idp.count.Load())
 			}
+			w := httptest.NewRecorder()
+			s.proxy.config.Metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+			if !strings.Contains(w.Body.String(), `token_sidecar_requests_total{code="403",method="DELETE",problem="not_allowed",upstream="alpha"} 1`) {
+				t.Error("the series do not tell why")
+			}
 			for _, c := range []string{"GET /v1/x/y", "POST /v1/surveys/7"} {
 				method, path, _ := strings.Cut(c, " ")
-				if res, body := s.post(method, prefix+path); res.StatusCode != http.StatusOK {
-					t.Errorf("%s: %d %s", c, res.StatusCode, body)
+				if a := s.send(method, prefix+path, ""); a.status != http.StatusOK {
+					t.Errorf("%s: %d %s", c, a.status, a.body)
 				}
 			}
 		})
+	}
+}
+
+func TestAllRoutesOfAnUpstreamGoByItsList(t *testing.T) {
+	config := Config{
+		Upstreams: []upstream.Upstream{upstream.NewMyDataHelps(upstream.MyDataHelpsConfig{Config: upstream.Config{
+			TokenURL: &url.URL{Scheme: "https", Host: "a.example"}, Target: &url.URL{Scheme: "https", Host: "a.example"},
+			Targets: []upstream.Target{{Name: "designer", URL: &url.URL{Scheme: "https", Host: "b.example"}}}}})},
+		Metrics: metrics.New("test"), Hosts: NewHosts(nil, false),
+		Allow: map[string]AllowList{"mydatahelps": mustAllow(t, "GET /api/")},
+	}
+	p, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.routes) != 3 {
+		t.Errorf("%d routes, want the main one, the participant's and the designer's", len(p.routes))
+	}
+	for name, r := range p.routes {
+		if r.allowed.IsZero() {
+			t.Errorf("the route %s lets everything through", name)
+		}
+	}
+	config.Vend = []string{"mydatahelps.participant"}
+	if _, err := New(config); err == nil || !strings.Contains(err.Error(), "allow list") {
+		t.Errorf("a token that is handed on: %v", err)
 	}
 }

@@ -16,10 +16,10 @@ type route struct {
 	upstream    upstream.Upstream
 	connections *connections
 	metrics     *metrics.Upstream
-	base        string // of the target's path, escaped, without a trailing slash
-	host        host   // of the target
-	allowed     AllowList
-	vended      bool // the app may ask for its tokens
+	base        string    // of the target's path, escaped, without a trailing slash
+	host        host      // of the target
+	allowed     AllowList // what is let through
+	vended      bool      // the app may ask for its tokens
 }
 
 func newRoute(r upstream.Route, u upstream.Upstream, c *connections, m *metrics.Upstream) *route {

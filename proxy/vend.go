@@ -27,7 +27,7 @@ func (p *Proxy) allowVend() error {
 		if r.Subject != upstream.SubjectRequired {
 			return fmt.Errorf("tokens of the route %q are not those of a subject and cannot be handed on", name)
 		}
-		if len(r.allowed.patterns) > 0 {
+		if !r.allowed.IsZero() {
 			return fmt.Errorf("tokens of the route %q cannot be handed on, since they would get around its allow list", name)
 		}
 		r.vended = true

@@ -12,11 +12,11 @@ import (
 
 // Common holds the settings that every upstream has with the same default.
 type Common struct {
-	AllowedScopes string   `env:"ALLOWED_SCOPES" check:"scope" help:"Scopes, space-separated, that a request may choose with X-Token-Scope beside those of the default scope."`
-	Allow         []string `env:"ALLOW" check:"allow" help:"Requests that are let through, comma-separated, in the patterns of Go's http.ServeMux with the path as the target gets it: GET /api/v1/, POST /api/v1/surveys/{id}. Others are refused. Without it all are let through."`
-	NarrowScope   string   `env:"NARROW_SCOPE" envDefault:"serve" oneof:"serve,refuse" help:"A token that was granted less scope than was asked for: serve or refuse it."`
-	TokenBudget   Rate     `env:"TOKEN_BUDGET" min:"1/m" max:"100000/s" help:"Token requests that all replicas with this credential make together at most, such as 9/s or 100/m, counted in Redis; nine tenths of what the provider allows are recommended."`
-	Listen        Listener `env:"LISTEN" help:"Dedicated listener of this upstream's first route, in the form of LISTEN."`
+	AllowedScopes string          `env:"ALLOWED_SCOPES" check:"scope" help:"Scopes, space-separated, that a request may choose with X-Token-Scope beside those of the default scope."`
+	Allow         proxy.AllowList `env:"ALLOW" help:"Requests that are let through, comma-separated, in the patterns of Go's http.ServeMux with the path as the target gets it: GET /api/v1/, POST /api/v1/surveys/{id}. Others are refused. Without it all are let through."`
+	NarrowScope   string          `env:"NARROW_SCOPE" envDefault:"serve" oneof:"serve,refuse" help:"A token that was granted less scope than was asked for: serve or refuse it."`
+	TokenBudget   Rate            `env:"TOKEN_BUDGET" min:"1/m" max:"100000/s" help:"Token requests that all replicas with this credential make together at most, such as 9/s or 100/m, counted in Redis; nine tenths of what the provider allows are recommended."`
+	Listen        Listener        `env:"LISTEN" help:"Dedicated listener of this upstream's first route, in the form of LISTEN."`
 
 	// What the whole program has once, see Config.share.
 	egress         *egress.Proxy
@@ -25,24 +25,6 @@ type Common struct {
 
 // common implements provider.
 func (c *Common) common() *Common { return c }
-
-// allowList returns the list of ALLOW, whose patterns are right.
-func (c *Common) allowList() proxy.AllowList {
-	list, _, _ := proxy.ParseAllowList(c.Allow)
-	return list
-}
-
-// allowFlaw checks an allow list.
-func allowFlaw(s string) *flaw {
-	items, flaw := parseList(s)
-	if flaw != nil {
-		return flaw
-	}
-	if _, position, err := proxy.ParseAllowList(items); err != nil {
-		return flawf("write METHOD /path or /path, as for Go's http.ServeMux, such as: GET /api/v1/, POST /api/v1/surveys/{id}", "has an item %d that %s", position, err)
-	}
-	return nil
-}
 
 // finish implements provider for those that need no further checks.
 func (c *Common) finish(*faults, string) {}

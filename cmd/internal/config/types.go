@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"token-sidecar/proxy"
 	"token-sidecar/upstream"
 )
 
@@ -116,6 +117,19 @@ func parseSubjectPlace(s string) (upstream.SubjectPlace, *flaw) {
 		return place, flawf("write refused, or optional or required and claim:NAME or param:NAME, such as: required claim:sub", "does not say where a subject goes")
 	}
 	return place, nil
+}
+
+// parseAllowList reads the requests that are let through.
+func parseAllowList(s string) (proxy.AllowList, *flaw) {
+	items, flaw := parseList(s)
+	if flaw != nil {
+		return proxy.AllowList{}, flaw
+	}
+	list, position, err := proxy.ParseAllowList(items)
+	if err != nil {
+		return list, flawf("write METHOD /path or /path, as for Go's http.ServeMux, such as: GET /api/v1/, POST /api/v1/surveys/{id}", "has an item %d that %s", position, err)
+	}
+	return list, nil
 }
 
 // Listener is where to listen. The zero Listener is none.

@@ -61,8 +61,8 @@ func (c *Config) Budgets() map[string]float64 {
 func (c *Config) Allow() map[string]proxy.AllowList {
 	all := map[string]proxy.AllowList{}
 	for _, p := range c.providers() {
-		if p.On() && len(p.common().Allow) > 0 {
-			all[p.name] = p.common().allowList()
+		if list := p.common().Allow; p.On() && !list.IsZero() {
+			all[p.name] = list
 		}
 	}
 	return all

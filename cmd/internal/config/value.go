@@ -77,6 +77,7 @@ var parsers = map[reflect.Type]func(string) (reflect.Value, *flaw){
 	reflect.TypeFor[[]string]():        parser(parseList),
 
 	reflect.TypeFor[upstream.SubjectPlace](): parser(parseSubjectPlace),
+	reflect.TypeFor[proxy.AllowList]():       parser(parseAllowList),
 }
 
 // parser returns parse with its value in the form of the table.
@@ -157,7 +158,6 @@ var valueChecks = map[string]func(string) *flaw{
 		_, err := upstream.ParseFields(s)
 		return err
 	}),
-	"allow":     allowFlaw,
 	"grant":     wordFlaw,
 	"header":    headerFlaw,
 	"hosts":     hostsFlaw,
