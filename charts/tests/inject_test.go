@@ -3,6 +3,7 @@ package tests
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,19 +15,24 @@ import (
 	"token-sidecar/charts/tests/podtable"
 )
 
-// twoReleases renders the value set inject for two releases, one of them with a profile of its own.
-func twoReleases(t *testing.T, edit func(*chart.Chart)) []runtime.Object {
+// release renders the value set inject for a release and a profile.
+func release(t *testing.T, name, profile string, edit func(*chart.Chart)) []runtime.Object {
 	t.Helper()
-	var objects []runtime.Object
+	c, values := sidecarChart(t), valueSets(t)["inject"]
+	values["inject"].(map[string]any)["profile"] = profile
+	edit(c)
+	text, err := renderRelease(c, values, kubeVersion, "demo", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decode(t, text)
+}
+
+// twoReleases renders two releases, each with a profile of its own.
+func twoReleases(t *testing.T, edit func(*chart.Chart)) (objects []runtime.Object) {
+	t.Helper()
 	for _, profile := range []string{podtable.Library, podtable.Other} {
-		c, values := sidecarChart(t), valueSets(t)["inject"]
-		values["inject"].(map[string]any)["profile"] = profile
-		edit(c)
-		text, err := renderRelease(c, values, kubeVersion, "demo", "release-"+profile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		objects = append(objects, decode(t, text)...)
+		objects = append(objects, release(t, "release-"+profile, profile, edit)...)
 	}
 	return objects
 }
@@ -98,15 +104,22 @@ func TestPodsOutsideOfTheNamespacesAreLeftAlone(t *testing.T) {
 	podtable.CheckLeftAlone(t, given, pod)
 }
 
+// TestOneProfileOfTwoReleasesGivesOneSidecar has two releases that would both inject a pod.
+func TestOneProfileOfTwoReleasesGivesOneSidecar(t *testing.T) {
+	asIs := func(*chart.Chart) {}
+	objects := append(release(t, "first", podtable.Library, asIs), release(t, "second", podtable.Library, asIs)...)
+	for _, test := range podtable.Cases() {
+		if test.Profile == podtable.Library && len(test.Refused) == 0 {
+			tryCase(t, injectionCluster(t, objects), test)
+		}
+	}
+}
+
 // TestInjectedContainerIsTheIncludedOne compares with what the three lines of a user's own chart give.
 func TestInjectedContainerIsTheIncludedOne(t *testing.T) {
 	values := valueSets(t)["inject"]
 	delete(values, "inject")
-	text, err := renderText(parent(t, ""), map[string]any{"token-sidecar": values}, kubeVersion)
-	if err != nil {
-		t.Fatal(err)
-	}
-	included := firstPod(decode(t, text))
+	included, _ := chartPod(t, values)
 	pod, err := injectionCluster(t, twoReleases(t, func(*chart.Chart) {})).create(asPod(podtable.App(podtable.Library), "injected"))
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +130,7 @@ func TestInjectedContainerIsTheIncludedOne(t *testing.T) {
 		t.Fatalf("the included one has envFrom %v", want.EnvFrom)
 	}
 	want.EnvFrom = nil // its settings are in a ConfigMap that other namespaces do not have
-	got.Env = strip(got.Env, "SIDECAR_OCLC_INSTITUTION")
+	got.Env = slices.DeleteFunc(got.Env, func(e core.EnvVar) bool { return e.Name == "SIDECAR_OCLC_INSTITUTION" })
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("injected\n%+v\nincluded\n%+v", got, want)
 	}
@@ -126,31 +139,13 @@ func TestInjectedContainerIsTheIncludedOne(t *testing.T) {
 	}
 }
 
-func firstPod(objects []runtime.Object) *core.PodTemplateSpec {
-	for _, object := range objects {
-		if pod := podOf(object); pod != nil {
-			return pod
-		}
-	}
-	return nil
-}
-
-func strip(env []core.EnvVar, name string) []core.EnvVar {
-	var rest []core.EnvVar
-	for _, e := range env {
-		if e.Name != name {
-			rest = append(rest, e)
-		}
-	}
-	return rest
-}
-
-// TestPodIsRefusedWhereTheBindingIsMissing takes one of the four objects away each time.
+// TestPodIsRefusedWhereTheBindingIsMissing takes the mutating policy of one release away, and its binding.
 func TestPodIsRefusedWhereTheBindingIsMissing(t *testing.T) {
 	for _, kind := range []string{"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"} {
 		var rest []runtime.Object
 		for _, object := range twoReleases(t, func(*chart.Chart) {}) {
-			if object.GetObjectKind().GroupVersionKind().Kind != kind || !strings.Contains(fmt.Sprintf("%+v", object), "release-library") {
+			ofLibrary := strings.HasPrefix(object.(meta.Object).GetName(), "release-library")
+			if object.GetObjectKind().GroupVersionKind().Kind != kind || !ofLibrary {
 				rest = append(rest, object)
 			}
 		}

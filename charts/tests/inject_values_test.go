@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,9 +26,7 @@ func injecting(t *testing.T, more map[string]any) []runtime.Object {
 		"existingSecret": "oclc",
 		"settingsFrom":   map[string]any{"OCLC_WSKEY": map[string]any{}, "OCLC_SECRET": map[string]any{}},
 	}
-	for key, value := range more {
-		values[key] = value
-	}
+	maps.Copy(values, more)
 	objects, err := render(t, values)
 	if err != nil {
 		t.Fatal(err)
@@ -41,15 +40,15 @@ func injecting(t *testing.T, more map[string]any) []runtime.Object {
 
 const defaultProfile = "demo-token-sidecar"
 
-// injected creates the small app's pod in the namespace shop.
+// injected creates the small app's pod in the namespace shop, changed if change is not nil.
 func injected(t *testing.T, objects []runtime.Object, change func(*core.Pod)) (*core.Pod, error) {
 	t.Helper()
 	pod := asPod(podtable.App(defaultProfile), "shop")
-	change(pod)
+	if change != nil {
+		change(pod)
+	}
 	return newCluster(t, objects...).create(pod)
 }
-
-func unchanged(*core.Pod) {}
 
 func TestByDefaultTheReleasesNamespaceIsInjected(t *testing.T) {
 	c := newCluster(t, injecting(t, nil)...)
@@ -72,7 +71,7 @@ func TestSettingsReachInjectedPodsAsTheyAre(t *testing.T) {
 	objects := injecting(t, map[string]any{"settings": map[string]any{"MYDATAHELPS_AUDIENCE": hostile},
 		"settingsFrom": map[string]any{"MYDATAHELPS_SERVICE_ACCOUNT": map[string]any{}, "MYDATAHELPS_PRIVATE_KEY": map[string]any{}},
 		"inject":       map[string]any{"enabled": true, "env": map[string]any{"GREETING": hostile, "TOKEN_SIDECAR_URL": nil}}})
-	pod, err := injected(t, objects, unchanged)
+	pod, err := injected(t, objects, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +167,6 @@ func TestInjectedPodsAreFound(t *testing.T) {
 			inject["namespaceSelector"] = map[string]any{"matchLabels": map[string]any{"a": "b"}}
 		}
 		objects := injecting(t, map[string]any{"inject": inject, "podMonitor": map[string]any{"enabled": true}, "example": map[string]any{"enabled": true}})
-		label := map[string]string{podtable.Label: defaultProfile}
 		seen := false
 		for _, object := range objects {
 			monitor, ok := object.(*monitoring.PodMonitor)
@@ -176,7 +174,7 @@ func TestInjectedPodsAreFound(t *testing.T) {
 				continue
 			}
 			seen = true
-			if got := monitor.Spec.Selector.MatchLabels; len(got) != 1 || got[podtable.Label] != label[podtable.Label] {
+			if got := monitor.Spec.Selector.MatchLabels; len(got) != 1 || got[podtable.Label] != defaultProfile {
 				t.Errorf("the PodMonitor selects %v", got)
 			}
 			if monitor.Spec.NamespaceSelector.Any != elsewhere {

@@ -18,6 +18,22 @@ type startFault struct {
 	names    string // the setting that both must name
 }
 
+// generic are the settings of a generic upstream that is whole, with changes: names and values in
+// turn, of which nil leaves the setting out.
+func generic(changes ...any) object {
+	whole := object{"NAME": "a", "TARGET": "https://a.example", "TOKEN_URL": "https://a.example/t", "CLIENT_ID": "i", "CLIENT_SECRET": "s"}
+	for i := 0; i < len(changes); i += 2 {
+		whole[changes[i].(string)] = changes[i+1]
+	}
+	settings := object{}
+	for name, value := range whole {
+		if value != nil {
+			settings["OAUTH2_0_"+name] = value
+		}
+	}
+	return settings
+}
+
 // startFaults are those that the schema knows.
 var startFaults = []startFault{
 	{object{"OCLC_INSTITUTION": "abc", "OCLC_WSKEY": "k"}, "OCLC_INSTITUTION"},
@@ -25,17 +41,19 @@ var startFaults = []startFault{
 	{object{"OCLC_WSKEY": "k"}, "OCLC_SECRET"},
 	{object{"OCLC_SCOPE": "WMS_NCIP"}, "OCLC_WSKEY"},
 	{object{"OCLC_LISTEN": "127.0.0.1:8082"}, "OCLC_WSKEY"},
-	{object{"OAUTH2_0_NAME": "billing"}, "OAUTH2_0_TARGET"},
-	{object{"OAUTH2_0_NAME": "billing", "OAUTH2_0_TARGET": "https://a.example"}, "OAUTH2_0_TOKEN_URL"},
-	{object{"OAUTH2_0_NAME": "Billing"}, "OAUTH2_0_NAME"},
-	{object{"OAUTH2_0_TARGET": "https://a.example", "OAUTH2_0_TOKEN_URL": "https://a.example/t", "OAUTH2_0_NAME": "a"}, "OAUTH2_0_CLIENT_ID"},
-	{object{"OAUTH2_0_TARGET": "https://a.example", "OAUTH2_0_TOKEN_URL": "https://a.example/t", "OAUTH2_0_NAME": "a",
-		"OAUTH2_0_CLIENT_ID": "i", "OAUTH2_0_AUTH": "private_key_jwt"}, "OAUTH2_0_PRIVATE_KEY"},
-	{object{"OAUTH2_0_TARGET": "https://a.example", "OAUTH2_0_TOKEN_URL": "https://a.example/t", "OAUTH2_0_NAME": "a",
-		"OAUTH2_0_CLIENT_ID": "i", "OAUTH2_0_AUTH": "tls"}, "OAUTH2_0_CERT"},
-	{object{"OAUTH2_0_TARGET": "https://a.example", "OAUTH2_0_TOKEN_URL": "https://a.example/t", "OAUTH2_0_ISSUER": "https://a.example"}, "OAUTH2_0_ISSUER"},
-	{object{"OAUTH2_0_AUTH": "post", "OAUTH2_0_BASIC_ENCODING": "plain"}, "OAUTH2_0_BASIC_ENCODING"},
-	{object{"OAUTH2_0_TOKEN_HOSTS": "a.example"}, "OAUTH2_0_ISSUER"},
+	{generic("TARGET", nil), "OAUTH2_0_TARGET"},
+	{generic("TOKEN_URL", nil), "OAUTH2_0_TOKEN_URL"},
+	{generic("NAME", "Billing"), "OAUTH2_0_NAME"},
+	{generic("NAME", nil), "OAUTH2_0_NAME"},
+	{generic("CLIENT_ID", nil), "OAUTH2_0_CLIENT_ID"},
+	{generic("CLIENT_SECRET", nil), "OAUTH2_0_CLIENT_SECRET"},
+	{generic("AUTH", "private_key_jwt", "CLIENT_SECRET", nil), "OAUTH2_0_PRIVATE_KEY"},
+	{generic("AUTH", "tls", "CLIENT_SECRET", nil), "OAUTH2_0_CERT"},
+	{generic("AUTH", "assertion_file", "CLIENT_SECRET", nil), "OAUTH2_0_ASSERTION"},
+	{generic("ISSUER", "https://a.example"), "OAUTH2_0_ISSUER"},
+	{generic("AUTH", "post", "BASIC_ENCODING", "plain"), "OAUTH2_0_BASIC_ENCODING"},
+	{generic("TOKEN_HOSTS", "a.example"), "OAUTH2_0_ISSUER"},
+	{generic("TOKEN_BUDGET", "9/s"), "REDIS_URL"},
 	{object{"OAUTH2_1_NAME": "second"}, "OAUTH2_0_NAME"},
 	{object{"LISTEN": "0.0.0.0:8080"}, "LISTEN"},
 	{object{"LISTEN": ":8080"}, "LISTEN"},
@@ -83,6 +101,16 @@ func valuesOf(settings object) object {
 	return object{"admin": object{"expose": false}, "settings": settings, "settingsFrom": object{"PDX_CLIENT_ID": from, "PDX_CLIENT_SECRET": from}}
 }
 
+// TestWholeGenericUpstreamIsTaken holds that only the changes of the rows above are at fault.
+func TestWholeGenericUpstreamIsTaken(t *testing.T) {
+	if said := accepts(t, variables(generic())); said != "" {
+		t.Errorf("the program says %q", said)
+	}
+	if !schemaOfValues(t)(split(t, valuesOf(generic()))) {
+		t.Error("the schema refuses it")
+	}
+}
+
 func TestLintRefusesWhatTheProgramRefuses(t *testing.T) {
 	version, err := chartutil.ParseKubeVersion(kubeVersion)
 	if err != nil {
@@ -98,7 +126,7 @@ func TestLintRefusesWhatTheProgramRefuses(t *testing.T) {
 				t.Errorf("the program says %q", said)
 			}
 			said := ""
-			for _, m := range lint.AllWithKubeVersion(chartDir, valuesOf(fault.settings), "shop", version).Messages {
+			for _, m := range lint.AllWithKubeVersion(chartDir, split(t, valuesOf(fault.settings)), "shop", version).Messages {
 				if m.Severity == support.ErrorSev {
 					said += m.Err.Error() + "\n"
 				}

@@ -19,9 +19,9 @@ const numbersInSchema = 5
 
 var places = []string{"settings", "settingsFrom", "secrets"}
 
-// given are the definitions "given X" for each setting that others need, and "some P" for each way in
+// givenDefinitions are the definitions "given X" for each setting that others need, and "some P" for each way in
 // which names of settings begin.
-func given(t *testing.T) object {
+func givenDefinitions(t *testing.T) object {
 	definitions := object{}
 	for _, r := range relations(t) {
 		for _, name := range references(r) {
@@ -60,7 +60,7 @@ func references(rule any) (names []string) {
 	return names
 }
 
-// isGiven, some, has and all are conditions and demands.
+// What these return are the conditions and demands that rules are made of.
 func isGiven(name string) object        { return object{"$ref": "#/definitions/given " + name} }
 func some(prefix string) object         { return object{"$ref": "#/definitions/some " + prefix} }
 func not(rule object) object            { return object{"not": rule} }

@@ -21,19 +21,17 @@ func TestSchemaFollowsTheSettings(t *testing.T) {
 	}
 	source := func(setting) any { return map[string]any{"$ref": "#/definitions/source"} }
 	definitions := schema["definitions"].(map[string]any)
-	definitions["settings"] = objectOf(t, valueRule, func(s setting) bool {
-		return !s.secret() && !slices.Contains(ofTheChart, s.name)
-	})
-	for name := range definitions { // of settings that are no more
+	for name := range definitions { // of settings that may be no more
 		if strings.HasPrefix(name, "given ") || strings.HasPrefix(name, "some ") {
 			delete(definitions, name)
 		}
 	}
+	definitions["settings"] = objectOf(t, valueRule, func(s setting) bool {
+		return !s.secret() && !slices.Contains(ofTheChart, s.name)
+	})
 	definitions["settingsFrom"] = objectOf(t, source, func(s setting) bool { return !slices.Contains(notFrom, s.name) })
 	definitions["secrets"] = objectOf(t, secretRule, func(s setting) bool { return s.tag.Get("file") != "" })
-	for name, rule := range given(t) {
-		definitions[name] = rule
-	}
+	maps.Copy(definitions, givenDefinitions(t))
 	schema["allOf"] = relations(t)
 	compare(t, chartDir+"/values.schema.json", []byte(written(t, asJSON(t, schema), "")+"\n"))
 }
@@ -123,7 +121,7 @@ func valueRule(s setting) any {
 	case checkPatterns[s.tag.Get("check")] != "":
 		rule["type"], rule["pattern"] = []string{"string", "integer"}, checkPatterns[s.tag.Get("check")]
 		rule["minimum"] = 0 // of what YAML takes for a number
-	case s.kind == "[]string":
+	case s.kind == "[]string", s.kind == "proxy.AllowList":
 		rule["type"], rule["pattern"] = "string", list(`[^,\s]([^,]*[^,\s])?`)
 	default:
 		rule["type"], rule["pattern"] = []string{"string", "integer"}, `^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$`
@@ -160,7 +158,7 @@ func bounds(rule map[string]any, s setting) {
 func list(item string) string { return "^" + item + "( *, *" + item + ")*$" }
 
 const (
-	urlPattern  = `[hH][tT][tT][pP][sS]?://[^@?#\s/\\,]+(/[^?#\\,]*)?`
+	urlStart    = `[hH][tT][tT][pP][sS]?://`
 	scopePart   = `[!#-\[\]-~]+`
 	portPattern = `:(0|[1-9][0-9]{0,4})`
 )
@@ -171,8 +169,8 @@ var valuePatterns = map[string]string{
 	"ByteSize":      "^[0-9]+(B|KiB|MiB|GiB)$",
 	"Rate":          "^[0-9]+([.][0-9]+)?/[sm]$",
 	"Listener":      `^(unix:/.+|(\[[^\]]+\]|[^:/\[\]\s]*)` + portPattern + `)$`,
-	"*url.URL":      "^" + strings.ReplaceAll(urlPattern, ",", "") + "$",
-	"Targets":       list("[a-z][a-z0-9-]{0,31}=" + urlPattern),
+	"*url.URL":      "^" + urlStart + `[^@?#\s/\\]+(/[^?#\\]*)?$`,
+	"Targets":       list("[a-z][a-z0-9-]{0,31}=" + urlStart + `[^@?#\s/\\,]+(/[^?#\\,]*)?`),
 }
 
 // checkPatterns are those of the rules that the tag check names. What is not here only the program tells.

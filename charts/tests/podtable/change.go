@@ -76,6 +76,10 @@ func withWindows(pod *core.PodTemplateSpec) {
 	pod.Spec.Containers[0].SecurityContext = nil
 }
 
+func withEmptyAnnotation(pod *core.PodTemplateSpec) {
+	pod.Annotations = map[string]string{Annotation: ""}
+}
+
 func withLinux(pod *core.PodTemplateSpec) {
 	pod.Spec.OS = &core.PodOS{Name: core.Linux}
 	pod.Spec.NodeSelector = map[string]string{"kubernetes.io/os": "linux", "disk": "fast"}

@@ -73,6 +73,7 @@ func Cases() []Case {
 
 		{Name: "unknown profile", Profile: NoProfile, Refused: unknown},
 		{Name: "Deployment with an unknown profile", Kind: "Deployment", Profile: NoProfile, Refused: unknown},
+		{Name: "empty annotation", Change: withEmptyAnnotation, Refused: []string{"(not the name of a profile)"}},
 		{Name: "profile in capitals", Profile: "Library", Refused: []string{"(not the name of a profile)"}},
 		{Name: "profile of many lines", Profile: "library\n" + strings.Repeat("x", 10_000), Refused: []string{"(not the name of a profile)"}},
 		{Name: "host's network", Profile: Library, Change: withHostNetwork, Privileged: true, Refused: []string{"hostNetwork"}},

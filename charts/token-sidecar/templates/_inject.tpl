@@ -70,10 +70,15 @@ object.metadata.?annotations[?"token-sidecar.dev/inject"].orValue("")
 {{- fail "token-sidecar: the Secret of values under secrets is in the release's namespace only; with inject.namespaceSelector name a Secret in settingsFrom that each namespace has" }}
 {{- end }}
 {{- $url := get .Values.inject.env "TOKEN_SIDECAR_URL" | default "" }}
-{{- range $name, $usual := dict "LISTEN" "127.0.0.1:8080" "TLS_CERT" "" }}
-{{- $value := get $.Values.settings $name | default (or (hasKey $.Values.settingsFrom $name) (hasKey $.Values.secrets $name) | ternary "elsewhere" $usual) }}
-{{- if and (ne (toString $value) $usual) (eq $url "http://127.0.0.1:8080") }}
-{{- fail (printf "token-sidecar: %s is set, so apps do not reach the sidecar at %s; set inject.env.TOKEN_SIDECAR_URL to where they do, or to null" $name $url) }}
+{{- if eq $url "http://127.0.0.1:8080" }}
+{{- $moved := "" }}
+{{- if or (hasKey .Values.settingsFrom "LISTEN") (not (has (get .Values.settings "LISTEN" | default "127.0.0.1:8080") (list "127.0.0.1:8080" "localhost:8080"))) }}
+{{- $moved = "LISTEN" }}
+{{- else if or (hasKey .Values.settingsFrom "TLS_CERT") (hasKey .Values.secrets "TLS_CERT") (get .Values.settings "TLS_CERT") }}
+{{- $moved = "TLS_CERT" }}
+{{- end }}
+{{- if $moved }}
+{{- fail (printf "token-sidecar: %s is set, so apps do not reach the sidecar at %s; set inject.env.TOKEN_SIDECAR_URL to where they do, or to null" $moved $url) }}
 {{- end }}
 {{- end }}
 {{- end }}
