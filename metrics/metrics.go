@@ -45,6 +45,7 @@ type Metrics struct {
 	budget          *prometheus.GaugeVec
 	budgetWaiting   *prometheus.GaugeVec
 	budgetSlots     *prometheus.CounterVec
+	auditLines      *prometheus.CounterVec
 	logDropped      prometheus.Counter
 }
 
@@ -101,6 +102,9 @@ func (m *Metrics) define(f factory) {
 	m.budgetSlots = f.counters("token_budget_slots_total",
 		"Answers to loads that asked for a turn within the budget: now, later (a turn was kept for it), put_off (none within the time it can wait: a request was told when to come again), deferred (the same for a refresh, which tries again by itself), stopped (the token endpoint fails or asked for quiet, as a replica found), without (Redis could not be asked, so that this replica's TOKEN_RATE alone holds).",
 		"upstream", "outcome")
+	m.auditLines = f.counters("audit_lines_total",
+		"Lines of the audit, by outcome: written, failed (the request was refused), dropped (of an answer; nobody waits for it). Without an audit there are none.",
+		"outcome")
 	m.logDropped = f.counters("log_lines_dropped_total",
 		"Log lines dropped because nobody reads the log fast enough.").WithLabelValues()
 	f.gauges("build_info", "Always 1; the labels tell the build.", "version", "go_version").
@@ -169,6 +173,14 @@ func startAtZero(counters *prometheus.CounterVec, values ...string) {
 // RedisOperation counts one operation on the shared cache.
 func (m *Metrics) RedisOperation(operation, outcome string) {
 	m.redisOperations.WithLabelValues(operation, outcome).Inc()
+}
+
+// ExpectAudit has the series of the audit start at 0.
+func (m *Metrics) ExpectAudit() { startAtZero(m.auditLines, "written", "failed", "dropped") }
+
+// AuditLines counts lines of the audit, by what became of them: written, failed or dropped.
+func (m *Metrics) AuditLines(outcome string, lines int) {
+	m.auditLines.WithLabelValues(outcome).Add(float64(lines))
 }
 
 // SecretReload counts one changed secret file, whose new value is in use (ok) or was

@@ -121,23 +121,23 @@ func overridesMethod(name string) bool {
 	return false
 }
 
-// allows reports whether the list lets a request through. The escaped path is that of the
+// allows reports whether the list lets a request through, and by which pattern. The escaped path is that of the
 // request to the target, which checkPath has accepted.
-func (l *AllowList) allows(r *http.Request, path string) bool {
+func (l *AllowList) allows(r *http.Request, path string) (pattern string, ok bool) {
 	if l.IsZero() {
-		return true
+		return "", true
 	}
 	for name := range r.Header {
 		if overridesMethod(name) {
-			return false
+			return "", false
 		}
 	}
 	for i := range l.patterns {
 		if l.patterns[i].matches(r.Method, path) {
-			return true
+			return l.patterns[i].text, true
 		}
 	}
-	return false
+	return "", false
 }
 
 // matches compares segment by segment, as path has them, so that the target reads as many.

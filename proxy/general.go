@@ -136,6 +136,9 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (res *http.Resp
 	x.authorize(req, token)
 	x.setFields(req.Header)
 	x.setBody(req)
+	if err := x.audit(eventSent); err != nil {
+		return nil, err
+	}
 	began, over := time.Now(), x.route.connections.sets.of(token)
 	switch {
 	case x.isUnkept():

@@ -83,7 +83,7 @@ const maxHeaderLines = 500
 // reserved reports whether a header is one that the sidecar reads or sets itself.
 func reserved(name string) bool {
 	switch http.CanonicalHeaderKey(strings.Trim(name, "-")) {
-	case subjectHeader, scopeHeader, routeHeader, callerHeader, "Authorization", "Proxy-Authorization":
+	case subjectHeader, scopeHeader, routeHeader, purposeHeader, callerHeader, "Authorization", "Proxy-Authorization":
 		return true
 	}
 	return false

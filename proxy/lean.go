@@ -67,6 +67,10 @@ func (x *exchange) sendLean(token upstream.Token) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := x.audit(eventSent); err != nil {
+			pool.Put(c)
+			return nil, err
+		}
 		now := time.Now()
 		if !now.Before(x.attempt.token.Expiry()) { // the connection took its time
 			if x.attempt.token, err = x.getToken(); err != nil {

@@ -41,6 +41,8 @@ var (
 	errHeaderLines  = &problem{http.StatusRequestHeaderFieldsTooLarge, "header_too_large", "http_request_error", "The request has too many header lines.", 0}
 	errCaller       = &problem{http.StatusForbidden, "caller_refused", "http_request_denied", "X-Sidecar-Token is missing, wrong or given twice. Send the token that the sidecar's operator has given to this caller.", 0}
 	errNotAllowed   = &problem{http.StatusForbidden, "not_allowed", "http_request_denied", "The sidecar's operator does not let this method and path through on this route, or the request has a field that overrides the method.", 0}
+	errPurpose      = &problem{http.StatusBadRequest, "purpose_invalid", "http_request_error", "X-Token-Purpose is not one of SIDECAR_AUDIT_PURPOSES, or is there twice.", 0}
+	errAudit        = &problem{http.StatusServiceUnavailable, "audit_unavailable", "proxy_internal_error", "The line of the audit cannot be written, so that the request was not sent. The sidecar's log says why.", time.Second}
 	errLoop         = &problem{http.StatusLoopDetected, "loop_detected", "proxy_loop_detected", "The request passed a sidecar before. Check the targets.", 0}
 	errQueryToken   = &problem{http.StatusBadRequest, "query_token_refused", "http_request_denied", "Drop access_token from the query: the sidecar sends the token in the Authorization header.", 0}
 	errUnknownRoute = &problem{http.StatusNotFound, "unknown_route", "destination_not_found", "No configured route matches. The path must begin with /{route}/; the first log lines of the sidecar name the routes.", 0}

@@ -24,6 +24,8 @@
 //   - answer.go judges and changes an answer, on both ways. scrub.go removes headers;
 //     tokensearch.go finds the token in them. links.go has what an answer points to lead
 //     through the sidecar; reference.go judges one such reference, and hosts.go its host.
+//   - audit.go says who asked for what with a token of which subject, by the name that
+//     pseudonym.go gives it; auditwriter.go hands the lines to the kernel.
 //   - problem.go is the one place where errors become statuses; accesslog.go counts the
 //     request and writes its log line, with the trace id that trace.go finds.
 //   - syntax.go has the names of headers, and the parts of the syntax of HTTP and URIs that
@@ -84,6 +86,9 @@ type Config struct {
 	// TokenTimeout bounds the wait for header fields that an API wants beside the token. It
 	// must be positive if a route has any.
 	TokenTimeout time.Duration
+	// Audit gets lines about the requests for subjects; nil means none. The proxy does not
+	// close it.
+	Audit *Audit
 	// Roots are the certificate authorities for targets; nil means the system's.
 	Roots *x509.CertPool
 	// Egress is the proxy that leads to targets; nil means that connections are direct.
@@ -184,6 +189,7 @@ type exchange struct {
 	began time.Time
 
 	caller   string  // its name, if it has one
+	auditID  string  // of its lines in the audit; "" before the first of them
 	decision         // what the request is for
 	attempt  attempt // the latest
 	upload   *upload // the body as the app sends it; nil if there is none
@@ -245,6 +251,7 @@ func (x *exchange) end() {
 		_ = http.NewResponseController(x.out.ResponseWriter).Flush()
 	}
 	x.observe()
+	x.auditEnd()
 	if broken {
 		panic(http.ErrAbortHandler)
 	}

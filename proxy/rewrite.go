@@ -124,7 +124,7 @@ func notForwarded(name string) bool {
 		}
 	}
 	switch name {
-	case subjectHeader, scopeHeader, routeHeader, callerHeader,
+	case callerHeader,
 		"Proxy-Authorization", "Proxy", "Proxy-Connection", "Cookie", "Cookie2", "Via", "Forwarded", "Referer",
 		"Alt-Used", "Http2-Settings", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Host", "Client-Ip",
 		"True-Client-Ip", "Cf-Connecting-Ip", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override",

@@ -38,6 +38,8 @@ type decision struct {
 	dedicated     bool   // the listener has one route, so that paths do not name it
 	subjectInPath string // the segment that names the subject, "/~…", as it came; "" if there is none
 	webSocket     bool   // the request asks for a WebSocket
+	allowedBy     string // the pattern of the allow list; "" if there is no list
+	purpose       string // what the app says that it is for; "" if it does not
 }
 
 // decide finds route, key and path of a request, and why it is refused if it is: then the
@@ -74,10 +76,12 @@ func (p *Proxy) decide(r *http.Request, fixed *route) (d decision, err error) {
 	if err := d.chooseKey(r.Header, rest); err != nil {
 		return d, err
 	}
-	if !d.route.allowed.allows(r, d.path) {
+	var allowed bool
+	if d.allowedBy, allowed = d.route.allowed.allows(r, d.path); !allowed {
 		return d, errNotAllowed
 	}
-	return d, nil
+	d.purpose, err = p.config.Audit.purpose(r.Header)
+	return d, err
 }
 
 // routeByPath returns the route that the first segment of a path names, byte for byte, and

@@ -11,6 +11,7 @@ import (
 const (
 	subjectHeader = "X-Token-Subject"
 	scopeHeader   = "X-Token-Scope"
+	purposeHeader = "X-Token-Purpose"
 	routeHeader   = "X-Token-Route"
 	callerHeader  = "X-Sidecar-Token"
 )

@@ -58,11 +58,17 @@ func (x *exchange) vend() error {
 	if x.path != r.base+"/" || query != "" {
 		return errPath // nothing more may follow
 	}
+	if x.purpose, err = x.proxy.config.Audit.purpose(x.in.Header); err != nil {
+		return err
+	}
 	before := time.Now()
 	token, err := x.proxy.config.Cache.LongToken(x.in.Context(), x.key)
 	x.waited = time.Since(before)
 	if err != nil {
 		return tokenError{err}
+	}
+	if err := x.audit(eventHandedOn); err != nil {
+		return err
 	}
 	h := x.out.Header()
 	h.Set("Content-Type", "application/json")

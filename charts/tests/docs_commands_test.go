@@ -106,7 +106,7 @@ func TestDocsCommands(t *testing.T) {
 			case "docker build":
 				checkBuildArgs(t, c)
 			case "docker run":
-				if !strings.Contains(string(help), "\n  "+c.args[1]+" ") {
+				if !strings.Contains(string(help), "\n  "+c.args[1]+"\n") {
 					t.Errorf("there is no subcommand %s", c.args[1])
 				}
 			case "helm install", "helm upgrade":

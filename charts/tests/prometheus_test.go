@@ -26,6 +26,7 @@ import (
 var mayBeEmpty = map[string]string{
 	"alert TokenSidecarRedisValuesInvalid": "nobody writes foreign values",
 	"alert TokenSidecarScopeRefused":       "no provider refuses a scope",
+	"alert TokenSidecarAuditFails":         "there is no audit",
 	"alert TokenSidecarBudgetSpent":        "there is no Redis to keep the budget",
 	"alert TokenSidecarBudgetStopped":      "there is no Redis to keep the budget",
 }

@@ -107,7 +107,7 @@ func settings(t *testing.T) []setting {
 
 // TestSettingsAreThoseOfTheProgram keeps the reading above honest.
 func TestSettingsAreThoseOfTheProgram(t *testing.T) {
-	out, err := exec.Command(binary(t), "--help").Output()
+	out, err := exec.Command(binary(t), "--help", "all").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -53,7 +54,7 @@ func (d *demo) startSidecar(ctx context.Context, data, admin string, log zerolog
 	if err != nil {
 		return nil, fmt.Errorf("configure the sidecar: %w", err)
 	}
-	s, err := sidecar.Start(settings, log, metrics.New("demo"))
+	s, err := sidecar.Start(settings, log, metrics.New("demo"), io.Discard)
 	if err != nil {
 		return nil, fmt.Errorf("start the sidecar: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -22,16 +23,53 @@ func TestVersionAndHelpGoToStdout(t *testing.T) {
 	if want := "token-sidecar " + testkit.Version + " " + runtime.Version() + "\n"; code != 0 || stdout != want || stderr != "" {
 		t.Errorf("version: code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
 	}
-	var help strings.Builder // that it lists every setting is shown in config
-	if err := config.WriteHelp(&help); err != nil {
+}
+
+// TestHelpSaysWhatIsAskedFor asks without settings, which would be a fault.
+//
+// Case U3.
+func TestHelpSaysWhatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	help := func(args string) string {
+		t.Helper()
+		stdout, stderr, code := run(t, nil, strings.Fields(args)...)
+		if code != 0 || stderr != "" {
+			t.Errorf("%s: code %d, stderr %q", args, code, stderr)
+		}
+		return stdout
+	}
+	short := help("--help")
+	if lines := strings.Count(short, "\n"); lines > 60 || help("help") != short || help("-h") != short {
+		t.Errorf("%d lines:\n%s", lines, short)
+	}
+	commands := regexp.MustCompile(`(?m)^  ([a-z-]+)$`).FindAllStringSubmatch(short, -1)
+	if len(commands) < 8 {
+		t.Fatalf("%v", commands)
+	}
+	for _, c := range commands {
+		text := help(c[1] + " --help")
+		if !strings.HasPrefix(text, "Usage: token-sidecar ") || !strings.Contains(strings.SplitN(text, "\n", 2)[0], c[1]) || help(c[1]+" -h") != text {
+			t.Errorf("%s --help:\n%s", c[1], text)
+		}
+		for line := range strings.Lines(text) {
+			if len(line) > 101 {
+				t.Errorf("%s --help has a line of %d columns", c[1], len(line))
+			}
+		}
+	}
+	if help("check --json -h") != check.Usage {
+		t.Error("check --json -h differs")
+	}
+	var all strings.Builder // that it lists every setting is shown in config
+	if _, err := config.WriteHelp(&all, "all"); err != nil {
 		t.Fatal(err)
 	}
-	for args, want := range map[string]string{
-		"--help": help.String(), "serve --help": help.String(), "healthcheck -h": help.String(), "healthcheck --help": help.String(),
-		"keygen --help": help.String(), "version --help": help.String(), "check --help": check.Usage, "check --json -h": check.Usage,
-	} { // without settings, which would be a fault
-		if stdout, stderr, code := run(t, nil, strings.Fields(args)...); code != 0 || stderr != "" || stdout != want {
-			t.Errorf("%s: code %d, stderr %q, stdout %q", args, code, stderr, stdout)
+	if help("--help all") != all.String() || help("help all") != all.String() {
+		t.Error("--help all differs")
+	}
+	for _, topic := range config.HelpTopics() {
+		if !strings.Contains(short, "\n  "+topic+"\n") || !strings.HasPrefix(help("--help "+strings.ToUpper(topic)), topic+"\n  SIDECAR_") {
+			t.Errorf("no help on %s", topic)
 		}
 	}
 }
@@ -41,7 +79,9 @@ func TestVersionAndHelpGoToStdout(t *testing.T) {
 func TestWrongCallsAreRefused(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"sevre": `"sevre"`, "sevre --help": `"sevre"`, "serve x": "serve takes", "healthcheck x": "healthcheck takes", "healthcheck ready x": "healthcheck takes",
+		"sevre": `"sevre"; did you mean serve?`, "sevre --help": `"sevre"`, "chekc": "did you mean check?", "x": `"x"; see`, "--help canary": "no heading",
+		"audit": "audit --help", "audit x": "audit --help", "audit pseudonym x": "audit --help", "audit pseudonym": "SIDECAR_AUDIT_KEY: is not set",
+		"serve x": "serve takes", "healthcheck x": "healthcheck takes", "healthcheck ready x": "healthcheck takes",
 		"keygen x": "keygen takes", "version x": "version takes", "jwks x": "jwks takes", "pdx-connection-hash x": "pdx-connection-hash takes", "check x": "check takes",
 	} {
 		stdout, stderr, code := run(t, nil, strings.Fields(args)...)

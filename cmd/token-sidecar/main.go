@@ -28,7 +28,7 @@ func main() {
 		// and saves an eighth of the time of a request.
 		debug.SetGCPercent(200)
 	}
-	err := sidecar.Program{Version: version}.Run(untilSignal(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	err := sidecar.Program{Version: version, Stdin: os.Stdin}.Run(untilSignal(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	if err == nil {
 		return
 	}

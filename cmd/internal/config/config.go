@@ -6,16 +6,17 @@
 // the environment, parse.go gives each setting its value, and check.go judges the
 // values together. The rest of the program then asks for what the settings are for:
 // upstreams.go makes the upstreams, secretwatch.go keeps secrets up to date with their
-// files, and tells by secretpair.go of a certificate whose key was not replaced, effective.go and help.go print settings for people. listen.go judges
-// addresses for check.go and effective.go. settings.go lists all settings, by the tags
+// files, and tells by secretpair.go of a certificate whose key was not replaced, effective.go
+// and help.go print settings for people. listen.go judges addresses for check.go and
+// effective.go. settings.go lists all settings, by the tags
 // of the one struct, which is in config.go. providers.go is the table of the providers,
 // each of which has a file of its own with its settings, what they must fulfil
 // together and what is made of them: mydatahelps.go, pdx.go, oclc.go, humanapi.go, and
 // oauth2.go for any other, with oauth2_check.go for what they must fulfil; egress.go
 // is the proxy that all connections go through, with the rules of its settings, and tls.go
 // how apps are served over TLS; common.go is what they share. value.go turns the text of one
-// setting into a value and judges it by itself. It knows the keys and URLs of redis.go,
-// the types of values in types.go and url.go, and has secretfile.go read a file.
+// setting into a value and judges it by itself. It knows the settings of audit.go, the keys and
+// URLs of redis.go, the types of values in types.go and url.go, and has secretfile.go read a file.
 // fault.go is how what is wrong is told.
 package config
 
@@ -88,6 +89,10 @@ type Config struct {
 	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"25s" min:"1ms" max:"10m" help:"After that: how long running requests may take to finish."`
 	LogLevel     string        `env:"LOG_LEVEL" envDefault:"info" oneof:"trace,debug,info,warn,error" help:"Least level that is logged: trace, debug, info, warn, error."`
 	LogFormat    string        `env:"LOG_FORMAT" envDefault:"json" oneof:"json,console" help:"json, or console for people."`
+
+	Audit         string          `env:"AUDIT" check:"auditpath" with:"AUDIT_KEY" group:"Audit" help:"Where lines go about each request for a subject, before it is sent: stdout, or /path of a file. A request whose line cannot be written is refused."`
+	AuditKey      upstream.Secret `env:"AUDIT_KEY" file:"rotates" check:"auditkey" with:"AUDIT" help:"Key of the pseudonyms of subjects in these lines, id:base64 of 32 random bytes; keygen prints one."`
+	AuditPurposes []string        `env:"AUDIT_PURPOSES" check:"words" with:"AUDIT" help:"Words that apps may give in X-Token-Purpose, comma-separated; the word is in the line."`
 
 	Redis Redis `envPrefix:"REDIS_" group:"Redis"`
 	Providers

@@ -51,8 +51,8 @@ func printable(name string) string {
 	return name
 }
 
-// nearest returns the known name closest to name, "" if none is close.
-func nearest(name string, known []string) string {
+// Nearest returns the known name closest to name, "" if none is close.
+func Nearest(name string, known []string) string {
 	best, bestDistance := "", max(3, len(name)/3)+1
 	for _, candidate := range known {
 		if d := levenshtein(name, candidate); d < bestDistance {

@@ -5,44 +5,28 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
 // helpWidth is the number of columns that the help text keeps to.
 const helpWidth = 100
 
-const usage = `token-sidecar puts OAuth tokens on an app's requests: it takes plain HTTP on loopback and
-forwards it to the configured APIs with Authorization: Bearer set.
-
-Usage: token-sidecar [command]
-
-  serve        run the sidecar (default)
-  check        print the effective configuration, secrets masked, and make one live token
-               request per upstream
-  healthcheck  ask a running sidecar whether it lives; healthcheck ready: whether it also
-               takes requests
-  jwks         print the JWK Set of the public keys of generic upstreams, the next ones included
-  keygen       print a new key for SIDECAR_REDIS_KEYS
-  pdx-connection-hash
-               print the connection_token_hash that the body of a First Time Connection at
-               Mydex PDX carries, made of SIDECAR_PDX_CONNECTION_TOKEN
-  version      print the version
-
-Settings are environment variables. All faults are reported at once. An upstream is on when
-its credential is set. A variable X marked [file] may come from the file that X_FILE names
-instead (at most 64 KiB, one line break at its end is dropped); of one marked
-[file, rotates] a change of the file takes effect while running, of others after a restart.
-`
-
-// WriteHelp writes usage and every setting, made from the tags of Config.
-func WriteHelp(w io.Writer) error {
+// WriteHelp writes every setting, made from the tags of Config: of all groups, or of those whose
+// heading has the word topic, in any case. It reports false if there is none.
+func WriteHelp(w io.Writer, topic string) (found bool, err error) {
 	out := bufio.NewWriter(w)
-	fmt.Fprint(out, usage)
 	group := ""
 	for _, s := range sampleSettings() {
+		if topic != "all" && !strings.Contains(strings.ToLower(s.group), strings.ToLower(topic)) {
+			continue
+		}
 		if s.group != group {
+			if group != "" {
+				fmt.Fprintln(out)
+			}
 			group = s.group
-			fmt.Fprintf(out, "\n%s\n", group)
+			fmt.Fprintln(out, group)
 		}
 		mark := map[string]string{"rotates": " [file, rotates]", "start": " [file]"}[s.tag("file")]
 		fmt.Fprintln(out, "  "+s.name+mark)
@@ -52,7 +36,18 @@ func WriteHelp(w io.Writer) error {
 		}
 		Wrap(out, text, "      ")
 	}
-	return out.Flush()
+	return group != "", out.Flush()
+}
+
+// HelpTopics returns the headings of the groups of settings, in their order.
+func HelpTopics() []string {
+	var topics []string
+	for _, s := range sampleSettings() {
+		if !slices.Contains(topics, s.group) {
+			topics = append(topics, s.group)
+		}
+	}
+	return topics
 }
 
 // fallback returns the default as people read it.

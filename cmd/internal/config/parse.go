@@ -11,8 +11,7 @@ import (
 // An empty value is a fault: an unset variable that some template filled in must not
 // switch off a default or a guard.
 func Parse(environ []string) (*Config, error) {
-	l := &loader{vars: map[string]string{}, faults: faults{faulty: map[string]bool{}, given: map[string]origin{}}}
-	l.collect(environ)
+	l := newLoader(environ)
 	c := &Config{OAuth2: make([]OAuth2, l.countOAuth2())}
 	all := c.settings()
 	l.dropUnknown(all)
@@ -41,6 +40,31 @@ type loader struct {
 	files []*secretFile     // that settings were read from
 }
 
+// AuditKeyOf reads SIDECAR_AUDIT_KEY alone, or the file that it names. The error is a *Error.
+func AuditKeyOf(environ []string) (string, error) {
+	l := newLoader(environ)
+	c := &Config{}
+	for _, s := range c.settings() {
+		if s.name == prefix+"AUDIT_KEY" {
+			l.read(s)
+			if l.given[s.name] == "" {
+				l.missing(s.name, "is not set")
+			}
+		}
+	}
+	if len(l.list) > 0 {
+		return "", &Error{l.list}
+	}
+	return c.AuditKey.Reveal(), nil
+}
+
+// newLoader returns one for the program's variables in environ.
+func newLoader(environ []string) *loader {
+	l := &loader{vars: map[string]string{}, faults: faults{faulty: map[string]bool{}, given: map[string]origin{}}}
+	l.collect(environ)
+	return l
+}
+
 // dropUnknown faults variables that are no settings, and forgets them.
 func (l *loader) dropUnknown(all []setting) {
 	var names []string
@@ -54,9 +78,9 @@ func (l *loader) dropUnknown(all []setting) {
 		if slices.Contains(names, name) {
 			continue
 		}
-		mend := "remove it; --help lists what there is"
-		if best := nearest(strings.ToUpper(nameStart.FindString(name)), names); best != "" {
-			mend = "did you mean " + best + "? --help lists what there is"
+		mend := "remove it; --help all lists what there is"
+		if best := Nearest(strings.ToUpper(nameStart.FindString(name)), names); best != "" {
+			mend = "did you mean " + best + "? --help all lists what there is"
 		}
 		l.fault(printable(name), flawf(mend, "is not a setting"))
 		delete(l.vars, name)

@@ -141,8 +141,10 @@ var valueChecks = map[string]func(string) *flaw{
 		_, err := upstream.ParseAssertion(s)
 		return err
 	}),
-	"cafile":  caFileFlaw,
-	"callers": errFlaw("write a name and a token of at least 16 characters on each line", proxy.CheckCallers),
+	"auditkey":  auditKeyFlaw,
+	"auditpath": auditPathFlaw,
+	"cafile":    caFileFlaw,
+	"callers":   errFlaw("write a name and a token of at least 16 characters on each line", proxy.CheckCallers),
 	"certificates": errFlaw("give CERTIFICATE blocks in PEM", func(s string) error {
 		_, err := upstream.ParseCertificates(s)
 		return err
@@ -184,6 +186,7 @@ var valueChecks = map[string]func(string) *flaw{
 	"tlskey":   errFlaw("give an unencrypted private key in PEM", readPrivateKey),
 	"userpass": userpassFlaw,
 	"word":     wordFlaw,
+	"words":    wordsFlaw,
 }
 
 // wordFlaw checks that the text is one word that can be sent anywhere.

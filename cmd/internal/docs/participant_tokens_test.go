@@ -2,6 +2,7 @@
 package docs
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -101,7 +102,7 @@ func TestParticipantTokenPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := sidecar.Start(settings, zerolog.Nop(), metrics.New("test"))
+	s, err := sidecar.Start(settings, zerolog.Nop(), metrics.New("test"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -256,7 +256,7 @@ func (k kitchen) serve(t *testing.T) *sidecar.Sidecar {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := sidecar.Start(parsed, zerolog.Nop(), metrics.New("test"))
+	s, err := sidecar.Start(parsed, zerolog.Nop(), metrics.New("test"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

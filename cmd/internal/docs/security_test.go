@@ -26,6 +26,10 @@ var cases = []struct{ id, what, not string }{
 	{"A12", "Expect: 100-continue", ""},
 	{"A13", "forged forwarding headers", ""},
 	{"A14", "ambiguous framing of answers", ""},
+	{"AU1", "what a line of the audit tells", ""},
+	{"AU2", "an audit that cannot be written", ""},
+	{"AU3", "pseudonyms of two keys", ""},
+	{"AU4", "the end of the sidecar in the middle of audited requests", ""},
 	{"B1", "paths that leave the base", ""},
 	{"B2", "odd but legal paths", ""},
 	{"B3", "requests to other hosts", ""},
@@ -161,6 +165,7 @@ var cases = []struct{ id, what, not string }{
 	{"R16", "the recovery of a token endpoint", ""},
 	{"U1", "a 401 of a token endpoint, with another code than invalid_client, a page or nothing", ""},
 	{"U2", "a Redis that cannot be used from the start", ""},
+	{"U3", "a person who asks the program how it is used", ""},
 	{"U4", "the time of the next attempt in the log", ""},
 }
 

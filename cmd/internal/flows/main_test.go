@@ -61,7 +61,7 @@ func start(t *testing.T, settings ...string) *rig {
 		t.Fatal(err)
 	}
 	log := new(logBuffer)
-	s, err := sidecar.Start(parsed, zerolog.New(log), metrics.New("test"))
+	s, err := sidecar.Start(parsed, zerolog.New(log), metrics.New("test"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,13 @@ package sidecar
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
+	"os/signal"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -28,6 +31,7 @@ type Sidecar struct {
 	shared    *shared.Store // nil without Redis
 	cache     *cache.Cache
 	proxy     *proxy.Proxy
+	audit     *proxy.Audit // nil if it is off
 	upstreams []upstream.Upstream
 	status    *status.Page
 	tls       *servedTLS // nil if apps are served in clear
@@ -44,11 +48,14 @@ type Sidecar struct {
 }
 
 // serve runs the sidecar until ctx ends.
-func (p Program) serve(ctx context.Context, settings *config.Config, stderr io.Writer) error {
+func (p Program) serve(ctx context.Context, settings *config.Config, stdout, stderr io.Writer) error {
 	m := metrics.New(p.Version)
+	// A reader of stdout or stderr that has gone must not end the sidecar: what is written
+	// fails instead.
+	signal.Ignore(syscall.SIGPIPE)
 	log, flush := newLogger(settings, stderr, m)
 	defer flush()
-	s, err := Start(settings, log, m)
+	s, err := Start(settings, log, m, stdout)
 	if err != nil {
 		return err
 	}
@@ -64,8 +71,8 @@ func (p Program) serve(ctx context.Context, settings *config.Config, stderr io.W
 
 // Start builds the parts of the sidecar, opens its listeners and serves. It waits
 // for no provider and no Redis before it returns: their state is not a reason not
-// to start.
-func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Sidecar, error) {
+// to start. If the settings say so, lines of the audit go to stdout.
+func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics, stdout io.Writer) (*Sidecar, error) {
 	roots, err := settings.Roots()
 	if err != nil {
 		return nil, err
@@ -73,7 +80,11 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Sidecar{config: settings, log: log, metrics: m, upstreams: settings.Upstreams(roots),
 		addrs: map[string]net.Addr{}, broken: make(chan error, 1), cancel: cancel}
+	if s.audit, err = newAudit(settings, log, m, stdout); err != nil {
+		return nil, err
+	}
 	if s.shared, err = newShared(settings, log, m); err != nil {
+		s.audit.Close()
 		return nil, err
 	}
 	s.cache = cache.New(cache.Config{
@@ -93,7 +104,7 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) (*Si
 		err = s.listen()
 	}
 	if err != nil {
-		s.closeCache()
+		s.closeParts()
 		return nil, err
 	}
 	m.CollectConnections(s.proxy.Connections)
@@ -120,9 +131,23 @@ func (s *Sidecar) proxyConfig(roots *x509.CertPool) proxy.Config {
 		TokenTimeout:  s.config.TokenTimeout,
 		Allow:         s.config.Allow(),
 		Vend:          s.config.Vend,
+		Audit:         s.audit,
 		Roots:         roots,
 		Egress:        s.config.Egress(),
 	}
+}
+
+// newAudit returns what takes the lines of the audit, nil if it is off.
+func newAudit(settings *config.Config, log zerolog.Logger, m *metrics.Metrics, stdout io.Writer) (*proxy.Audit, error) {
+	if settings.Audit == "" {
+		return nil, nil
+	}
+	audit, err := proxy.NewAudit(proxy.AuditConfig{Path: settings.AuditPath(), Out: stdout, Key: settings.AuditKey,
+		Purposes: settings.AuditPurposes, Metrics: m, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("SIDECAR_AUDIT: %w", err)
+	}
+	return audit, nil
 }
 
 // newShared returns the tokens shared through Redis, nil if it is off.
@@ -230,7 +255,7 @@ func (s *Sidecar) Stop() {
 		})
 	}
 	all.Wait()
-	s.closeCache()
+	s.closeParts()
 	s.proxy.CloseIdleConnections()
 	// Last, so that probes and scrapes see the drain to its end.
 	quick, cancelQuick := context.WithTimeout(context.Background(), time.Second)
@@ -240,13 +265,14 @@ func (s *Sidecar) Stop() {
 	s.log.Info().Msg("stopped")
 }
 
-// closeCache ends the loads first, which may still have a token to share, then all that
-// runs in the background.
-func (s *Sidecar) closeCache() {
+// closeParts ends the loads first, which may still have a token to share, then all that
+// runs in the background, and what that writes to.
+func (s *Sidecar) closeParts() {
 	_ = s.cache.Close()
 	s.cancel()
 	s.background.Wait()
 	if s.shared != nil {
 		_ = s.shared.Close()
 	}
+	s.audit.Close() // no request is under way any more
 }

@@ -82,7 +82,7 @@ func (w *statusWorld) start(t *testing.T, settings []string) {
 	t.Helper()
 	parsed, err := config.Parse(testkit.Environ(settings...))
 	if err == nil {
-		w.sidecar, err = Start(parsed, zerolog.Nop(), metrics.New("1.2.3-test"))
+		w.sidecar, err = Start(parsed, zerolog.Nop(), metrics.New("1.2.3-test"), io.Discard)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,181 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
+)
+
+// AuditConfig configures an [Audit].
+type AuditConfig struct {
+	// Path is the absolute path of a file, which is made if it is not there. A file that took
+	// its place is noticed within a second. Empty means that lines go to Out.
+	Path string
+	Out  io.Writer
+	// Key makes pseudonyms, in the form that ParsePseudonymKey reads. It may change.
+	Key upstream.Secret
+	// Purposes are the words that X-Token-Purpose may have.
+	Purposes []string
+	// Metrics counts the lines, and Log is told when they cannot be written. Metrics is required.
+	Metrics *metrics.Metrics
+	Log     zerolog.Logger
+}
+
+// Audit writes who asked for what with a token of which subject: JSON, one object a line. Its
+// methods are safe for concurrent use.
+type Audit struct {
+	lines    *auditWriter
+	secret   upstream.Secret
+	key      atomic.Pointer[auditKey] // what secret was when it was used last
+	purposes []string
+}
+
+// auditKey is a key with the text that it was read from.
+type auditKey struct {
+	text string
+	PseudonymKey
+}
+
+// NewAudit opens the file, and fails if that cannot be written to. The caller must Close the Audit.
+func NewAudit(c AuditConfig) (*Audit, error) {
+	a := &Audit{secret: c.Key, purposes: c.Purposes}
+	if _, err := a.pseudonymKey(); err != nil {
+		return nil, err
+	}
+	out := c.Out
+	if c.Path != "" {
+		file, err := openAuditFile(c.Path)
+		if err != nil {
+			return nil, err
+		}
+		out = file
+	}
+	c.Metrics.ExpectAudit()
+	a.lines = newAuditWriter(out, c.Metrics.AuditLines, c.Log)
+	return a, nil
+}
+
+// Close writes the lines that wait, for a second at most, and closes the file.
+func (a *Audit) Close() {
+	if a != nil {
+		a.lines.close()
+	}
+}
+
+// pseudonymKey returns the key in use.
+func (a *Audit) pseudonymKey() (PseudonymKey, error) {
+	text := a.secret.Reveal()
+	if known := a.key.Load(); known != nil && known.text == text {
+		return known.PseudonymKey, nil
+	}
+	key, err := ParsePseudonymKey(text)
+	if err != nil {
+		return PseudonymKey{}, err
+	}
+	a.key.Store(&auditKey{text, key})
+	return key, nil
+}
+
+// purpose returns the word of X-Token-Purpose, "" if there is none. Without an audit nobody
+// reads it.
+func (a *Audit) purpose(h http.Header) (string, error) {
+	if a == nil {
+		return "", nil
+	}
+	word, err := single(h, purposeHeader, errPurpose)
+	if err == nil && word != "" && !slices.Contains(a.purposes, word) {
+		err = errPurpose
+	}
+	return word, err
+}
+
+// auditLine is one line. What is empty is left out of it.
+type auditLine struct {
+	Time    string `json:"time"` // RFC 3339, UTC, microseconds
+	Event   string `json:"event"`
+	ID      string `json:"id"` // of the exchange
+	Route   string `json:"route,omitempty"`
+	Method  string `json:"method,omitempty"`
+	Allowed string `json:"allowed,omitempty"` // the pattern of the allow list
+	Subject string `json:"subject,omitempty"` // its pseudonym
+	Key     string `json:"key,omitempty"`     // the id of the key that made it
+	Caller  string `json:"caller,omitempty"`
+	Purpose string `json:"purpose,omitempty"`
+	TraceID string `json:"trace_id,omitempty"`
+	Status  int    `json:"status,omitempty"`
+	Millis  *int64 `json:"millis,omitempty"`
+	Problem string `json:"problem,omitempty"`
+}
+
+// bytes returns the line.
+func (l *auditLine) bytes() []byte {
+	l.Time = time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")
+	text, err := json.Marshal(l)
+	if err != nil {
+		panic("strings and numbers can always be marshaled")
+	}
+	return append(text, '\n')
+}
+
+// The events of lines.
+const (
+	eventSent     = "sent"      // the request goes to the target
+	eventHandedOn = "handed_on" // the token goes to the app
+	eventAnswered = "answered"  // the exchange has ended
+)
+
+// audit writes the line of an event for a request that has a subject, once, and returns when the
+// kernel has it. If it fails, what the line tells of must not be done. It blocks for auditPatience
+// at most.
+func (x *exchange) audit(event string) error {
+	a := x.proxy.config.Audit
+	if a == nil || x.key.Subject == "" || x.auditID != "" {
+		return nil
+	}
+	key, err := a.pseudonymKey()
+	if err != nil {
+		return errAudit
+	}
+	id := fmt.Sprintf("%016x", rand.Uint64())
+	line := auditLine{Event: event, ID: id, Route: x.route.Name, Method: knownMethod(x.in.Method), Allowed: x.allowedBy,
+		Subject: key.Pseudonym(x.key.Subject), Key: key.ID, Caller: x.caller, Purpose: x.purpose, TraceID: traceID(x.in.Header)}
+	if err := a.lines.write(x.in.Context(), line.bytes()); err != nil {
+		if errors.Is(err, context.Canceled) {
+			return err
+		}
+		return errAudit
+	}
+	x.auditID = id
+	return nil
+}
+
+// auditEnd writes how an exchange ended that has a line already. Nobody waits for that.
+func (x *exchange) auditEnd() {
+	if x.auditID == "" {
+		return
+	}
+	millis := time.Since(x.began).Milliseconds()
+	line := auditLine{Event: eventAnswered, ID: x.auditID, Status: x.out.status, Millis: &millis, Problem: x.problem}
+	x.proxy.config.Audit.lines.note(line.bytes())
+}
+
+// knownMethod returns a method that has a meaning of its own, and "other" for any word that an
+// app may have made up.
+func knownMethod(method string) string {
+	if slices.Contains(usualMethods, method) {
+		return method
+	}
+	return "other"
+}

@@ -1,0 +1,238 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// auditWriter hands lines to the kernel from a goroutine of its own: those that come at the same
+// time in one write, and none waits longer than auditPatience for a disk or a reader that stands
+// still. Its methods are safe for concurrent use.
+type auditWriter struct {
+	out   io.Writer
+	count func(outcome string, lines int)
+	log   zerolog.Logger
+	queue chan *queuedLine
+	stop  chan struct{} // closed by close
+	done  chan struct{} // closed when all was written
+
+	failing bool // belongs to the goroutine, like torn
+	torn    bool // the last write ended within a line
+}
+
+// queuedLine is a line on its way.
+type queuedLine struct {
+	text    []byte
+	taken   atomic.Bool // by the writer, or by whoever no longer waits for it
+	written chan error  // holds one; nil if nobody waits
+}
+
+const (
+	auditPatience = time.Second // for one line
+	maxQueued     = 1024        // lines
+	maxWritten    = 128         // lines of one write
+)
+
+// errNotWritten is the error of a line that the kernel did not take.
+var errNotWritten = errors.New("the line was not written")
+
+// newAuditWriter returns a writer of lines to out, which it closes if it can be closed. It tells
+// count what became of them: written, failed, or dropped if nobody waited.
+func newAuditWriter(out io.Writer, count func(outcome string, lines int), log zerolog.Logger) *auditWriter {
+	w := &auditWriter{out: out, count: count, log: log, queue: make(chan *queuedLine, maxQueued),
+		stop: make(chan struct{}), done: make(chan struct{})}
+	go w.run()
+	return w
+}
+
+// write returns when the kernel has taken a line. If it fails, the line is not there, unless it
+// was on its way just then.
+func (w *auditWriter) write(ctx context.Context, text []byte) error {
+	l := &queuedLine{text: text, written: make(chan error, 1)}
+	select {
+	case w.queue <- l:
+	default:
+		w.count("failed", 1)
+		return errNotWritten
+	}
+	patience := time.NewTimer(auditPatience)
+	defer patience.Stop()
+	err := errNotWritten
+	select {
+	case err := <-l.written:
+		return err
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-patience.C:
+	case <-w.done:
+	}
+	if !l.taken.Swap(true) {
+		w.count("failed", 1)
+	}
+	return err
+}
+
+// note takes a line that nobody waits for, and drops it if too many are on their way.
+func (w *auditWriter) note(text []byte) {
+	select {
+	case w.queue <- &queuedLine{text: text}:
+	default:
+		w.count("dropped", 1)
+	}
+}
+
+// close writes what is on its way, for no longer than auditPatience.
+func (w *auditWriter) close() {
+	close(w.stop)
+	select {
+	case <-w.done:
+	case <-time.After(auditPatience): // the disk or the reader stands still
+	}
+}
+
+// run writes lines until close was called and none is left.
+func (w *auditWriter) run() {
+	defer close(w.done)
+	if closer, ok := w.out.(*auditFile); ok {
+		defer func() { _ = closer.Close() }()
+	}
+	for {
+		select {
+		case l := <-w.queue:
+			w.writeAll(l)
+			continue
+		default:
+		}
+		select {
+		case l := <-w.queue:
+			w.writeAll(l)
+		case <-w.stop:
+			if len(w.queue) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// writeAll writes a line, and those behind it, in one write.
+func (w *auditWriter) writeAll(l *queuedLine) {
+	var lines []*queuedLine
+	var text []byte
+	if w.torn {
+		text = append(text, '\n')
+	}
+	before := len(text)
+	for l != nil {
+		if !l.taken.Swap(true) {
+			lines, text = append(lines, l), append(text, l.text...)
+		}
+		l = nil
+		if len(lines) < maxWritten {
+			select {
+			case l = <-w.queue:
+			default:
+			}
+		}
+	}
+	if len(lines) == 0 {
+		return
+	}
+	n, err := w.out.Write(text)
+	if n > 0 {
+		w.torn = text[n-1] != '\n'
+	}
+	w.settle(lines, n-before, err)
+}
+
+// settle tells what became of lines, of which n bytes were written.
+func (w *auditWriter) settle(lines []*queuedLine, n int, err error) {
+	written := 0
+	for _, l := range lines {
+		n -= len(l.text)
+		result := errNotWritten
+		switch {
+		case n >= 0:
+			result = nil
+			written++
+		case l.written == nil:
+			w.count("dropped", 1)
+		default:
+			w.count("failed", 1)
+		}
+		if l.written != nil {
+			l.written <- result
+		}
+	}
+	w.count("written", written)
+	switch {
+	case err != nil && !w.failing:
+		w.log.Error().Str("cause", auditCause(err)).Msg("audit lines cannot be written; requests for subjects are refused")
+	case err == nil && w.failing:
+		w.log.Info().Msg("audit lines are written again")
+	}
+	w.failing = err != nil
+}
+
+// auditCause returns what the system says of a failed write, without a path.
+func auditCause(err error) string {
+	if code, ok := errors.AsType[syscall.Errno](err); ok {
+		return code.Error()
+	}
+	return fmt.Sprintf("%T", err)
+}
+
+// auditFile is the file that lines are appended to. It belongs to one goroutine.
+type auditFile struct {
+	path   string
+	file   *os.File
+	looked time.Time // when it was last known to be what path names
+}
+
+// openAuditFile opens or makes the file. Only the user of the sidecar may read it.
+func openAuditFile(path string) (*auditFile, error) {
+	if info, err := os.Stat(path); err == nil && info.Mode()&(os.ModeDir|os.ModeNamedPipe|os.ModeSocket) != 0 {
+		return nil, errors.New("the audit cannot be written to what is no file")
+	}
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the file of the audit: %w", err)
+	}
+	return &auditFile{path, file, time.Now()}, nil
+}
+
+// Write appends to the file. It follows one that was moved or removed within a second.
+func (f *auditFile) Write(text []byte) (int, error) {
+	if now := time.Now(); now.Sub(f.looked) > time.Second {
+		if !f.isThere() {
+			next, err := openAuditFile(f.path)
+			if err != nil {
+				return 0, err
+			}
+			_ = f.file.Close()
+			f.file = next.file
+		}
+		f.looked = now
+	}
+	return f.file.Write(text)
+}
+
+// isThere reports whether path still names the file.
+func (f *auditFile) isThere() bool {
+	named, err := os.Stat(f.path)
+	if err != nil {
+		return false
+	}
+	open, err := f.file.Stat()
+	return err == nil && os.SameFile(named, open)
+}
+
+// Close closes the file.
+func (f *auditFile) Close() error { return f.file.Close() }
