@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -101,32 +100,19 @@ func (a *Audit) purpose(h http.Header) (string, error) {
 	return word, err
 }
 
-// auditLine is one line. What is empty is left out of it.
-type auditLine struct {
-	Time    string `json:"time"` // RFC 3339, UTC, microseconds
-	Event   string `json:"event"`
-	ID      string `json:"id"` // of the exchange
-	Route   string `json:"route,omitempty"`
-	Method  string `json:"method,omitempty"`
-	Allowed string `json:"allowed,omitempty"` // the pattern of the allow list
-	Subject string `json:"subject,omitempty"` // its pseudonym
-	Key     string `json:"key,omitempty"`     // the id of the key that made it
-	Caller  string `json:"caller,omitempty"`
-	Purpose string `json:"purpose,omitempty"`
-	TraceID string `json:"trace_id,omitempty"`
-	Status  int    `json:"status,omitempty"`
-	Millis  *int64 `json:"millis,omitempty"`
-	Problem string `json:"problem,omitempty"`
+// line is one line while it is made.
+type line []byte
+
+// Write takes the whole line, which zerolog writes at once.
+func (l *line) Write(text []byte) (int, error) {
+	*l = append(*l, text...)
+	return len(text), nil
 }
 
-// bytes returns the line.
-func (l *auditLine) bytes() []byte {
-	l.Time = time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")
-	text, err := json.Marshal(l)
-	if err != nil {
-		panic("strings and numbers can always be marshaled")
-	}
-	return append(text, '\n')
+// newLine begins the line of an event of the exchange id, which ends in l.
+func newLine(l *line, event string, id uint64) *zerolog.Event {
+	log := zerolog.New(l)
+	return log.Log().Str("time", time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")).Str("event", event).Str("id", fmt.Sprintf("%016x", id))
 }
 
 // The events of lines.
@@ -141,17 +127,24 @@ const (
 // at most.
 func (x *exchange) audit(event string) error {
 	a := x.proxy.config.Audit
-	if a == nil || x.key.Subject == "" || x.auditID != "" {
+	if a == nil || x.key.Subject == "" || x.auditID != 0 {
 		return nil
 	}
 	key, err := a.pseudonymKey()
 	if err != nil {
 		return errAudit
 	}
-	id := fmt.Sprintf("%016x", rand.Uint64())
-	line := auditLine{Event: event, ID: id, Route: x.route.Name, Method: knownMethod(x.in.Method), Allowed: x.allowedBy,
-		Subject: key.Pseudonym(x.key.Subject), Key: key.ID, Caller: x.caller, Purpose: x.purpose, TraceID: traceID(x.in.Header)}
-	if err := a.lines.write(x.in.Context(), line.bytes()); err != nil {
+	id := max(1, rand.Uint64())
+	var text line
+	made := newLine(&text, event, id).Str("route", x.route.Name).Str("method", knownMethod(x.in.Method))
+	for _, member := range [...][2]string{{"allowed", x.allowedBy}, {"subject", key.Pseudonym(x.key.Subject)}, {"key", key.ID}, {"caller", x.caller},
+		{"purpose", x.purpose}, {"trace_id", traceID(x.in.Header)}} {
+		if member[1] != "" {
+			made.Str(member[0], member[1])
+		}
+	}
+	made.Send()
+	if err := a.lines.write(x.in.Context(), text); err != nil {
 		if errors.Is(err, context.Canceled) {
 			return err
 		}
@@ -163,12 +156,16 @@ func (x *exchange) audit(event string) error {
 
 // auditEnd writes how an exchange ended that has a line already. Nobody waits for that.
 func (x *exchange) auditEnd() {
-	if x.auditID == "" {
+	if x.auditID == 0 {
 		return
 	}
-	millis := time.Since(x.began).Milliseconds()
-	line := auditLine{Event: eventAnswered, ID: x.auditID, Status: x.out.status, Millis: &millis, Problem: x.problem}
-	x.proxy.config.Audit.lines.note(line.bytes())
+	var text line
+	made := newLine(&text, eventAnswered, x.auditID).Int("status", x.out.status).Int64("millis", time.Since(x.began).Milliseconds())
+	if x.problem != "" {
+		made.Str("problem", x.problem)
+	}
+	made.Send()
+	x.proxy.config.Audit.lines.note(text)
 }
 
 // knownMethod returns a method that has a meaning of its own, and "other" for any word that an

@@ -26,6 +26,14 @@ const (
 	newAuditKey = "new:Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA="
 )
 
+// auditLine is one line.
+type auditLine struct {
+	Time, Event, ID, Route, Method, Allowed, Subject, Key, Caller, Purpose, Problem string
+	TraceID                                                                         string `json:"trace_id"`
+	Status                                                                          int
+	Millis                                                                          *int64
+}
+
 // subjectUpstream is an upstream whose requests may be for a subject.
 func (s *side) subjectUpstream(name, target string, place upstream.SubjectPlace) upstream.Upstream {
 	return issuing{upstream.NewOAuth2(upstream.OAuth2Config{Name: name, ClientID: "id", ClientSecret: upstream.NewSecret("shh"), Subject: place,

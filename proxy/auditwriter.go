@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -15,30 +17,36 @@ import (
 
 // auditWriter hands lines to the kernel from a goroutine of its own: those that come at the same
 // time in one write, and none waits longer than auditPatience for a disk or a reader that stands
-// still. Its methods are safe for concurrent use.
+// still. A line that nobody waits for goes with the next one that somebody does, or after
+// noteDelay. Its methods are safe for concurrent use.
 type auditWriter struct {
 	out   io.Writer
 	count func(outcome string, lines int)
 	log   zerolog.Logger
-	queue chan *queuedLine
-	stop  chan struct{} // closed by close
-	done  chan struct{} // closed when all was written
+	queue chan *queuedLine // nil among them says that there are notes
+	stop  chan struct{}    // closed by close
+	done  chan struct{}    // closed when all was written
+
+	mu    sync.Mutex // guards notes; not held over I/O
+	notes []byte     // whole lines that nobody waits for
 
 	failing bool // belongs to the goroutine, like torn
 	torn    bool // the last write ended within a line
 }
 
-// queuedLine is a line on its way.
+// queuedLine is a line that somebody waits for.
 type queuedLine struct {
 	text    []byte
 	taken   atomic.Bool // by the writer, or by whoever no longer waits for it
-	written chan error  // holds one; nil if nobody waits
+	written chan error  // holds one
 }
 
 const (
 	auditPatience = time.Second // for one line
-	maxQueued     = 1024        // lines
-	maxWritten    = 128         // lines of one write
+	noteDelay     = 20 * time.Millisecond
+	maxQueued     = 1024      // lines
+	maxWritten    = 128       // lines of one write, beside the notes
+	maxNotes      = 512 << 10 // bytes
 )
 
 // errNotWritten is the error of a line that the kernel did not take.
@@ -80,13 +88,34 @@ func (w *auditWriter) write(ctx context.Context, text []byte) error {
 	return err
 }
 
-// note takes a line that nobody waits for, and drops it if too many are on their way.
+// note takes a line that nobody waits for, and drops it if too many are there.
 func (w *auditWriter) note(text []byte) {
-	select {
-	case w.queue <- &queuedLine{text: text}:
-	default:
-		w.count("dropped", 1)
+	w.mu.Lock()
+	first, room := len(w.notes) == 0, len(w.notes)+len(text) <= maxNotes
+	if room {
+		w.notes = append(w.notes, text...)
 	}
+	w.mu.Unlock()
+	switch {
+	case !room:
+		w.count("dropped", 1)
+	case first:
+		time.AfterFunc(noteDelay, func() {
+			select {
+			case w.queue <- nil:
+			default: // those in the queue take the notes along
+			}
+		})
+	}
+}
+
+// takeNotes returns the notes.
+func (w *auditWriter) takeNotes() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	notes := w.notes
+	w.notes = nil
+	return notes
 }
 
 // close writes what is on its way, for no longer than auditPatience.
@@ -101,77 +130,67 @@ func (w *auditWriter) close() {
 // run writes lines until close was called and none is left.
 func (w *auditWriter) run() {
 	defer close(w.done)
-	if closer, ok := w.out.(*auditFile); ok {
-		defer func() { _ = closer.Close() }()
+	if file, ok := w.out.(*auditFile); ok {
+		defer func() { _ = file.Close() }()
 	}
 	for {
 		select {
 		case l := <-w.queue:
 			w.writeAll(l)
-			continue
-		default:
-		}
-		select {
-		case l := <-w.queue:
-			w.writeAll(l)
 		case <-w.stop:
-			if len(w.queue) == 0 {
-				return
+			for len(w.queue) > 0 {
+				w.writeAll(<-w.queue)
 			}
+			w.writeAll(nil)
+			return
 		}
 	}
 }
 
-// writeAll writes a line, and those behind it, in one write.
-func (w *auditWriter) writeAll(l *queuedLine) {
-	var lines []*queuedLine
+// writeAll writes the notes, the line first if it is not nil, and the lines behind it, in one write.
+func (w *auditWriter) writeAll(first *queuedLine) {
 	var text []byte
 	if w.torn {
 		text = append(text, '\n')
 	}
 	before := len(text)
-	for l != nil {
-		if !l.taken.Swap(true) {
+	text = append(text, w.takeNotes()...)
+	notes := len(text)
+	var lines []*queuedLine
+	for l := first; ; {
+		if l != nil && !l.taken.Swap(true) {
 			lines, text = append(lines, l), append(text, l.text...)
 		}
-		l = nil
-		if len(lines) < maxWritten {
-			select {
-			case l = <-w.queue:
-			default:
-			}
+		if len(lines) == maxWritten || len(w.queue) == 0 {
+			break
 		}
+		l = <-w.queue // of which nobody else takes
 	}
-	if len(lines) == 0 {
+	if len(text) == before {
 		return
 	}
 	n, err := w.out.Write(text)
 	if n > 0 {
 		w.torn = text[n-1] != '\n'
 	}
-	w.settle(lines, n-before, err)
+	w.settle(text[before:notes], lines, max(0, n-before), err)
 }
 
-// settle tells what became of lines, of which n bytes were written.
-func (w *auditWriter) settle(lines []*queuedLine, n int, err error) {
-	written := 0
+// settle tells what became of notes and lines, of which n bytes were written.
+func (w *auditWriter) settle(notes []byte, lines []*queuedLine, n int, err error) {
+	whole := bytes.Count(notes[:min(n, len(notes))], []byte("\n"))
+	w.count("dropped", bytes.Count(notes, []byte("\n"))-whole)
+	end := len(notes)
 	for _, l := range lines {
-		n -= len(l.text)
-		result := errNotWritten
-		switch {
-		case n >= 0:
-			result = nil
-			written++
-		case l.written == nil:
-			w.count("dropped", 1)
-		default:
+		if end += len(l.text); end <= n {
+			whole++
+			l.written <- nil
+		} else {
 			w.count("failed", 1)
-		}
-		if l.written != nil {
-			l.written <- result
+			l.written <- errNotWritten
 		}
 	}
-	w.count("written", written)
+	w.count("written", whole)
 	switch {
 	case err != nil && !w.failing:
 		w.log.Error().Str("cause", auditCause(err)).Msg("audit lines cannot be written; requests for subjects are refused")

@@ -189,7 +189,7 @@ type exchange struct {
 	began time.Time
 
 	caller   string  // its name, if it has one
-	auditID  string  // of its lines in the audit; "" before the first of them
+	auditID  uint64  // of its lines in the audit; 0 before the first of them
 	decision         // what the request is for
 	attempt  attempt // the latest
 	upload   *upload // the body as the app sends it; nil if there is none

@@ -2,21 +2,24 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"time"
 
 	"token-sidecar/upstream/upstreamtest"
 )
 
 // measureSubjects compares requests for one subject with requests for a thousand in turn,
-// over a route that takes them: what a request costs, and how many connections to the
-// target it takes.
+// over a route that takes them: what a request costs, with and without an audit, and how many
+// connections to the target it takes.
 func (b *bench) measureSubjects(ctx context.Context, p pace, out io.Writer) error {
 	tokens := upstreamtest.NewOCLC(upstreamtest.Options{})
 	defer tokens.Close()
-	starter := func(program string) func(context.Context, string) (*proxyProcess, error) {
+	starter := func(program string, more ...string) func(context.Context, string) (*proxyProcess, error) {
 		return func(ctx context.Context, target string) (*proxyProcess, error) {
 			data, err := freeAddress()
 			if err != nil {
@@ -26,10 +29,14 @@ func (b *bench) measureSubjects(ctx context.Context, p pace, out io.Writer) erro
 			cmd.Env = []string{"SIDECAR_LISTEN=" + data, "SIDECAR_ADMIN_LISTEN=127.0.0.1:0", "SIDECAR_CA_FILE=" + b.targets.roots,
 				"SIDECAR_TOKEN_RATE=10000", "SIDECAR_OCLC_TARGET=" + b.targets.url(target), "SIDECAR_OCLC_TOKEN_URL=" + tokens.TokenURL(),
 				"SIDECAR_OCLC_WSKEY=" + tokens.ClientID(), "SIDECAR_OCLC_SECRET=" + tokens.ClientSecret()}
+			cmd.Env = append(cmd.Env, more...)
 			return startProxy(ctx, cmd, data, "/oclc")
 		}
 	}
-	all := []contender{{name: "sidecar", start: starter(b.sidecar)}}
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	audit := []string{"SIDECAR_AUDIT=" + filepath.Join(filepath.Dir(b.targets.roots), "audit"), "SIDECAR_AUDIT_KEY=bench:" + base64.StdEncoding.EncodeToString(key)}
+	all := []contender{{name: "sidecar", start: starter(b.sidecar)}, {name: "audited", start: starter(b.sidecar, audit...)}}
 	if b.against != "" {
 		all = append(all, contender{name: againstName, start: starter(b.against)})
 	}
