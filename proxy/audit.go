@@ -2,8 +2,8 @@ package proxy
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -112,7 +112,8 @@ func (l *line) Write(text []byte) (int, error) {
 // newLine begins the line of an event of the exchange id, which ends in l.
 func newLine(l *line, event string, id uint64) *zerolog.Event {
 	log := zerolog.New(l)
-	return log.Log().Str("time", time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")).Str("event", event).Str("id", fmt.Sprintf("%016x", id))
+	return log.Log().Str("time", time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")).Str("event", event).
+		Hex("id", binary.BigEndian.AppendUint64(nil, id))
 }
 
 // The events of lines.

@@ -155,7 +155,7 @@ func fieldProblem(err error) *problem {
 // app has left, it panics with http.ErrAbortHandler, so that net/http ends the connection.
 func (x *exchange) fail(err error) {
 	p := problemOf(err)
-	x.problem = p.code
+	x.problem, x.detail = p.code, p.detail
 	if p.code == "target_unreachable" {
 		x.cause = upstream.ConnError(err)
 	}

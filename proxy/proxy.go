@@ -11,6 +11,7 @@
 //   - vend.go answers the requests that ask for a token itself.
 //   - route.go decides what a request is for: route, key, path. path.go refuses paths that
 //     can be read in two ways, allow.go requests that are not on the route's list.
+//   - explain.go says what would follow, where that is all that is asked for.
 //   - forward.go chooses one of two ways to the target, and waits for a place among the
 //     requests to it; connections.go has the connections and places of each target.
 //   - lean.go is the way of plain requests: one goroutine, over an HTTP/1.1 connection that
@@ -93,6 +94,10 @@ type Config struct {
 	Roots *x509.CertPool
 	// Egress is the proxy that leads to targets; nil means that connections are direct.
 	Egress *egress.Proxy
+
+	// Explain, if set, is told what would be done with each request. Then nothing is sent, and
+	// no token is asked for.
+	Explain func(Explanation)
 
 	general bool // leave the lean way out: tests run both ways
 }
@@ -197,6 +202,7 @@ type exchange struct {
 	informational int           // how many informational answers have come; the transport owns it until RoundTrip has returned
 	waited        time.Duration // for tokens
 	problem       string        // code of the problem that the app was told, if any
+	detail        string        // of that problem
 	cause         string        // why the target cannot be reached, if that is the problem
 }
 
@@ -226,6 +232,9 @@ func (x *exchange) answer(fixed *route) (err error) {
 	if x.decision, err = x.proxy.decide(x.in, fixed); err != nil {
 		return err
 	}
+	if x.proxy.config.Explain != nil {
+		return nil
+	}
 	if err := x.readSmallBody(); err != nil {
 		return err
 	}
@@ -252,6 +261,9 @@ func (x *exchange) end() {
 	}
 	x.observe()
 	x.auditEnd()
+	if x.proxy.config.Explain != nil {
+		x.proxy.config.Explain(x.explanation())
+	}
 	if broken {
 		panic(http.ErrAbortHandler)
 	}

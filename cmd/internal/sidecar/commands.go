@@ -1,16 +1,15 @@
 // Package sidecar is the program behind cmd/token-sidecar and cmd/demo: it chooses
 // the subcommand, puts the parts of the sidecar together, starts them and stops them.
 //
-// commands.go lists the subcommands and runs the one that was asked for; run.go reads the
-// settings for it. keygen.go makes random keys; pseudonym.go tells what subjects are called in
-// the audit; healthcheck.go asks a sidecar that runs whether it is well; the subcommand check is
-// in package check. What the sidecar itself is made of, and in which order it starts and stops,
-// is in serve.go;
-// log.go writes its log without waiting for a reader. listen.go opens the listeners
-// (socket_unix.go makes sockets that are private from the start, socket_other.go is for
-// systems that cannot); tls.go has the certificate that they show; jwks.go serves, or prints,
-// the public keys that providers fetch; admin.go is what the admin listener serves. The
-// settings are in package config, the status page is in package status.
+// commands.go lists the subcommands and runs the one that was asked for. keygen.go makes random
+// keys; pseudonym.go tells what subjects are called in the audit; explain.go says what would be
+// done with a request; healthcheck.go asks a sidecar that runs whether it is well; the subcommand
+// check is in package check. run.go reads the settings for them. What the sidecar itself is made of, and in which order it starts and stops, is in serve.go; log.go writes its log
+// without waiting for a reader. listen.go opens the listeners (socket_unix.go makes sockets that
+// are private from the start, socket_other.go is for systems that cannot); tls.go has the
+// certificate that they show; jwks.go serves, or prints, the public keys that providers fetch;
+// admin.go is what the admin listener serves. The settings are in package config, the status page
+// is in package status.
 package sidecar
 
 import (
@@ -87,6 +86,7 @@ takes requests. The exit code is 0 if so, 1 if not. It is a probe for images wit
 		}
 		return healthcheck(ctx, s.AdminListen, "/livez")
 	})},
+	{"explain", explainUsage, nil, func(_ Program, ctx context.Context, c call) error { return explain(ctx, c) }},
 	{"jwks", `Usage: token-sidecar jwks
 
 Prints the JWK Set (RFC 7517) of the public keys of generic upstreams, the next ones included, to be
