@@ -219,9 +219,19 @@ func (c *Cache) recordFailure(e *entry, l *load, err error, now instant) {
 		e.token.Store(nil) // the target refuses this token and the provider gives no other
 	}
 	if c.ctx.Err() == nil {
-		c.config.Log.Warn().Str("upstream", e.key.Upstream).Str("kind", string(e.key.Kind)).
-			Stringer("retry_in", c.nextAttempt(e, now).Round(time.Millisecond)).
-			Str("error", e.failure.cause.Error()).Msg("token request failed")
+		cause := e.failure.cause
+		line := c.config.Log.Warn().Str("upstream", e.key.Upstream).Str("kind", string(e.key.Kind)).
+			Stringer("retry_in", c.nextAttempt(e, now).Round(time.Millisecond)).Str("class", string(cause.Class))
+		if cause.Code != "" {
+			line.Str("code", cause.Code)
+		}
+		if cause.Status != 0 {
+			line.Int("http_status", cause.Status)
+		}
+		if cause.Cause != "" {
+			line.Str("cause", cause.Cause)
+		}
+		line.Str("error", cause.Error()).Msg("token request failed")
 	}
 }
 

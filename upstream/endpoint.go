@@ -145,14 +145,20 @@ func (e *endpoint) do(req *http.Request) (answer, error) {
 	began := time.Now()
 	res, err := e.client.Do(req)
 	if err != nil {
-		return answer{}, e.fail(ClassUnavailable, 0, "no answer: "+ConnError(err))
+		return answer{}, e.unanswered("no answer: ", err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
-		return answer{}, e.fail(ClassUnavailable, 0, "the answer broke off: "+ConnError(err))
+		return answer{}, e.unanswered("the answer broke off: ", err)
 	}
 	return newAnswer(res, body, began), nil
+}
+
+// unanswered returns the failure of a connection.
+func (e *endpoint) unanswered(what string, err error) *Error {
+	cause := ConnError(err)
+	return &Error{Upstream: e.upstream, Class: ClassUnavailable, Cause: cause, Reason: what + cause}
 }
 
 // fail returns a failure that says no more than these; status is 0 without an answer.

@@ -26,6 +26,7 @@ type Error struct {
 	Class      Class
 	Code       string        // of RFC 6749 section 5.2, or the provider's; empty if none
 	Status     int           // of the answer; 0 if none came
+	Cause      string        // proxy error type of RFC 9209 section 2.3, where no answer came; else empty
 	RetryAfter time.Duration // asked for by the provider; 0 if it did not
 	Skew       time.Duration // the provider's clock minus ours, by the Date of a refusal; 0 if it has none or they agree
 	Reason     string        // in our words

@@ -55,7 +55,7 @@ func (s *Sidecar) listen() (err error) {
 		s.serving.Go(func() { s.serveOn(open[i], server, name) })
 		s.log.Info().Str("listener", name).Stringer("address", s.addrs[name]).Msg("listening")
 	}
-	s.log.Info().Strs("routes", s.routeNames()).Msg("ready")
+	s.log.Info().Strs("routes", s.routeNames()).Str("version", s.metrics.Version()).Msg("ready")
 	return nil
 }
 
