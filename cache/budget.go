@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"token-sidecar/cache/shared"
 	"token-sidecar/metrics"
@@ -21,7 +22,8 @@ type budget struct {
 	store   *shared.Store
 	metrics *metrics.Budget
 	log     zerolog.Logger
-	waiting atomic.Int32 // loads that have a turn which has not come
+	telling rate.Sometimes // limits the lines about requests that are put off
+	waiting atomic.Int32   // loads that have a turn which has not come
 
 	mu         sync.Mutex // guards the rest
 	credential upstream.Fingerprint
@@ -55,7 +57,7 @@ func newBudget(name string, perSecond float64, store *shared.Store, m *metrics.U
 	if perSecond == 0 || store == nil {
 		return nil
 	}
-	return &budget{name: name, rate: perSecond, store: store, metrics: m.Budget(perSecond), log: log}
+	return &budget{name: name, rate: perSecond, store: store, metrics: m.Budget(perSecond), log: log, telling: rate.Sometimes{Interval: time.Minute}}
 }
 
 // bucketOf returns the bucket of turns of those who use credential.
@@ -96,6 +98,12 @@ func (b *budget) record(t shared.Turn, asked bool) {
 		b.putOff = now
 	}
 	b.mu.Unlock()
+	if outcome == "put_off" {
+		b.telling.Do(func() {
+			b.log.Warn().Str("upstream", b.name).Float64("budget_per_second", b.rate).
+				Msg("the budget of token requests is spent; requests without a token are told when to come again")
+		})
+	}
 	switch {
 	case changed && t.Stopped != "":
 		b.log.Warn().Str("upstream", b.name).Str("class", string(t.Stopped)).

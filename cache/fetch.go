@@ -60,6 +60,7 @@ func (c *Cache) fetch(ctx context.Context, e *entry) (loadResult, error) {
 		outcome := "ok"
 		if cause := causeOf(err); cause != nil {
 			outcome = string(cause.Class)
+			e.source.metrics.ClockSkew(cause.Skew)
 		} else if err != nil {
 			outcome = string(upstream.ClassUnavailable)
 		}

@@ -231,6 +231,9 @@ func (c *Cache) recordFailure(e *entry, l *load, err error, now instant) {
 		if cause.Cause != "" {
 			line.Str("cause", cause.Cause)
 		}
+		if cause.Skew != 0 {
+			line.Stringer("clock_skew", cause.Skew.Round(time.Second)) // theirs minus ours
+		}
 		line.Str("error", cause.Error()).Msg("token request failed")
 	}
 }

@@ -39,6 +39,7 @@ type Connections struct {
 	InUse, Idle, Shared int    // now; Shared are those of net/http: of HTTP/2, of uploads, of upgrades, and for one request alone
 	Opened              uint64 // since the start
 	Distrusted          bool   // a target sent bytes unasked within the last hour
+	Unreachable         string // why the last exchange with a target had no answer, as TargetFailed has it; empty if it had one
 }
 
 // CollectConnections has each scrape ask source for the series of connections, one

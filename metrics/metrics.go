@@ -39,6 +39,8 @@ type Metrics struct {
 	rejections      *prometheus.CounterVec
 	redisOperations *prometheus.CounterVec
 	narrowScope     *prometheus.CounterVec
+	targetFailures  *prometheus.CounterVec
+	clockSkew       *prometheus.GaugeVec
 	unaskedBytes    *prometheus.CounterVec
 	redirects       *prometheus.CounterVec
 	secretReloads   *prometheus.CounterVec
@@ -61,13 +63,12 @@ func New(version string) *Metrics {
 
 // define makes all series whose values are kept here.
 func (m *Metrics) define(f factory) {
+	m.defineTargets(f)
 	m.requests = f.counters("requests_total",
 		"Requests that ended, by upstream, method and status code; problem says what the sidecar refused or failed in, and is empty where the target's answer went through.",
 		"upstream", "method", "code", "problem")
 	m.requestSeconds = f.histograms("request_duration_seconds",
 		"Time from a request's arrival to the end of its answer.", prometheus.DefBuckets, "upstream")
-	m.targetSeconds = f.histograms("target_duration_seconds",
-		"Time from sending a request to its target until the head of the answer.", prometheus.DefBuckets, "upstream")
 	m.lookups = f.counters("token_lookups_total",
 		"Token look-ups of requests: fresh and stale came from memory at once, waited had to wait for a load, failed got none.",
 		"upstream", "result")
@@ -88,11 +89,8 @@ func (m *Metrics) define(f factory) {
 		"operation", "outcome")
 	m.narrowScope = f.counters("narrow_scope_total",
 		"Tokens that were granted less scope than was asked for.", "upstream")
-	m.unaskedBytes = f.counters("target_unasked_bytes_total",
-		"Times that a target was seen to send bytes that belong to no answer; for an hour afterwards no HTTP/1.1 connection to it is kept.", "upstream")
-	m.redirects = f.counters("redirects_total",
-		"Redirects that targets answered with, by where they lead: own (to the route's own target, through the sidecar), foreign (elsewhere), refused (to the sidecar itself or another route, or ambiguous; the app got a 502).",
-		"upstream", "to")
+	m.clockSkew = f.gauges("clock_skew_seconds",
+		"The clock of the token endpoint minus ours, by the last refusal that had a date; 0 if they agree. Only refusals tell it.", "upstream")
 	m.secretReloads = f.counters("secret_reloads_total",
 		"Secret files read again after a change, by outcome.", "outcome")
 	m.budget = f.gauges("token_budget",
@@ -109,6 +107,19 @@ func (m *Metrics) define(f factory) {
 		"Log lines dropped because nobody reads the log fast enough.").WithLabelValues()
 	f.gauges("build_info", "Always 1; the labels tell the build.", "version", "go_version").
 		WithLabelValues(m.version, runtime.Version()).Set(1)
+}
+
+// defineTargets makes those about targets.
+func (m *Metrics) defineTargets(f factory) {
+	m.targetSeconds = f.histograms("target_duration_seconds",
+		"Time from sending a request to its target until the head of the answer.", prometheus.DefBuckets, "upstream")
+	m.targetFailures = f.counters("target_failures_total",
+		"Requests that had no answer of their target, by cause: a proxy error type of RFC 9209 section 2.3.", "upstream", "cause")
+	m.unaskedBytes = f.counters("target_unasked_bytes_total",
+		"Times that a target was seen to send bytes that belong to no answer; for an hour afterwards no HTTP/1.1 connection to it is kept.", "upstream")
+	m.redirects = f.counters("redirects_total",
+		"Redirects that targets answered with, by where they lead: own (to the route's own target, through the sidecar), foreign (elsewhere), refused (to the sidecar itself or another route, or ambiguous; the app got a 502).",
+		"upstream", "to")
 }
 
 // factory makes families of series, which it registers at once.

@@ -27,6 +27,9 @@ type Upstream struct {
 	requests [len(methods) + 1][500]atomic.Pointer[prometheus.Counter]
 }
 
+// targetCauses are the usual causes of target_failures_total; further ones come as they do.
+var targetCauses = []string{"connection_refused", "connection_timeout", "dns_error", "tls_certificate_error", "http_response_timeout"}
+
 // methods have a label of their own; all others share "other".
 var methods = [...]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete,
 	http.MethodPatch, http.MethodHead, http.MethodOptions}
@@ -42,6 +45,10 @@ func (m *Metrics) Upstream(name string) *Upstream {
 	startAtZero(m.refreshes.MustCurryWith(label), "ok", "failed")
 	startAtZero(m.narrowScope, name)
 	startAtZero(m.unaskedBytes, name)
+	for _, cause := range targetCauses {
+		m.targetFailures.WithLabelValues(name, cause)
+	}
+	m.clockSkew.WithLabelValues(name)
 	m.requests.WithLabelValues(name, http.MethodGet, "200", "") // the others as they come: there are thousands
 	m.waitSeconds.WithLabelValues(name)
 	m.tokenReqSeconds.WithLabelValues(name)
@@ -88,6 +95,15 @@ func (u *Upstream) Request(method string, status int, problem string, took time.
 
 // TargetAnswered records how long a target took until the head of its answer.
 func (u *Upstream) TargetAnswered(took time.Duration) { u.target.Observe(took.Seconds()) }
+
+// TargetFailed counts one request that had no answer of its target. The cause is one of a fixed
+// set: a proxy error type of RFC 9209.
+func (u *Upstream) TargetFailed(cause string) {
+	u.m.targetFailures.WithLabelValues(u.name, cause).Inc()
+}
+
+// ClockSkew records the clock of the token endpoint minus ours.
+func (u *Upstream) ClockSkew(d time.Duration) { u.m.clockSkew.WithLabelValues(u.name).Set(d.Seconds()) }
 
 // TokenWait records that a request waited for a token.
 func (u *Upstream) TokenWait(d time.Duration) {

@@ -14,6 +14,12 @@ import (
 // errAnswer is the error of an answer that no client could read in one way only.
 var errAnswer = errors.New("the target's answer breaks HTTP")
 
+// answered notes that the target sent the head of an answer, after so long.
+func (x *exchange) answered(took time.Duration) {
+	x.route.metrics.TargetAnswered(took)
+	x.route.connections.answered()
+}
+
 // filter judges and changes the head of an answer before anything of it is passed on, and
 // puts an answerBody in place of its body. It fails if the app must not have the answer.
 func (x *exchange) filter(res *http.Response) error {

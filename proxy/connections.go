@@ -2,7 +2,11 @@ package proxy
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"token-sidecar/metrics"
 	"token-sidecar/proxy/internal/targetconn"
@@ -18,6 +22,11 @@ type connections struct {
 	protocol *targetconn.Protocol // what the target chooses to speak
 
 	slots struct{ requests, uploads, upgrades slots }
+
+	unreachable atomic.Pointer[string] // why the last exchange had no answer; nil if it had one
+	log         zerolog.Logger         // is told when that begins and ends
+	telling     rate.Sometimes         // since an exchange may fail beside others that do not
+	told        atomic.Bool            // that it began
 }
 
 // How many exchanges with one target go on at a time.
@@ -29,13 +38,13 @@ const (
 
 // newConnections returns the connections to the target of r, none of which is open yet.
 func newConnections(c Config, r upstream.Route, upstreamName string, series *metrics.Upstream) *connections {
-	to := &connections{upstream: upstreamName, protocol: targetconn.NewProtocol(r.Target)}
+	to := &connections{upstream: upstreamName, protocol: targetconn.NewProtocol(r.Target), telling: rate.Sometimes{Interval: time.Minute},
+		log: c.Log.With().Str("upstream", upstreamName).Str("target", r.Target.Host).Logger()}
 	to.sets.fresh = func(certificate *upstream.ClientCertificate) *connectionSet {
 		w := newConnectionSet(c, r, to.protocol, certificate)
 		w.kept.Unasked = func() {
 			series.UnaskedBytes()
-			c.Log.Warn().Str("upstream", upstreamName).Str("target", r.Target.Host).
-				Msg("the target sent bytes that belong to no answer; for an hour each HTTP/1.1 request to it has a connection of its own")
+			to.log.Warn().Msg("the target sent bytes that belong to no answer; for an hour each HTTP/1.1 request to it has a connection of its own")
 		}
 		return w
 	}
@@ -71,6 +80,26 @@ func (c *connections) closeIdle() {
 // addTo adds the numbers of these connections to sum.
 func (c *connections) addTo(sum *metrics.Connections) {
 	c.sets.addTo(sum)
+	if cause := c.unreachable.Load(); cause != nil {
+		sum.Unreachable = *cause
+	}
+}
+
+// answered notes that the target sent the head of an answer.
+func (c *connections) answered() {
+	if c.unreachable.Load() != nil && c.unreachable.Swap(nil) != nil && c.told.Swap(false) {
+		c.log.Info().Msg("the target answers again")
+	}
+}
+
+// failed notes that it did not, and why: cause is a proxy error type of RFC 9209.
+func (c *connections) failed(cause string) {
+	if before := c.unreachable.Swap(&cause); before == nil || *before != cause {
+		c.telling.Do(func() {
+			c.told.Store(true)
+			c.log.Warn().Str("cause", cause).Msg("a request had no answer of the target")
+		})
+	}
 }
 
 // slots bounds how many exchanges go on at a time: each of them has a value in the channel.

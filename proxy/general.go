@@ -151,7 +151,7 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (res *http.Resp
 		x.attempt.timer.stop()
 	}
 	if err == nil {
-		x.route.metrics.TargetAnswered(time.Since(began))
+		x.answered(time.Since(began))
 	}
 	return res, err
 }

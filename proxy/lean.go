@@ -124,7 +124,7 @@ func (x *exchange) roundTripLean(began time.Time) (*http.Response, error) {
 		case res.StatusCode == http.StatusSwitchingProtocols, res.StatusCode < 100:
 			return nil, errAnswer // it was not asked to switch
 		case res.StatusCode >= 200:
-			x.route.metrics.TargetAnswered(time.Since(began))
+			x.answered(time.Since(began))
 			// A body may take any time. answerBody bounds the wait for more of it, which a
 			// body in chunks may do within one Read. If the app left meanwhile, the
 			// deadline that ends the connection must not be taken away again.

@@ -87,6 +87,10 @@ type fieldError struct{ error }
 // Unwrap returns the error of getting the field.
 func (e fieldError) Unwrap() error { return e.error }
 
+// codeUnreachable is the code of problems whose cause is told in the log, the metrics and on the
+// status page, like that of errTargetSlow.
+const codeUnreachable = "target_unreachable"
+
 // statusClientClosed is the status in the log when the app left first. It is never sent.
 const statusClientClosed = 499
 
@@ -117,7 +121,7 @@ func problemOf(err error) *problem {
 	case "connection_timeout", "http_response_timeout", "dns_timeout":
 		return &problem{http.StatusGatewayTimeout, "target_timeout", cause, errTargetSlow.detail, 0}
 	}
-	return &problem{http.StatusBadGateway, "target_unreachable", cause, "The target cannot be reached, or what it sent is not HTTP.", 0}
+	return &problem{http.StatusBadGateway, codeUnreachable, cause, "The target cannot be reached, or what it sent is not HTTP.", 0}
 }
 
 // egressProblem returns what the app is told when the egress proxy leads to no target.
@@ -126,7 +130,7 @@ func egressProblem(err *egress.Error) *problem {
 	if err.Status == http.StatusProxyAuthRequired || err.Status == http.StatusUnauthorized { // tinyproxy's for a wrong password
 		cause = "proxy_configuration_error"
 	}
-	return &problem{http.StatusBadGateway, "target_unreachable", cause, "The target cannot be reached: " + err.Error() + ".", 0}
+	return &problem{http.StatusBadGateway, codeUnreachable, cause, "The target cannot be reached: " + err.Error() + ".", 0}
 }
 
 // tokenProblem returns what the app is told when there is no token for its request.
@@ -156,8 +160,12 @@ func fieldProblem(err error) *problem {
 func (x *exchange) fail(err error) {
 	p := problemOf(err)
 	x.problem, x.detail = p.code, p.detail
-	if p.code == "target_unreachable" {
-		x.cause = upstream.ConnError(err)
+	if p.code == errTargetSlow.code || p.code == codeUnreachable {
+		if x.cause = p.cause; p.code == codeUnreachable {
+			x.cause = upstream.ConnError(err)
+		}
+		x.route.metrics.TargetFailed(x.cause)
+		x.route.connections.failed(x.cause)
 	}
 	if x.out.status != 0 {
 		return // an answer is under way

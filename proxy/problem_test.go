@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -133,3 +134,30 @@ func TestPanicTellsNoSecret(t *testing.T) {
 type panicking struct{ upstream.Upstream }
 
 func (panicking) Key(upstream.Kind, string, string) (upstream.Key, error) { panic("secret") }
+
+// TestSilentTargetIsTold has a target cut connections for a while: the cause is counted, kept for the
+// status page, and logged once; all of that ends with the next answer.
+//
+// Case U8.
+func TestSilentTargetIsTold(t *testing.T) {
+	s := newSide(t, setup{})
+	s.up.play(func(r *upRequest) bool { return r.n > 3 && hello(r) })
+	cause := func() string { return s.proxy.Connections()[0].Unreachable }
+	for range 3 {
+		s.send("POST", "/alpha/x", "a").problem(t, 502, "target_unreachable")
+		if got := cause(); got != "connection_terminated" {
+			t.Errorf("the cause is %q", got)
+		}
+	}
+	if a := s.get("/alpha/x"); a.status != 200 || cause() != "" {
+		t.Errorf("after an answer: %d, %q", a.status, cause())
+	}
+	w := httptest.NewRecorder()
+	s.proxy.config.Metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if !strings.Contains(w.Body.String(), `token_sidecar_target_failures_total{cause="connection_terminated",upstream="alpha"} 3`) {
+		t.Error("the series does not tell the cause")
+	}
+	if log := s.log.String(); strings.Count(log, "no answer of the target") != 1 || strings.Count(log, "answers again") != 1 {
+		t.Error(log)
+	}
+}

@@ -16,6 +16,10 @@ const (
 	callerHeader  = "X-Sidecar-Token"
 )
 
+// vendPrefix is where the app asks for a token itself: POST /token/{route}. No route can
+// have that name.
+const vendPrefix = "/token/"
+
 // loopHeader marks requests that have passed a sidecar (RFC 8586), with loopID.
 const (
 	loopHeader = "Cdn-Loop"

@@ -11,10 +11,6 @@ import (
 	"token-sidecar/upstream"
 )
 
-// vendPrefix is where the app asks for a token itself: POST /token/{route}. No route can
-// have that name.
-const vendPrefix = "/token/"
-
 // allowVend allows the tokens of the configured routes to be handed on. It fails unless these
 // are tokens of single subjects: one that stands for the client itself never leaves the
 // sidecar.

@@ -19,6 +19,7 @@ import (
 type demo struct {
 	providers providers
 	redis     *miniredis.Miniredis
+	more      []string // settings that go before those of the demo
 	sidecar   *sidecar.Sidecar
 	replica   *sidecar.Sidecar // a second one that shares tokens with the first
 	direct    *http.Client     // of an app that addresses the sidecar

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ import (
 	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
 )
+
+func TestMain(m *testing.M) { os.Exit(testkit.Run(m, 3)) }
 
 // TestOnceFindsAllRowsRight plays the table with access lines. That there are none
 // without -v is seen where the demo runs as a person starts it.

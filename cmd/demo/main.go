@@ -3,12 +3,13 @@
 //
 //	go run ./cmd/demo         prints curl lines and shows each token request, until Ctrl-C
 //	go run ./cmd/demo -once   drives every upstream itself and checks what comes back
+//	go run ./cmd/demo -trouble NAME   has something go wrong, for people to practise with; -trouble list lists what
 //
 // With -v the sidecar's own log lines are shown too.
 //
 // main.go reads the flags; start.go starts the providers, an embedded Redis, the sidecar
 // and a replica of it. watch.go shows a person what to type, and each token request
-// that comes of it; once.go plays all rows and checks what comes of them. providers.go is
+// that comes of it; trouble.go is what can go wrong; once.go plays all rows and checks what comes of them. providers.go is
 // the table of the simulated providers, rows.go the requests to each of them and their
 // right outcome. request.go is one request of an app, and demo.go what all of these see of
 // the sidecar that runs.
@@ -46,12 +47,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	once := flags.Bool("once", false, "drive every upstream once, print a table, fail if a row is wrong")
+	name := flags.String("trouble", "", "have this go wrong; list lists what can")
 	verbose := flags.Bool("v", false, "show the sidecar's log, with a line per request")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("there are no arguments beside -once and -v")
+		return fmt.Errorf("there are no arguments beside -once, -trouble and -v")
+	}
+	if *name != "" {
+		return runTrouble(ctx, *name, stdout, stderr)
 	}
 	if *once {
 		// The rows fail on purpose here and there, and say so themselves.
@@ -84,6 +89,29 @@ func runOnce(ctx context.Context, stdout io.Writer, log zerolog.Logger) error {
 	}
 	defer d.stop()
 	return d.once(ctx, stdout)
+}
+
+// runTrouble has something go wrong until ctx ends.
+func runTrouble(ctx context.Context, name string, stdout, stderr io.Writer) error {
+	if name == "list" {
+		for _, t := range troubles() {
+			_, _ = fmt.Fprintln(stdout, t.name)
+		}
+		return nil
+	}
+	t, err := findTrouble(name)
+	if err != nil {
+		return err
+	}
+	d, end, err := startTrouble(ctx, t, free("127.0.0.1:8080"), free("127.0.0.1:9090"), lives{others: shownLife, ledger: shownLife}, logger(stderr, false, zerolog.WarnLevel))
+	if err != nil {
+		return err
+	}
+	defer end()
+	d.onCall(stdout)
+	d.live(ctx, t, peace)
+	_, _ = fmt.Fprintf(stdout, "\n# It was this: %s.\n", t.what)
+	return nil
 }
 
 // runUntilDone shows what to type, and token requests, until ctx ends.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,11 +22,12 @@ import (
 )
 
 // start starts everything the demo consists of, what the sidecar needs first,
-// and blocks until the tokens that need no subject are loaded.
-func start(ctx context.Context, data, admin string, life lives, log zerolog.Logger) (*demo, error) {
+// and blocks until the tokens that need no subject are loaded. More are settings without SIDECAR_
+// that go before those of the demo.
+func start(ctx context.Context, data, admin string, life lives, log zerolog.Logger, more ...string) (*demo, error) {
 	// Chosen when all providers have their ports, so that it is none of those.
 	life.keysAt = sync.OnceValue(func() string { return free(anyPort) })
-	d := &demo{providers: startProviders(life), redis: miniredis.NewMiniRedis()}
+	d := &demo{providers: startProviders(life), redis: miniredis.NewMiniRedis(), more: more}
 	// No Proxy: the person's environment may name one for everything else.
 	d.direct = &http.Client{Transport: &http.Transport{}}
 	if err := d.redis.Start(); err != nil {
@@ -90,9 +92,15 @@ func (d *demo) awaitShared(ctx context.Context) error {
 // environ is a sidecar's environment.
 func (d *demo) environ(data, admin string) []string {
 	key := sha256.Sum256([]byte("a demo's key is known to everyone"))
-	return append(d.providers.environ(), "SIDECAR_LISTEN="+data, "SIDECAR_ADMIN_LISTEN="+admin,
+	all := append(d.providers.environ(), "SIDECAR_LISTEN="+data, "SIDECAR_ADMIN_LISTEN="+admin,
 		"SIDECAR_REDIS_URL=redis://"+d.redis.Addr(),
 		"SIDECAR_REDIS_KEYS=demo:"+base64.StdEncoding.EncodeToString(key[:]))
+	for _, setting := range d.more {
+		name, _, _ := strings.Cut(setting, "=")
+		all = slices.DeleteFunc(all, func(s string) bool { return strings.HasPrefix(s, "SIDECAR_"+name+"=") })
+		all = append(all, "SIDECAR_"+setting)
+	}
+	return all
 }
 
 // stop ends everything, in the opposite order.

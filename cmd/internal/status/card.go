@@ -13,13 +13,7 @@ func (v view) card(h *htmlText, i int, u upstreamReport) {
 <dl>
 `, u.Severity, i, i, u.Name, u.State, i, u.Name, symbol(u.Severity), u.Label, u.Meaning)
 	if f := u.Failure; f != nil {
-		h.term("Cause", func() {
-			h.add("{}", f.Reason)
-			if f.Status != 0 {
-				h.add(", status {}", f.Status)
-			}
-			h.code(f)
-		})
+		h.term("Cause", func() { h.cause(f) })
 	}
 	if !u.NextAttempt.IsZero() {
 		h.term("Next attempt", func() { v.when(h, u.NextAttempt) })
@@ -46,6 +40,9 @@ func (v view) card(h *htmlText, i int, u upstreamReport) {
 	if u.Budget != nil {
 		h.term("Budget", func() { v.budget(h, u.Budget) })
 	}
+	if cause := u.Connections.Unreachable; cause != "" {
+		h.term("Target", func() { h.add("no answer to the last request: <code>{}</code>", cause) })
+	}
 	if u.Connections.Distrusted {
 		h.term("Target", func() {
 			h.add("sent bytes that belong to no answer; for an hour each HTTP/1.1 request has a connection of its own")
@@ -55,6 +52,18 @@ func (v view) card(h *htmlText, i int, u upstreamReport) {
 		h.term("Refused", func() { h.add("{} of the keys in memory get no token from the provider", u.Refused) })
 	}
 	h.add("</dl>\n</article>\n")
+}
+
+// cause writes why token requests fail.
+func (h *htmlText) cause(f *failureReport) {
+	h.add("{}", f.Reason)
+	if f.Status != 0 {
+		h.add(", status {}", f.Status)
+	}
+	h.code(f)
+	if f.Skew != 0 {
+		h.add("; its clock and this one are {} s apart", math.Abs(f.Skew))
+	}
 }
 
 // refresh writes when the kept token is replaced next, and when another one is if

@@ -29,11 +29,12 @@ func (c *Config) report() Report {
 	}
 	connections := map[string]connectionsReport{}
 	for _, n := range c.Connections() {
-		connections[n.Upstream] = connectionsReport{n.InUse, n.Idle, n.Shared, n.Opened, n.Distrusted}
+		connections[n.Upstream] = connectionsReport{n.InUse, n.Idle, n.Shared, n.Opened, n.Distrusted, n.Unreachable}
 	}
 	for _, name := range c.Upstreams {
 		u := reportOf(sources[name])
 		u.Connections = connections[name]
+		u.judgeTarget()
 		r.Upstreams = append(r.Upstreams, u)
 		r.Severity = worse(r.Severity, u.Severity)
 	}
@@ -98,7 +99,7 @@ func failureShown(e *upstream.Error) *failureReport {
 	if e == nil {
 		return nil
 	}
-	return &failureReport{e.Class, e.Code, e.Status, e.Reason}
+	return &failureReport{e.Class, e.Code, e.Status, e.Reason, e.Skew.Round(time.Second).Seconds()}
 }
 
 // stamp returns t as the report writes it: in UTC and whole milliseconds. The

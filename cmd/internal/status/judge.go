@@ -47,6 +47,14 @@ func judge(s cache.SourceStatus) verdict {
 	return verdict{"ok", severityOK, "ok", "Requests get their token from memory, and each is replaced ahead of expiry."}
 }
 
+// judgeTarget changes the verdict of an upstream whose token is no trouble, if its target is.
+func (r *upstreamReport) judgeTarget() {
+	if cause := r.Connections.Unreachable; cause != "" && (r.Severity == severityOK || r.Severity == severityInfo) {
+		r.State, r.Severity, r.Label = "target_unreachable", severityError, "target unreachable"
+		r.Meaning = "There is a token, and the last request to the API had no answer: " + cause + "."
+	}
+}
+
 // failureOf returns the failure that decides the state of an upstream, nil if there
 // is none: the one that stopped all its keys, else that of a pinned key, else that
 // of any other key.

@@ -51,6 +51,8 @@ type live struct {
 	page  *Page
 	cache *cache.Cache
 	key   upstream.Key
+
+	unreachable string // why the target gives no answer
 }
 
 func newLive(t *testing.T, ahead float64, e *endpoint) *live {
@@ -66,11 +68,13 @@ func newLive(t *testing.T, ahead float64, e *endpoint) *live {
 		t.Fatal(err)
 	}
 	c.Pin(key)
-	return &live{e, New(Config{Upstreams: []string{"pdx"}, Cache: c.Status,
+	l := &live{endpoint: e, cache: c, key: key}
+	l.page = New(Config{Upstreams: []string{"pdx"}, Cache: c.Status,
 		Connections: func() []metrics.Connections {
-			return []metrics.Connections{{Upstream: "pdx", InUse: 1, Idle: 2, Shared: 3, Opened: 9, Distrusted: true}}
+			return []metrics.Connections{{Upstream: "pdx", InUse: 1, Idle: 2, Shared: 3, Opened: 9, Distrusted: true, Unreachable: l.unreachable}}
 		},
-		Draining: func() bool { return false }, Started: time.Now()}), c, key}
+		Draining: func() bool { return false }, Started: time.Now()})
+	return l
 }
 
 // shown returns what the page tells of the upstream now, as facts and as HTML.
@@ -170,12 +174,17 @@ func TestStatusFollowsAnOutage(t *testing.T) {
 // the page.
 func TestStatusTellsOfConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, page := newLive(t, 0.2, &endpoint{life: time.Hour}).shown()
-		if want := (connectionsReport{1, 2, 3, 9, true}); r.Connections != want {
+		l := newLive(t, 0.2, &endpoint{life: time.Hour})
+		r, page := l.shown()
+		if want := (connectionsReport{1, 2, 3, 9, true, ""}); r.Connections != want {
 			t.Errorf("%+v, want %+v", r.Connections, want)
 		}
 		if !strings.Contains(page, "bytes that belong to no answer") {
 			t.Error("the page does not tell what the target did")
+		}
+		l.unreachable = "dns_error"
+		if u, page := l.shown(); u.State != "target_unreachable" || u.Severity != severityError || !strings.Contains(page, "no answer to the last request: <code>dns_error</code>") {
+			t.Errorf("the target gives no answer, and the page says %+v", u)
 		}
 	})
 }

@@ -74,6 +74,8 @@ type connectionsReport struct {
 	Shared     int    `json:"shared"`
 	Opened     uint64 `json:"opened"`
 	Distrusted bool   `json:"distrusted"`
+
+	Unreachable string `json:"unreachable,omitempty"` // why the last request had no answer
 }
 
 // failureReport is why token requests fail.
@@ -82,6 +84,7 @@ type failureReport struct {
 	Code   string         `json:"code,omitempty"`
 	Status int            `json:"status,omitempty"`
 	Reason string         `json:"reason"`
+	Skew   float64        `json:"clock_skew_seconds,omitempty"` // the provider's clock minus ours, by its answer
 }
 
 // tokenRequestReport is one token request and what came of it.
