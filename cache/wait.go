@@ -20,7 +20,7 @@ func (c *Cache) await(ctx context.Context, key upstream.Key, n need) (upstream.T
 		s.metrics.Failed.Inc()
 	case waited:
 		s.metrics.Waited.Inc()
-		s.metrics.TokenWait(time.Since(began))
+		s.metrics.TokenWait(ctx, time.Since(began))
 	default:
 		s.metrics.Fresh.Inc() // it was put there meanwhile, or is fresh enough to be handed on
 	}

@@ -137,10 +137,10 @@ func (f factory) histograms(name, help string, buckets []float64, labels ...stri
 	return f.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
 }
 
-// Handler serves the series in the formats that Prometheus asks for, to at
-// most four scrapers at a time.
+// Handler serves the series in the formats that Prometheus asks for, of which OpenMetrics has the
+// exemplars, to at most four scrapers at a time.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, EnableOpenMetrics: true})
 }
 
 // Gatherer gives the series to code in the same process.

@@ -32,19 +32,23 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 			{Upstream: "oclc", HasPinned: true, PinnedLife: -time.Second}, {Upstream: "humanapi"}}
 	})
 	u := m.Upstream("pdx")
-	u.Request("GET", 200, "", 20*time.Millisecond)
-	u.Request("GET", 502, "target_unreachable", time.Millisecond)
-	u.Request("GET", 502, "", time.Millisecond)
-	u.Request("BREW", 999, "", time.Millisecond)
+	u.Request("GET", 200, "", 20*time.Millisecond, "")
+	u.Request("GET", 502, "target_unreachable", time.Millisecond, "")
+	u.Request("GET", 502, "", time.Millisecond, "")
+	u.Request("BREW", 999, "", time.Millisecond, "")
 	u.TargetAnswered(time.Millisecond)
 	u.Fresh.Inc()
 	u.Waited.Inc()
-	u.TokenWait(30 * time.Millisecond)
+	u.TokenWait(t.Context(), 30*time.Millisecond)
 	u.TokenRequest("ok", time.Second)
 	u.Refresh(true)
 	u.Rejection("replaced")
 	u.NarrowScope()
 	u.UnaskedBytes()
+	u.TargetFailed("dns_error")
+	u.ClockSkew(-time.Minute)
+	m.ExpectAudit()
+	m.AuditLines("failed", 2)
 	m.CollectConnections(func() []metrics.Connections {
 		return []metrics.Connections{{Upstream: "pdx", InUse: 1, Idle: 2, Shared: 3, Opened: 9, Distrusted: true}, {Upstream: "oclc"}}
 	})
@@ -85,6 +89,11 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 		`token_sidecar_rejections_total{action="replaced",upstream="pdx"} 1`,
 		`token_sidecar_narrow_scope_total{upstream="pdx"} 1`,
 		`token_sidecar_target_unasked_bytes_total{upstream="pdx"} 1`,
+		`token_sidecar_target_failures_total{cause="dns_error",upstream="pdx"} 1`,
+		`token_sidecar_target_failures_total{cause="connection_refused",upstream="pdx"} 0`,
+		`token_sidecar_clock_skew_seconds{upstream="pdx"} -60`,
+		`token_sidecar_audit_lines_total{outcome="failed"} 2`,
+		`token_sidecar_audit_lines_total{outcome="dropped"} 0`,
 		`token_sidecar_target_connections{state="in_use",upstream="pdx"} 1`,
 		`token_sidecar_target_connections{state="idle",upstream="pdx"} 2`,
 		`token_sidecar_target_connections{state="shared",upstream="pdx"} 3`,
@@ -123,6 +132,27 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 	}
 }
 
+// TestTracesAreExemplars asks for OpenMetrics, as a Prometheus does that keeps exemplars.
+func TestTracesAreExemplars(t *testing.T) {
+	m := metrics.New("test")
+	u, id := m.Upstream("pdx"), strings.Repeat("ab", 16)
+	u.Request("GET", 200, "", 20*time.Millisecond, id)
+	u.TokenWait(metrics.WithTraceID(t.Context(), id), 30*time.Millisecond)
+	u.TokenWait(t.Context(), 3*time.Second)
+	r, w := httptest.NewRequest("GET", "/metrics", nil), httptest.NewRecorder()
+	r.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	m.Handler().ServeHTTP(w, r)
+	for _, line := range []string{`token_sidecar_request_duration_seconds_bucket{upstream="pdx",le="0.025"} 1 # {trace_id="` + id + `"} 0.02`,
+		`token_sidecar_token_wait_seconds_bucket{upstream="pdx",le="0.05"} 1 # {trace_id="` + id + `"} 0.03`, "\n# EOF"} {
+		if !strings.Contains(w.Body.String(), line) {
+			t.Errorf("not there: %s", line)
+		}
+	}
+	if n := strings.Count(w.Body.String(), "trace_id"); n != 2 {
+		t.Errorf("%d exemplars", n)
+	}
+}
+
 // TestLabelsComeFromFixedSets counts requests of every kind a client or a
 // target can make up.
 //
@@ -132,7 +162,7 @@ func TestLabelsComeFromFixedSets(t *testing.T) {
 	u := m.Upstream("pdx")
 	fill := func(n int) int {
 		for i := range n {
-			u.Request(fmt.Sprint("M", i), i%2000, "", time.Millisecond)
+			u.Request(fmt.Sprint("M", i), i%2000, "", time.Millisecond, "")
 		}
 		return strings.Count(scrape(t, m), "\n")
 	}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -66,10 +67,10 @@ func (m *Metrics) Upstream(name string) *Upstream {
 
 // Request counts one request that has ended, and returns its method as it is counted. A
 // method or status outside the known sets counts as "other": a caller or a target must not
-// make new series. problem is one of the codes of
-// the proxy, "" where the answer of the target went through.
-func (u *Upstream) Request(method string, status int, problem string, took time.Duration) string {
-	u.duration.Observe(took.Seconds())
+// make new series. problem is one of the codes of the proxy, "" where the answer of the target went
+// through. traceID, if there is one, becomes the exemplar of the duration.
+func (u *Upstream) Request(method string, status int, problem string, took time.Duration, traceID string) string {
+	observe(u.duration, took, traceID)
 	row := slices.Index(methods[:], method)
 	if row < 0 {
 		row, method = len(methods), "other"
@@ -105,9 +106,29 @@ func (u *Upstream) TargetFailed(cause string) {
 // ClockSkew records the clock of the token endpoint minus ours.
 func (u *Upstream) ClockSkew(d time.Duration) { u.m.clockSkew.WithLabelValues(u.name).Set(d.Seconds()) }
 
-// TokenWait records that a request waited for a token.
-func (u *Upstream) TokenWait(d time.Duration) {
-	u.m.waitSeconds.WithLabelValues(u.name).Observe(d.Seconds())
+// TokenWait records that a request waited for a token. The trace id of ctx, if it has one, becomes
+// the exemplar.
+func (u *Upstream) TokenWait(ctx context.Context, d time.Duration) {
+	traceID, _ := ctx.Value(traceKey{}).(string)
+	observe(u.m.waitSeconds.WithLabelValues(u.name), d, traceID)
+}
+
+// traceKey is the key of WithTraceID.
+type traceKey struct{}
+
+// WithTraceID returns ctx with a trace id, in the form of W3C Trace Context, for the exemplars of
+// what is done under it.
+func WithTraceID(ctx context.Context, traceID string) context.Context {
+	return context.WithValue(ctx, traceKey{}, traceID)
+}
+
+// observe records a duration, with the trace id as its exemplar if there is one.
+func observe(histogram prometheus.Observer, took time.Duration, traceID string) {
+	if exemplars, ok := histogram.(prometheus.ExemplarObserver); ok && traceID != "" {
+		exemplars.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
+		return
+	}
+	histogram.Observe(took.Seconds())
 }
 
 // TokenRequest records one token request; outcome is "ok" or a class of failure.

@@ -72,7 +72,8 @@ func (x *exchange) observe() {
 	if x.route != nil {
 		series, name = x.route.metrics, x.route.Name
 	}
-	method := series.Request(x.in.Method, x.out.status, x.problem, took)
+	trace := traceID(x.in.Header)
+	method := series.Request(x.in.Method, x.out.status, x.problem, took, trace)
 	line := x.proxy.config.Log.Info()
 	if line == nil {
 		return
@@ -82,8 +83,8 @@ func (x *exchange) observe() {
 	if x.caller != "" {
 		line.Str("caller", x.caller)
 	}
-	if id := traceID(x.in.Header); id != "" {
-		line.Str("trace_id", id)
+	if trace != "" {
+		line.Str("trace_id", trace)
 	}
 	if x.waited > time.Millisecond {
 		line.Int64("token_wait_micros", x.waited.Microseconds())

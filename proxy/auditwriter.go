@@ -218,7 +218,7 @@ type auditFile struct {
 // openAuditFile opens or makes the file. Only the user of the sidecar may read it.
 func openAuditFile(path string) (*auditFile, error) {
 	if info, err := os.Stat(path); err == nil && info.Mode()&(os.ModeDir|os.ModeNamedPipe|os.ModeSocket) != 0 {
-		return nil, errors.New("the audit cannot be written to what is no file")
+		return nil, errors.New("it names no file; to write to stdout, set it to stdout")
 	}
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {

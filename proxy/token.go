@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
 
@@ -21,8 +22,12 @@ func (x *exchange) getToken() (upstream.Token, error) {
 	return token, err
 }
 
-// tokenContext returns ctx with what the token request needs of the app's request.
+// tokenContext returns ctx with what the token request, and the metrics of waiting for it, need of
+// the app's request.
 func (x *exchange) tokenContext(ctx context.Context) context.Context {
+	if id := traceID(x.in.Header); id != "" {
+		ctx = metrics.WithTraceID(ctx, id)
+	}
 	if x.route.Subject != upstream.SubjectFromToken {
 		return ctx
 	}

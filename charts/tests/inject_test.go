@@ -15,13 +15,13 @@ import (
 	"token-sidecar/charts/tests/podtable"
 )
 
-// release renders the value set inject for a release and a profile.
-func release(t *testing.T, name, profile string, edit func(*chart.Chart)) []runtime.Object {
+// release renders the value set inject for a release in a namespace, with a profile.
+func release(t *testing.T, namespace, profile string, edit func(*chart.Chart)) []runtime.Object {
 	t.Helper()
 	c, values := sidecarChart(t), valueSets(t)["inject"]
 	values["inject"].(map[string]any)["profile"] = profile
 	edit(c)
-	text, err := renderRelease(c, values, kubeVersion, "demo", name)
+	text, err := renderRelease(c, values, kubeVersion, "demo", namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestPodIsRefusedWhereTheBindingIsMissing(t *testing.T) {
 	for _, kind := range []string{"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"} {
 		var rest []runtime.Object
 		for _, object := range twoReleases(t, func(*chart.Chart) {}) {
-			ofLibrary := strings.HasPrefix(object.(meta.Object).GetName(), "release-library")
+			ofLibrary := strings.Contains(object.(meta.Object).GetName(), ".release-library.")
 			if object.GetObjectKind().GroupVersionKind().Kind != kind || !ofLibrary {
 				rest = append(rest, object)
 			}

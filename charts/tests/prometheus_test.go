@@ -26,7 +26,7 @@ import (
 var mayBeEmpty = map[string]string{
 	"alert TokenSidecarRedisValuesInvalid": "nobody writes foreign values",
 	"alert TokenSidecarScopeRefused":       "no provider refuses a scope",
-	"alert TokenSidecarAuditFails":         "there is no audit",
+	"alert TokenSidecarAuditFails":         "every line of the audit can be written",
 	"alert TokenSidecarBudgetSpent":        "there is no Redis to keep the budget",
 	"alert TokenSidecarBudgetStopped":      "there is no Redis to keep the budget",
 }
@@ -117,7 +117,7 @@ func startUnderLoad(t *testing.T, refusing *provider) *process {
 	env := map[string]string{"SIDECAR_LISTEN": "127.0.0.1:0", "SIDECAR_ADMIN_LISTEN": "127.0.0.1:0",
 		// Nobody listens there.
 		"SIDECAR_REDIS_URL": "redis://127.0.0.1:1", "SIDECAR_REDIS_KEYS": strings.TrimSpace(madeUp(t, "REDIS_KEYS")),
-		"SIDECAR_OAUTH2_0_TOKEN_BUDGET": "9/s"}
+		"SIDECAR_OAUTH2_0_TOKEN_BUDGET": "9/s", "SIDECAR_AUDIT": "stdout", "SIDECAR_AUDIT_KEY": strings.TrimSpace(madeUp(t, "REDIS_KEYS"))}
 	for i, it := range providers {
 		server := httptest.NewServer(it.provider)
 		t.Cleanup(server.Close)
