@@ -19,36 +19,38 @@ type Explanation struct {
 
 	Caller   string `json:"caller,omitempty"`
 	Route    string `json:"route,omitempty"`
-	Allowed  string `json:"allowed,omitempty"`  // pattern of the allow list that lets it through
-	Kind     string `json:"kind,omitempty"`     // of the token
-	Subject  string `json:"subject,omitempty"`  // where it comes from: path, header, token or settings
-	Scope    string `json:"scope,omitempty"`    // of the token
-	Method   string `json:"method,omitempty"`   // of the request to the target
-	Target   string `json:"target,omitempty"`   // URL of that request
-	HandedOn bool   `json:"handedOn,omitempty"` // the token goes to the app itself, and nothing to a target
+	Allowed  string `json:"allowed,omitempty"`   // pattern of the allow list that lets it through
+	Kind     string `json:"kind,omitempty"`      // of the token
+	Subject  string `json:"subject,omitempty"`   // where it comes from: path, header, token or settings
+	Scope    string `json:"scope,omitempty"`     // of the token
+	Method   string `json:"method,omitempty"`    // of the request to the target
+	Target   string `json:"target,omitempty"`    // URL of that request
+	HandedOn bool   `json:"handed_on,omitempty"` // the token goes to the app itself, and nothing to a target
 
-	NotSent []string `json:"notSent,omitempty"` // header fields of the app that the target does not get
-	Set     []string `json:"set,omitempty"`     // header fields that the sidecar sets
-	Further bool     `json:"further,omitempty"` // the API wants further header fields, which are asked for with each request
+	NotSent []string `json:"not_sent,omitempty"` // header fields of the app that the target does not get
+	Set     []string `json:"set,omitempty"`      // header fields that the sidecar sets
+	Further bool     `json:"further,omitempty"`  // the API wants further header fields, which are asked for with each request
 }
 
-// explanation returns what is known of the exchange, which has ended.
-func (x *exchange) explanation() Explanation {
+// explain returns what would be done with a request. fixed is as in serve.
+func (p *Proxy) explain(r *http.Request, fixed *route) Explanation {
+	x := &exchange{proxy: p, in: r}
+	err := x.judge(fixed)
 	e := Explanation{Caller: x.caller}
 	if x.route != nil {
 		e.Route = x.route.Name
 	}
-	if x.problem != "" {
-		e.Status, e.Problem, e.Detail = x.out.status, x.problem, x.detail
+	if err != nil {
+		problem := problemOf(err)
+		e.Status, e.Problem, e.Detail = problem.status, problem.code, problem.detail
 		return e
 	}
-	e.Allowed, e.Kind, e.Subject, e.Scope = x.allowedBy, string(x.key.Kind), x.subjectFrom(), x.key.Scope
-	if e.HandedOn = strings.HasPrefix(x.in.RequestURI, vendPrefix) && !x.dedicated; e.HandedOn {
-		return e
+	e.Allowed, e.Kind, e.Subject, e.Scope, e.HandedOn = x.allowedBy, string(x.key.Kind), x.subjectFrom(), x.key.Scope, x.vend
+	if !x.vend {
+		to := x.route.Target
+		e.Method, e.Target, e.Further = r.Method, to.Scheme+"://"+to.Host+x.path+x.query, x.route.Fields != nil
+		e.NotSent, e.Set = x.notSent(), []string{"Authorization", loopHeader}
 	}
-	to := x.route.Target
-	e.Method, e.Target, e.Further = x.in.Method, to.Scheme+"://"+to.Host+x.path+x.query, x.route.Fields != nil
-	e.NotSent, e.Set = x.changes()
 	return e
 }
 
@@ -67,8 +69,8 @@ func (x *exchange) subjectFrom() string {
 	return "settings"
 }
 
-// changes compares the header fields of the app with those that the target would get.
-func (x *exchange) changes() (notSent, set []string) {
+// notSent returns the header fields of the app that the target does not get.
+func (x *exchange) notSent() (names []string) {
 	var head bytes.Buffer
 	w := bufio.NewWriter(&head)
 	x.writeHead(w)
@@ -79,10 +81,12 @@ func (x *exchange) changes() (notSent, set []string) {
 			sent[http.CanonicalHeaderKey(name)] = true
 		}
 	}
+	// The general way sends these, too.
+	sent["Upgrade"], sent["Connection"], sent["Te"] = x.webSocket, x.webSocket, nominates(x.in.Header["Te"], "trailers")
 	for _, name := range slices.Sorted(maps.Keys(x.in.Header)) {
-		if !sent[name] && !(x.webSocket && (name == "Upgrade" || name == "Connection")) {
-			notSent = append(notSent, name)
+		if !sent[name] {
+			names = append(names, name)
 		}
 	}
-	return notSent, []string{"Authorization", loopHeader}
+	return names
 }

@@ -159,7 +159,7 @@ func fieldProblem(err error) *problem {
 // app has left, it panics with http.ErrAbortHandler, so that net/http ends the connection.
 func (x *exchange) fail(err error) {
 	p := problemOf(err)
-	x.problem, x.detail = p.code, p.detail
+	x.problem = p.code
 	if p.code == errTargetSlow.code || p.code == codeUnreachable {
 		if x.cause = p.cause; p.code == codeUnreachable {
 			x.cause = upstream.ConnError(err)
@@ -181,7 +181,7 @@ func (x *exchange) fail(err error) {
 	h.Set("Proxy-Status", fmt.Sprintf("token-sidecar; error=%s; details=%q", p.cause, p.code))
 	if p.status == http.StatusMethodNotAllowed { // RFC 9110 section 15.5.6
 		allowed := "POST"
-		if !strings.HasPrefix(x.in.RequestURI, vendPrefix) {
+		if !asksForToken(x.in) {
 			allowed = strings.Join(usualMethods, ", ") // and any other, too
 		}
 		h.Set("Allow", allowed)

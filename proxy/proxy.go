@@ -39,7 +39,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -94,10 +93,6 @@ type Config struct {
 	Roots *x509.CertPool
 	// Egress is the proxy that leads to targets; nil means that connections are direct.
 	Egress *egress.Proxy
-
-	// Explain, if set, is told what would be done with each request. Then nothing is sent, and
-	// no token is asked for.
-	Explain func(Explanation)
 
 	general bool // leave the lean way out: tests run both ways
 }
@@ -156,11 +151,27 @@ func (p *Proxy) Handler() http.Handler {
 // its own is for clients that can set no more than a host. It fails if no route has the
 // name.
 func (p *Proxy) RouteHandler(name string) (http.Handler, error) {
-	route := p.routes[name]
-	if route == nil {
+	route, err := p.routeOf(name)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, route) }), err
+}
+
+// ExplainHandler returns a handler that tells what Handler, or RouteHandler of a name that is not
+// empty, would do with each request, in place of doing it. It fails if no route has the name.
+func (p *Proxy) ExplainHandler(name string, tell func(Explanation)) (http.Handler, error) {
+	var route *route
+	var err error
+	if name != "" {
+		route, err = p.routeOf(name)
+	}
+	return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { tell(p.explain(r, route)) }), err
+}
+
+// routeOf returns the route of that name.
+func (p *Proxy) routeOf(name string) (*route, error) {
+	if p.routes[name] == nil {
 		return nil, fmt.Errorf("no route is named %q", name)
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, route) }), nil
+	return p.routes[name], nil
 }
 
 // CloseIdleConnections closes the connections to targets that no request uses now. It does
@@ -202,7 +213,6 @@ type exchange struct {
 	informational int           // how many informational answers have come; the transport owns it until RoundTrip has returned
 	waited        time.Duration // for tokens
 	problem       string        // code of the problem that the app was told, if any
-	detail        string        // of that problem
 	cause         string        // why the target cannot be reached, if that is the problem
 }
 
@@ -221,19 +231,26 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, fixed *route) {
 	}
 }
 
-// answer takes the request through all steps. Its error says why it was refused or failed.
-func (x *exchange) answer(fixed *route) (err error) {
+// judge finds out who asks, and for what. Its error says why the request is refused.
+func (x *exchange) judge(fixed *route) (err error) {
 	if x.caller, err = x.proxy.guard(x.in); err != nil {
 		return err
 	}
-	if fixed == nil && strings.HasPrefix(x.in.RequestURI, vendPrefix) {
-		return x.vend()
+	if fixed == nil && asksForToken(x.in) {
+		x.decision, err = x.proxy.decideVend(x.in)
+	} else {
+		x.decision, err = x.proxy.decide(x.in, fixed)
 	}
-	if x.decision, err = x.proxy.decide(x.in, fixed); err != nil {
+	return err
+}
+
+// answer takes the request through all steps. Its error says why it was refused or failed.
+func (x *exchange) answer(fixed *route) (err error) {
+	if err := x.judge(fixed); err != nil {
 		return err
 	}
-	if x.proxy.config.Explain != nil {
-		return nil
+	if x.vend {
+		return x.handOn()
 	}
 	if err := x.readSmallBody(); err != nil {
 		return err
@@ -261,9 +278,6 @@ func (x *exchange) end() {
 	}
 	x.observe()
 	x.auditEnd()
-	if x.proxy.config.Explain != nil {
-		x.proxy.config.Explain(x.explanation())
-	}
 	if broken {
 		panic(http.ErrAbortHandler)
 	}

@@ -40,6 +40,7 @@ type decision struct {
 	webSocket     bool   // the request asks for a WebSocket
 	allowedBy     string // the pattern of the allow list; "" if there is no list
 	purpose       string // what the app says that it is for; "" if it does not
+	vend          bool   // it asks for the token itself
 }
 
 // decide finds route, key and path of a request, and why it is refused if it is: then the

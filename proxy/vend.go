@@ -31,35 +31,39 @@ func (p *Proxy) allowVend() error {
 	return nil
 }
 
-// vend answers with the subject's token, in the form of RFC 6749 section 5.1, for clients
+// asksForToken reports whether a request asks for a token itself.
+func asksForToken(r *http.Request) bool { return strings.HasPrefix(r.RequestURI, vendPrefix) }
+
+// decideVend is decide for a request that asks for a token itself.
+func (p *Proxy) decideVend(r *http.Request) (d decision, err error) {
+	d.vend = true
+	path, query := splitTarget(r.RequestURI)
+	if err := checkPath(path); err != nil {
+		return d, err
+	}
+	route, rest, err := p.routeByPath(strings.TrimPrefix(path, "/token"))
+	if err != nil || !route.vended {
+		return d, errUnknownRoute
+	}
+	d.route = route
+	if r.Method != http.MethodPost {
+		return d, errMethod
+	}
+	if err := d.chooseKey(r.Header, rest); err != nil {
+		return d, err
+	}
+	if d.path != route.base+"/" || query != "" {
+		return d, errPath // nothing more may follow
+	}
+	d.purpose, err = p.config.Audit.purpose(r.Header)
+	return d, err
+}
+
+// handOn answers with the subject's token, in the form of RFC 6749 section 5.1, for clients
 // that must hold one themselves: MyDataHelps calls an app that does this for them the
 // authenticator (Participant Access Tokens). The app has to have authenticated its user;
 // the sidecar trusts it to name the right subject.
-func (x *exchange) vend() error {
-	path, query := splitTarget(x.in.RequestURI)
-	if err := checkPath(path); err != nil {
-		return err
-	}
-	r, rest, err := x.proxy.routeByPath(strings.TrimPrefix(path, "/token"))
-	if err != nil || !r.vended {
-		return errUnknownRoute
-	}
-	x.route = r
-	if x.in.Method != http.MethodPost {
-		return errMethod
-	}
-	if err := x.chooseKey(x.in.Header, rest); err != nil {
-		return err
-	}
-	if x.path != r.base+"/" || query != "" {
-		return errPath // nothing more may follow
-	}
-	if x.purpose, err = x.proxy.config.Audit.purpose(x.in.Header); err != nil {
-		return err
-	}
-	if x.proxy.config.Explain != nil {
-		return nil
-	}
+func (x *exchange) handOn() error {
 	before := time.Now()
 	token, err := x.proxy.config.Cache.LongToken(x.in.Context(), x.key)
 	x.waited = time.Since(before)

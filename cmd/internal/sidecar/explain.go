@@ -156,16 +156,12 @@ func ask(ctx context.Context, settings *config.Config, route, head, method strin
 		defer s.audit.Close()
 	}
 	explained := make(chan proxy.Explanation, 1)
-	made := s.proxyConfig(roots)
-	made.Explain = func(e proxy.Explanation) { explained <- e }
-	if s.proxy, err = proxy.New(made); err != nil {
+	if s.proxy, err = proxy.New(s.proxyConfig(roots)); err != nil {
 		return e, err
 	}
-	handler := s.proxy.Handler()
-	if route != "" {
-		if handler, err = s.proxy.RouteHandler(route); err != nil {
-			return e, err
-		}
+	handler, err := s.proxy.ExplainHandler(route, func(e proxy.Explanation) { explained <- e })
+	if err != nil {
+		return e, err
 	}
 	status, err := exchangeWith(ctx, handler, head, method)
 	if err != nil {
