@@ -90,7 +90,7 @@ func (m *Metrics) define(f factory) {
 	m.narrowScope = f.counters("narrow_scope_total",
 		"Tokens that were granted less scope than was asked for.", "upstream")
 	m.clockSkew = f.gauges("clock_skew_seconds",
-		"The clock of the token endpoint minus ours, by the last refusal that had a date; 0 if they agree. Only refusals tell it.", "upstream")
+		"The clock of the token endpoint minus ours, by the date of its last refusal; 0 if they agree, and once a token request succeeds.", "upstream")
 	m.secretReloads = f.counters("secret_reloads_total",
 		"Secret files read again after a change, by outcome.", "outcome")
 	m.budget = f.gauges("token_budget",
@@ -114,7 +114,7 @@ func (m *Metrics) defineTargets(f factory) {
 	m.targetSeconds = f.histograms("target_duration_seconds",
 		"Time from sending a request to its target until the head of the answer.", prometheus.DefBuckets, "upstream")
 	m.targetFailures = f.counters("target_failures_total",
-		"Requests that had no answer of their target, by cause: a proxy error type of RFC 9209 section 2.3.", "upstream", "cause")
+		"Requests that had no answer of their target that could be used, by cause: a proxy error type of RFC 9209 section 2.3.", "upstream", "cause")
 	m.unaskedBytes = f.counters("target_unasked_bytes_total",
 		"Times that a target was seen to send bytes that belong to no answer; for an hour afterwards no HTTP/1.1 connection to it is kept.", "upstream")
 	m.redirects = f.counters("redirects_total",

@@ -35,6 +35,17 @@ var targetCauses = []string{"connection_refused", "connection_timeout", "dns_err
 var methods = [...]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete,
 	http.MethodPatch, http.MethodHead, http.MethodOptions}
 
+// otherMethod is the label of all methods that have none of their own.
+const otherMethod = "other"
+
+// MethodLabel returns a method as it is counted: "other" for a word that a caller may have made up.
+func MethodLabel(method string) string {
+	if slices.Contains(methods[:], method) {
+		return method
+	}
+	return otherMethod
+}
+
 // Upstream returns the series of one upstream. The name must come from the
 // configuration: each name is a label for good. Counters start at 0 with every
 // label they can have, so that increases are whole from the first event on.
@@ -73,7 +84,7 @@ func (u *Upstream) Request(method string, status int, problem string, took time.
 	observe(u.duration, took, traceID)
 	row := slices.Index(methods[:], method)
 	if row < 0 {
-		row, method = len(methods), "other"
+		row, method = len(methods), otherMethod
 	}
 	if status < 100 || status > 599 {
 		u.m.requests.WithLabelValues(u.name, method, "other", problem).Inc()

@@ -53,13 +53,12 @@ func NewAudit(c AuditConfig) (*Audit, error) {
 	if _, err := a.pseudonymKey(); err != nil {
 		return nil, err
 	}
-	out := c.Out
+	out := &auditOut{to: c.Out}
 	if c.Path != "" {
-		file, err := openAuditFile(c.Path)
-		if err != nil {
+		var err error
+		if out, err = openAudit(c.Path); err != nil {
 			return nil, err
 		}
-		out = file
 	}
 	c.Metrics.ExpectAudit()
 	a.lines = newAuditWriter(out, c.Metrics.AuditLines, c.Log)
@@ -137,7 +136,7 @@ func (x *exchange) audit(event string) error {
 	}
 	id := max(1, rand.Uint64())
 	var text line
-	made := newLine(&text, event, id).Str("route", x.route.Name).Str("method", knownMethod(x.in.Method))
+	made := newLine(&text, event, id).Str("route", x.route.Name).Str("method", metrics.MethodLabel(x.in.Method))
 	for _, member := range [...][2]string{{"allowed", x.allowedBy}, {"subject", key.Pseudonym(x.key.Subject)}, {"key", key.ID}, {"caller", x.caller},
 		{"purpose", x.purpose}, {"trace_id", traceID(x.in.Header)}} {
 		if member[1] != "" {
@@ -167,13 +166,4 @@ func (x *exchange) auditEnd() {
 	}
 	made.Send()
 	x.proxy.config.Audit.lines.note(text)
-}
-
-// knownMethod returns a method that has a meaning of its own, and "other" for any word that an
-// app may have made up.
-func knownMethod(method string) string {
-	if slices.Contains(usualMethods, method) {
-		return method
-	}
-	return "other"
 }

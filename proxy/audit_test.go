@@ -241,6 +241,17 @@ func TestARequestThatIsSentAgainHasOneLine(t *testing.T) {
 	}
 }
 
+// TestAuditTellsHowARequestEnded has the target cut the connection.
+func TestAuditTellsHowARequestEnded(t *testing.T) {
+	out := &syncBuffer{}
+	s := newAudited(t, out, nil)
+	s.up.play(func(*upRequest) bool { return false })
+	s.send("POST", "/alpha/x", "a", "X-Token-Subject: p").problem(t, 502, "target_unreachable")
+	if lines := auditLines(t, out.String, 2); lines[0].Event != "sent" || lines[1].Event != "answered" || lines[1].Status != 502 || lines[1].Problem != "target_unreachable" {
+		t.Errorf("%+v", lines)
+	}
+}
+
 // TestKeysGiveUnlinkablePseudonyms replaces the key while requests are sent.
 //
 // Case AU3.
@@ -299,7 +310,7 @@ func TestATornLineSpoilsNoOther(t *testing.T) {
 	eitherWay(t)
 	counts := map[string]int{}
 	out := &narrow{left: 33}
-	w := newAuditWriter(out, func(outcome string, n int) { counts[outcome] += n }, zerolog.Nop())
+	w := newAuditWriter(&auditOut{to: out}, func(outcome string, n int) { counts[outcome] += n }, zerolog.Nop())
 	text := func(i int) []byte { return fmt.Appendf(nil, "{\"id\":\"%02d\"}\n", i) } // 12 bytes
 	for i := range 4 {
 		if err := w.write(t.Context(), text(i)); (err == nil) != (i < 2) {
@@ -328,36 +339,36 @@ func TestAuditFileIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "lines")
-	f, err := openAuditFile(path)
+	f, err := openAudit(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = f.Close() }()
+	defer func() { f.close() }()
 	write := func(text string) error {
 		f.looked = time.Time{} // more than a second has passed
-		_, err := f.Write([]byte(text))
+		_, err := f.write([]byte(text))
 		return err
 	}
-	if err := errors.Join(write("1"), os.Rename(path, path+".1"), write("2"), write("3")); err != nil {
+	if err := errors.Join(write("1\n"), os.Rename(path, path+".1"), write("2\n"), write("3\n4")); err != nil {
 		t.Fatal(err)
 	}
-	again, err := openAuditFile(path)
+	again, err := openAudit(path) // as after a restart, behind a part of a line
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = again.Write([]byte("4"))
-	if err := errors.Join(err, again.Close()); err != nil {
-		t.Fatal(err)
+	n, err := again.write([]byte("5\n"))
+	if again.close(); err != nil || n != 2 {
+		t.Fatal(n, err)
 	}
 	first, _ := os.ReadFile(path + ".1")
 	second, _ := os.ReadFile(path)
-	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 || string(first) != "1" || string(second) != "234" {
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 || string(first) != "1\n" || string(second) != "2\n3\n4\n5\n" {
 		t.Errorf("%q and %q, %v", first, second, info)
 	}
 	if err := errors.Join(os.RemoveAll(dir)); err != nil {
 		t.Fatal(err)
 	}
-	if err := write("4"); err == nil || strings.Contains(auditCause(err), dir) {
+	if err := write("6\n"); err == nil || strings.Contains(auditCause(err), dir) {
 		t.Errorf("into a file that nobody can find: %v", err)
 	}
 	if _, err := NewAudit(AuditConfig{Path: t.TempDir(), Key: upstream.NewSecret(oldAuditKey), Metrics: metrics.New("test")}); err == nil {

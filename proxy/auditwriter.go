@@ -20,7 +20,7 @@ import (
 // still. A line that nobody waits for goes with the next one that somebody does, or after
 // noteDelay. Its methods are safe for concurrent use.
 type auditWriter struct {
-	out   io.Writer
+	out   *auditOut
 	count func(outcome string, lines int)
 	log   zerolog.Logger
 	queue chan *queuedLine // nil among them says that there are notes
@@ -30,8 +30,7 @@ type auditWriter struct {
 	mu    sync.Mutex // guards notes; not held over I/O
 	notes []byte     // whole lines that nobody waits for
 
-	failing bool // belongs to the goroutine, like torn
-	torn    bool // the last write ended within a line
+	failing bool // belongs to the goroutine, like out
 }
 
 // queuedLine is a line that somebody waits for.
@@ -52,9 +51,9 @@ const (
 // errNotWritten is the error of a line that the kernel did not take.
 var errNotWritten = errors.New("the line was not written")
 
-// newAuditWriter returns a writer of lines to out, which it closes if it can be closed. It tells
-// count what became of them: written, failed, or dropped if nobody waited.
-func newAuditWriter(out io.Writer, count func(outcome string, lines int), log zerolog.Logger) *auditWriter {
+// newAuditWriter returns a writer of lines to out, which it closes. It tells count what became of
+// them: written, failed, or dropped if nobody waited.
+func newAuditWriter(out *auditOut, count func(outcome string, lines int), log zerolog.Logger) *auditWriter {
 	w := &auditWriter{out: out, count: count, log: log, queue: make(chan *queuedLine, maxQueued),
 		stop: make(chan struct{}), done: make(chan struct{})}
 	go w.run()
@@ -130,9 +129,7 @@ func (w *auditWriter) close() {
 // run writes lines until close was called and none is left.
 func (w *auditWriter) run() {
 	defer close(w.done)
-	if file, ok := w.out.(*auditFile); ok {
-		defer func() { _ = file.Close() }()
-	}
+	defer w.out.close()
 	for {
 		select {
 		case l := <-w.queue:
@@ -149,12 +146,7 @@ func (w *auditWriter) run() {
 
 // writeAll writes the notes, the line first if it is not nil, and the lines behind it, in one write.
 func (w *auditWriter) writeAll(first *queuedLine) {
-	var text []byte
-	if w.torn {
-		text = append(text, '\n')
-	}
-	before := len(text)
-	text = append(text, w.takeNotes()...)
+	text := w.takeNotes()
 	notes := len(text)
 	var lines []*queuedLine
 	for l := first; ; {
@@ -164,16 +156,13 @@ func (w *auditWriter) writeAll(first *queuedLine) {
 		if len(lines) == maxWritten || len(w.queue) == 0 {
 			break
 		}
-		l = <-w.queue // of which nobody else takes
+		l = <-w.queue // it does not block: no other goroutine takes from the queue
 	}
-	if len(text) == before {
+	if len(text) == 0 {
 		return
 	}
-	n, err := w.out.Write(text)
-	if n > 0 {
-		w.torn = text[n-1] != '\n'
-	}
-	w.settle(text[before:notes], lines, max(0, n-before), err)
+	n, err := w.out.write(text)
+	w.settle(text[:notes], lines, n, err)
 }
 
 // settle tells what became of notes and lines, of which n bytes were written.
@@ -208,15 +197,17 @@ func auditCause(err error) string {
 	return fmt.Sprintf("%T", err)
 }
 
-// auditFile is the file that lines are appended to. It belongs to one goroutine.
-type auditFile struct {
-	path   string
-	file   *os.File
-	looked time.Time // when it was last known to be what path names
+// auditOut is where lines go, each of them on a line of its own. It belongs to one goroutine.
+type auditOut struct {
+	to     io.Writer
+	path   string    // of the file that to is; empty if it is none
+	looked time.Time // when the file was last known to be what path names
+	torn   bool      // what is there ends within a line
 }
 
-// openAuditFile opens or makes the file. Only the user of the sidecar may read it.
-func openAuditFile(path string) (*auditFile, error) {
+// openAudit returns the file, which it makes if it is not there. Only the user of the sidecar may
+// read it.
+func openAudit(path string) (*auditOut, error) {
 	if info, err := os.Stat(path); err == nil && info.Mode()&(os.ModeDir|os.ModeNamedPipe|os.ModeSocket) != 0 {
 		return nil, errors.New("it names no file; to write to stdout, set it to stdout")
 	}
@@ -224,34 +215,65 @@ func openAuditFile(path string) (*auditFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the file of the audit: %w", err)
 	}
-	return &auditFile{path, file, time.Now()}, nil
+	return &auditOut{to: file, path: path, looked: time.Now(), torn: endsWithinLine(path)}, nil
 }
 
-// Write appends to the file. It follows one that was moved or removed within a second.
-func (f *auditFile) Write(text []byte) (int, error) {
-	if now := time.Now(); now.Sub(f.looked) > time.Second {
-		if !f.isThere() {
-			next, err := openAuditFile(f.path)
-			if err != nil {
-				return 0, err
-			}
-			_ = f.file.Close()
-			f.file = next.file
-		}
-		f.looked = now
-	}
-	return f.file.Write(text)
-}
-
-// isThere reports whether path still names the file.
-func (f *auditFile) isThere() bool {
-	named, err := os.Stat(f.path)
-	if err != nil {
+// endsWithinLine reports whether a file does, or may, if it cannot be read.
+func endsWithinLine(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || info.Size() == 0 {
 		return false
 	}
-	open, err := f.file.Stat()
-	return err == nil && os.SameFile(named, open)
+	file, err := os.Open(path)
+	if err != nil {
+		return true
+	}
+	defer func() { _ = file.Close() }()
+	last := make([]byte, 1)
+	_, err = file.ReadAt(last, info.Size()-1)
+	return err != nil || last[0] != '\n'
 }
 
-// Close closes the file.
-func (f *auditFile) Close() error { return f.file.Close() }
+// write appends whole lines, and returns how many bytes of them were written. It follows a file that
+// was moved or removed within a second.
+func (o *auditOut) write(lines []byte) (n int, err error) {
+	if err := o.follow(); err != nil {
+		return 0, err
+	}
+	before := 0
+	if o.torn {
+		lines, before = append([]byte{'\n'}, lines...), 1
+	}
+	n, err = o.to.Write(lines)
+	if n > 0 {
+		o.torn = lines[n-1] != '\n'
+	}
+	return max(0, n-before), err
+}
+
+// follow opens the file anew if path does not name it any more.
+func (o *auditOut) follow() error {
+	now := time.Now()
+	if o.path == "" || now.Sub(o.looked) <= time.Second {
+		return nil
+	}
+	named, err := os.Stat(o.path)
+	open, err2 := o.to.(*os.File).Stat()
+	if err != nil || err2 != nil || !os.SameFile(named, open) {
+		next, err := openAudit(o.path)
+		if err != nil {
+			return err
+		}
+		o.close()
+		*o = *next
+	}
+	o.looked = now
+	return nil
+}
+
+// close closes the file, if there is one.
+func (o *auditOut) close() {
+	if o.path != "" {
+		_ = o.to.(*os.File).Close()
+	}
+}

@@ -32,6 +32,17 @@ type Explanation struct {
 	Further bool     `json:"further,omitempty"`  // the API wants further header fields, which are asked for with each request
 }
 
+// ExplainHandler returns a handler that tells what Handler, or RouteHandler of a name that is not
+// empty, would do with each request, in place of doing it. It fails if no route has the name.
+func (p *Proxy) ExplainHandler(name string, tell func(Explanation)) (http.Handler, error) {
+	var route *route
+	var err error
+	if name != "" {
+		route, err = p.routeOf(name)
+	}
+	return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { tell(p.explain(r, route)) }), err
+}
+
 // explain returns what would be done with a request. fixed is as in serve.
 func (p *Proxy) explain(r *http.Request, fixed *route) Explanation {
 	x := &exchange{proxy: p, in: r}

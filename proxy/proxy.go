@@ -6,12 +6,12 @@
 // The files, in the order in which a request meets them:
 //
 //   - server.go accepts the connections of apps; clientconn.go watches over one of them.
+//   - explain.go says what all that follows would do with a request, and does none of it.
 //   - proxy.go takes a request through all of the following.
 //   - guard.go refuses what must not come any further; callers.go knows who may come.
 //   - vend.go answers the requests that ask for a token itself.
 //   - route.go decides what a request is for: route, key, path. path.go refuses paths that
 //     can be read in two ways, allow.go requests that are not on the route's list.
-//   - explain.go says what would follow, where that is all that is asked for.
 //   - forward.go chooses one of two ways to the target, and waits for a place among the
 //     requests to it; connections.go has the connections and places of each target.
 //   - lean.go is the way of plain requests: one goroutine, over an HTTP/1.1 connection that
@@ -153,17 +153,6 @@ func (p *Proxy) Handler() http.Handler {
 func (p *Proxy) RouteHandler(name string) (http.Handler, error) {
 	route, err := p.routeOf(name)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, route) }), err
-}
-
-// ExplainHandler returns a handler that tells what Handler, or RouteHandler of a name that is not
-// empty, would do with each request, in place of doing it. It fails if no route has the name.
-func (p *Proxy) ExplainHandler(name string, tell func(Explanation)) (http.Handler, error) {
-	var route *route
-	var err error
-	if name != "" {
-		route, err = p.routeOf(name)
-	}
-	return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { tell(p.explain(r, route)) }), err
 }
 
 // routeOf returns the route of that name.

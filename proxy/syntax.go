@@ -20,6 +20,9 @@ const (
 // have that name.
 const vendPrefix = "/token/"
 
+// asksForToken reports whether a request asks for a token itself.
+func asksForToken(r *http.Request) bool { return strings.HasPrefix(r.RequestURI, vendPrefix) }
+
 // loopHeader marks requests that have passed a sidecar (RFC 8586), with loopID.
 const (
 	loopHeader = "Cdn-Loop"

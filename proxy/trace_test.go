@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -44,7 +46,15 @@ func TestTraceIDIsLoggedAndPassedOn(t *testing.T) {
 	if n := strings.Count(s.log.String(), `"trace_id":"`+exampleTrace+`"`); n != 1 {
 		t.Errorf("the trace id is logged %d times", n)
 	}
-	if strings.Contains(s.log.String(), "alice") || strings.Contains(s.log.String(), "opaque") {
+	r, w := httptest.NewRequest("GET", "/metrics", nil), httptest.NewRecorder()
+	r.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	s.proxy.config.Metrics.Handler().ServeHTTP(w, r)
+	for _, name := range []string{"request_duration", "token_wait"} { // the first request waited for a token
+		if n := len(regexp.MustCompile(name+`_seconds_bucket\S* \d+ # \{trace_id="`+exampleTrace+`"\}`).FindAllString(w.Body.String(), -1)); n != 1 {
+			t.Errorf("the trace id is the exemplar of %d buckets of %s", n, name)
+		}
+	}
+	if strings.Contains(s.log.String()+w.Body.String(), "alice") || strings.Contains(s.log.String(), "opaque") {
 		t.Error("the log has more of the fields")
 	}
 }

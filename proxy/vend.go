@@ -31,9 +31,6 @@ func (p *Proxy) allowVend() error {
 	return nil
 }
 
-// asksForToken reports whether a request asks for a token itself.
-func asksForToken(r *http.Request) bool { return strings.HasPrefix(r.RequestURI, vendPrefix) }
-
 // decideVend is decide for a request that asks for a token itself.
 func (p *Proxy) decideVend(r *http.Request) (d decision, err error) {
 	d.vend = true
