@@ -1,13 +1,17 @@
 package cache_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"token-sidecar/cache"
 	"token-sidecar/metrics"
@@ -352,6 +356,51 @@ func TestLoadsAreBounded(t *testing.T) {
 		synctest.Wait()
 		if n := held(t, m); n > 2200 || refused.Load() != 2400-2048 {
 			t.Errorf("%v entries, %d refused at once", n, refused.Load())
+		}
+	})
+}
+
+// TestFailureIsTold has a token endpoint refuse with a clock that is ahead, then not be reached, then
+// answer: the log has each part of a failure as a field, and the clock stands in its series until an
+// answer says otherwise.
+//
+// Case U5.
+func TestFailureIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failures := []*upstream.Error{
+			{Upstream: "up", Class: upstream.ClassSubject, Code: "access_denied", Status: 403, Skew: time.Minute, Reason: "no"},
+			{Upstream: "up", Class: upstream.ClassUnavailable, Cause: "dns_error", Reason: "no answer"},
+			nil,
+		}
+		s := &stub{name: "up", life: time.Hour, answer: func(n int, _ upstream.Key) error {
+			if failures[n-1] == nil {
+				return nil
+			}
+			return failures[n-1]
+		}}
+		var log bytes.Buffer
+		m := metrics.New("test")
+		c := cache.New(cache.Config{Upstreams: []upstream.Upstream{s}, Metrics: m, Log: zerolog.New(&log)})
+		defer c.Close()
+		for i, want := range []struct {
+			skew float64
+			log  string
+		}{
+			{60, `"class":"subject","code":"access_denied","http_status":403,"clock_skew":"1m0s","error":`},
+			{60, `"class":"unavailable","cause":"dns_error","error":`},
+			{0, ""},
+		} {
+			log.Reset()
+			_, err := c.Token(t.Context(), key(s, fmt.Sprint("subject-", i)))
+			if (err == nil) != (failures[i] == nil) {
+				t.Fatalf("token request %d: %v", i+1, err)
+			}
+			if got := total(t, m, "token_sidecar_clock_skew_seconds"); got != want.skew {
+				t.Errorf("after token request %d the clock is %g s ahead, want %g", i+1, got, want.skew)
+			}
+			if !strings.Contains(log.String(), want.log) || want.log == "" && log.Len() > 0 {
+				t.Errorf("after token request %d the log says %s", i+1, &log)
+			}
 		}
 	})
 }

@@ -60,11 +60,15 @@ func (c *Cache) fetch(ctx context.Context, e *entry) (loadResult, error) {
 		outcome := "ok"
 		if cause := causeOf(err); cause != nil {
 			outcome = string(cause.Class)
-			e.source.metrics.ClockSkew(cause.Skew)
 		} else if err != nil {
 			outcome = string(upstream.ClassUnavailable)
 		}
 		e.source.metrics.TokenRequest(outcome, time.Since(began))
+		if cause := causeOf(err); err == nil {
+			e.source.metrics.ClockSkew(0)
+		} else if cause != nil && cause.Status != 0 { // else no clock was seen
+			e.source.metrics.ClockSkew(cause.Skew)
+		}
 		e.source.recordRequest(began, err)
 	}
 	if err != nil {

@@ -82,7 +82,7 @@ func TestRefusedClientCertificateIsAnAlert(t *testing.T) {
 		u, _, _ := certified(t, s.URL, pemOf(t, "CERTIFICATE", s.Certificate().Raw, nil), certificate, key)
 		_, err := fetch(t, u, "")
 		var own *Error
-		if !errors.As(err, &own) || own.Reason != "no answer: tls_alert_received" {
+		if !errors.As(err, &own) || own.Reason != "no answer: tls_alert_received" || own.Cause != "tls_alert_received" {
 			t.Errorf("TLS %x: %v", version, err)
 		}
 	}

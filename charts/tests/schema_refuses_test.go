@@ -84,6 +84,9 @@ var startFaults = []startFault{
 	{object{"TOKEN_TIMEOUT": "0s"}, "TOKEN_TIMEOUT"},
 	{object{"EGRESS_DIRECT": "a.example"}, "EGRESS_PROXY"},
 	{object{"EXPOSE": "admin "}, "EXPOSE"},
+	{object{"AUDIT": "stdout"}, "AUDIT_KEY"},
+	{object{"AUDIT": "audit.log"}, "AUDIT"},
+	{object{"AUDIT_PURPOSES": "care and more"}, "AUDIT_PURPOSES"},
 }
 
 // variables are the program's for settings of the chart.

@@ -175,6 +175,7 @@ var valuePatterns = map[string]string{
 
 // checkPatterns are those of the rules that the tag check names. What is not here only the program tells.
 var checkPatterns = map[string]string{
+	"auditpath": "^(stdout|/.*)$",
 	"digits":    "^[0-9]{1,20}$",
 	"grant":     "^[!-~]+$",
 	"header":    "^[!-~]+$",
@@ -185,6 +186,7 @@ var checkPatterns = map[string]string{
 	"nid":       "^[0-9A-Za-z_-]{1,64}$",
 	"scope":     "^" + scopePart + "( " + scopePart + ")*$",
 	"oclcscope": "^" + scopePart + "( " + scopePart + ")*$",
+	"words":     list("[A-Za-z0-9_.:-]{1,64}"),
 	"separator": `^[!#-/:-@\[\]-\x60{-~]$`,
 }
 

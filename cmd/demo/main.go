@@ -1,15 +1,16 @@
 // Command demo runs the real sidecar and simulated providers in one process,
 // on loopback: nothing to install, no credentials.
 //
-//	go run ./cmd/demo         prints curl lines and shows each token request, until Ctrl-C
-//	go run ./cmd/demo -once   drives every upstream itself and checks what comes back
-//	go run ./cmd/demo -trouble NAME   has something go wrong, for people to practise with; -trouble list lists what
+//	go run ./cmd/demo                 prints curl lines and shows each token request, until Ctrl-C
+//	go run ./cmd/demo -once           drives every upstream itself and checks what comes back
+//	go run ./cmd/demo -trouble NAME   has something go wrong, to practise with; list lists what can
 //
 // With -v the sidecar's own log lines are shown too.
 //
 // main.go reads the flags; start.go starts the providers, an embedded Redis, the sidecar
 // and a replica of it. watch.go shows a person what to type, and each token request
-// that comes of it; trouble.go is what can go wrong; once.go plays all rows and checks what comes of them. providers.go is
+// that comes of it; trouble.go is what can go wrong meanwhile; once.go plays all rows and checks
+// what comes of them. providers.go is
 // the table of the simulated providers, rows.go the requests to each of them and their
 // right outcome. request.go is one request of an app, and demo.go what all of these see of
 // the sidecar that runs.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -46,13 +45,7 @@ func troubles() []trouble {
 			d.redis.SetError("WRONGPASS invalid username-password pair or user is disabled.")
 		}},
 		{name: "target-down", what: "the API of books is down", settings: func() ([]string, func()) {
-			// Nobody listens there, though the port is taken.
-			l, err := net.Listen("tcp", anyPort)
-			if err != nil {
-				return nil, func() {}
-			}
-			_ = l.Close()
-			return []string{"OAUTH2_0_TARGET=http://" + l.Addr().String()}, func() {}
+			return []string{"OAUTH2_0_TARGET=http://" + free(anyPort)}, func() {} // nobody listens there
 		}},
 		{name: "certificate", what: "the certificate of books' API is of a CA that the sidecar does not trust", settings: func() ([]string, func()) {
 			api := httptest.NewUnstartedServer(http.NotFoundHandler())

@@ -168,6 +168,21 @@ func TestRunbookTellsTroublesApart(t *testing.T) {
 	}
 }
 
+func TestTroublesAreListed(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-trouble", "list"}, &out, &bytes.Buffer{}); err != nil || strings.Count(out.String(), "\n") != len(troubles()) {
+		t.Errorf("%v: %s", err, &out)
+	}
+	for name := range strings.Lines(out.String()) {
+		if _, err := findTrouble(strings.TrimSpace(name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := run(t.Context(), []string{"-trouble", "nobody"}, &out, &out); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("an unknown one: %v", err)
+	}
+}
+
 // play has the trouble of a row happen, and returns what the sidecar showed once it showed all that the
 // row says.
 func play(t *testing.T, row runbookRow) (s told) {

@@ -84,6 +84,27 @@ func startOnPipe(t *testing.T, books *provider, environ ...string) (*process, *o
 	}
 }
 
+// TestReaderOfStderrMayLeave has whoever reads the log go away for good.
+//
+// Case J8.
+func TestReaderOfStderrMayLeave(t *testing.T) {
+	t.Parallel()
+	books := newProvider(t, upstreamtest.OAuth2Options{})
+	p, r := startOnPipe(t, books)
+	if !strings.Contains(p.stderr.String(), `"version":"`+testkit.Version+`"`) {
+		t.Errorf("the first lines do not tell the version: %s", p.stderr)
+	}
+	_ = r.Close()
+	lines := p.metric("token_sidecar_requests_total")
+	for n := range 20 {
+		p.mustGet(200, fmt.Sprint("/books/", n))
+		time.Sleep(2 * time.Millisecond) // lines are written in between
+	}
+	if err := p.Ended(); err != nil || p.metric("token_sidecar_requests_total") != lines+20 {
+		t.Error("it does not live on", err)
+	}
+}
+
 // overflowLog makes more requests than a pipe of 64 KiB and the 4,096 lines
 // that wait for it can hold. One that waits for a reader of the log waits for ever.
 func (p *process) overflowLog() {

@@ -12,8 +12,14 @@ import (
 // helpWidth is the number of columns that the help text keeps to.
 const helpWidth = 100
 
+// AboutFiles says what the marks of settings mean.
+const AboutFiles = `A variable X marked [file] may come from the file that X_FILE names instead (at most 64 KiB, one
+line break at its end is dropped); of one marked [file, rotates] a change of the file takes effect
+while running, of others after a restart.
+`
+
 // WriteHelp writes every setting, made from the tags of Config: of all groups, or of those whose
-// heading has the word topic, in any case. It reports false if there is none.
+// heading has the word topic, in any case; and AboutFiles. It reports false if there is none.
 func WriteHelp(w io.Writer, topic string) (found bool, err error) {
 	out := bufio.NewWriter(w)
 	group := ""
@@ -35,6 +41,9 @@ func WriteHelp(w io.Writer, topic string) (found bool, err error) {
 			text += " Default: " + fallback + "."
 		}
 		Wrap(out, text, "      ")
+	}
+	if group != "" {
+		fmt.Fprint(out, "\n"+AboutFiles)
 	}
 	return group != "", out.Flush()
 }

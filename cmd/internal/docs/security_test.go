@@ -167,6 +167,7 @@ var cases = []struct{ id, what, not string }{
 	{"U2", "a Redis that cannot be used from the start", ""},
 	{"U3", "a person who asks the program how it is used", ""},
 	{"U4", "the time of the next attempt in the log", ""},
+	{"U5", "what the log says of a failed token request", ""},
 	{"U8", "a target that gives no answer", ""},
 }
 

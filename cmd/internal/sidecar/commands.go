@@ -56,7 +56,7 @@ func (p Program) Run(ctx context.Context, args, environ []string, stdout, stderr
 type command struct {
 	name string
 	help string   // what it prints with --help
-	args []string // what it may be called with, beside nothing; nil if it looks at that itself
+	args []string // what it may be called with; nil if it looks at that itself
 	run  func(Program, context.Context, call) error
 }
 
@@ -80,7 +80,7 @@ log goes to stderr. token-sidecar --help all explains every setting.
 
 Asks a running sidecar that has the same settings whether it lives, or with ready whether it also
 takes requests. The exit code is 0 if so, 1 if not. It is a probe for images without a shell.
-`, []string{"ready"}, withSettings(func(_ Program, ctx context.Context, c call, s *config.Config) error {
+`, []string{"ready", ""}, withSettings(func(_ Program, ctx context.Context, c call, s *config.Config) error {
 		if len(c.args) > 0 {
 			return healthcheck(ctx, s.AdminListen, "/readyz")
 		}
@@ -120,7 +120,7 @@ Prints the version.
 }
 
 // none is the args of a command that takes none.
-var none = []string{}
+var none = []string{""}
 
 // withSettings is for commands that need the whole configuration.
 func withSettings(run func(Program, context.Context, call, *config.Config) error) func(Program, context.Context, call) error {
@@ -155,14 +155,12 @@ func find(name string) (command, error) {
 // refusal says why the command cannot be called with those arguments.
 func (c command) refusal(args []string) error {
 	switch {
-	case c.args == nil || len(args) == 0 && c.name != "audit" || len(args) == 1 && slices.Contains(c.args, args[0]):
+	case c.args == nil, slices.Contains(c.args, strings.Join(args, " ")):
 		return nil
-	case len(c.args) == 0:
+	case slices.Equal(c.args, none):
 		return &ExitError{exitConfig, c.name + " takes no arguments; settings are environment variables, see token-sidecar --help"}
-	case c.name == "audit":
-		return &ExitError{exitConfig, "audit takes the argument pseudonym; see token-sidecar audit --help"}
 	}
-	return &ExitError{exitConfig, fmt.Sprintf("%s takes no argument but %q", c.name, c.args[0])}
+	return &ExitError{exitConfig, fmt.Sprintf("%s takes %s; see token-sidecar %[1]s --help", c.name, strings.Trim(strings.Join(c.args, " or nothing"), " "))}
 }
 
 // writeUsage writes the help of the whole program.
@@ -182,11 +180,8 @@ Usage: token-sidecar [command]
 	}
 	text.WriteString(`
 token-sidecar COMMAND --help says more. Settings are environment variables, and all faults are
-reported at once. An upstream is on when its credential is set. A variable X marked [file] may
-come from the file that X_FILE names instead (at most 64 KiB, one line break at its end is
-dropped); of one marked [file, rotates] a change of the file takes effect while running, of others
-after a restart.
-
+reported at once. An upstream is on when its credential is set.
+` + config.AboutFiles + `
 token-sidecar --help all explains every setting, token-sidecar --help WORD those under the headings
 with that word:
 
