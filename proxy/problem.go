@@ -121,7 +121,7 @@ func problemOf(err error) *problem {
 	case "connection_timeout", "http_response_timeout", "dns_timeout":
 		return &problem{http.StatusGatewayTimeout, "target_timeout", cause, errTargetSlow.detail, 0}
 	}
-	return &problem{http.StatusBadGateway, codeUnreachable, cause, "The target cannot be reached, or what it sent is not HTTP.", 0}
+	return &problem{http.StatusBadGateway, codeUnreachable, cause, "The target cannot be reached, or what it sent is not HTTP (" + cause + ").", 0}
 }
 
 // egressProblem returns what the app is told when the egress proxy leads to no target.
@@ -135,14 +135,32 @@ func egressProblem(err *egress.Error) *problem {
 
 // tokenProblem returns what the app is told when there is no token for its request.
 func tokenProblem(err error) *problem {
-	retry := time.Second
-	if failed, ok := errors.AsType[*cache.Error](err); ok {
-		if p := tokenProblems[failed.Cause.Class]; p != nil {
-			return p
-		}
-		retry = failed.RetryAfter
+	failed, ok := errors.AsType[*cache.Error](err)
+	if !ok {
+		return &problem{http.StatusServiceUnavailable, "token_unavailable", "destination_unavailable", noToken + "the token endpoint is slow.", time.Second}
 	}
-	return &problem{http.StatusServiceUnavailable, "token_unavailable", "destination_unavailable", "There is no token now: the token endpoint fails, is slow, or asked for quiet.", retry}
+	if p := tokenProblems[failed.Cause.Class]; p != nil {
+		return p
+	}
+	return &problem{http.StatusServiceUnavailable, "token_unavailable", "destination_unavailable", noToken + whyNoToken(failed.Cause), failed.RetryAfter}
+}
+
+// noToken is how the detail of token_unavailable begins.
+const noToken = "There is no token now: "
+
+// whyNoToken tells an app's developer what kind of trouble it is. It names no host.
+func whyNoToken(cause *upstream.Error) string {
+	switch {
+	case cause.Cause != "":
+		return "the token endpoint gave no answer (" + cause.Cause + ")."
+	case cause.Class == upstream.ClassThrottled:
+		return "there were too many token requests."
+	case cause.Class == upstream.ClassMalformed:
+		return "what answers at the address of the token endpoint gives no tokens, as a web page or a proxy in between does not."
+	case cause.Status != 0:
+		return fmt.Sprintf("the token endpoint fails with status %d.", cause.Status)
+	}
+	return "the token endpoint fails, is slow, or asked for quiet."
 }
 
 // fieldProblem returns what the app is told when a header field that the API wants cannot be

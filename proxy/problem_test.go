@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,14 +23,15 @@ func TestTokenProblemsHaveCodes(t *testing.T) {
 		body   string
 		want   int
 		code   string
+		detail string // part of it
 	}{
-		{503, foreign, 503, "token_unavailable"},
-		{429, foreign, 503, "token_unavailable"},
-		{200, "<html>" + foreign, 503, "token_unavailable"},
-		{200, `{"access_token":"` + foreign + ` with space","token_type":"Bearer"}`, 503, "token_unavailable"},
-		{401, `{"error":"invalid_client","error_description":"` + foreign + `"}`, 502, "credential_refused"},
-		{400, `{"error":"invalid_scope","error_description":"` + foreign + `"}`, 403, "scope_not_allowed"},
-		{302, foreign, 503, "token_unavailable"},
+		{503, foreign, 503, "token_unavailable", "fails with status 503"},
+		{429, foreign, 503, "token_unavailable", "too many token requests"},
+		{200, "<html>" + foreign, 503, "token_unavailable", "web page"},
+		{200, `{"access_token":"` + foreign + ` with space","token_type":"Bearer"}`, 503, "token_unavailable", "gives no tokens"},
+		{401, `{"error":"invalid_client","error_description":"` + foreign + `"}`, 502, "credential_refused", "operator"},
+		{400, `{"error":"invalid_scope","error_description":"` + foreign + `"}`, 403, "scope_not_allowed", "scope"},
+		{302, foreign, 503, "token_unavailable", "gives no tokens"},
 	} {
 		provider := upstreamtest.NewOAuth2(upstreamtest.OAuth2Options{})
 		t.Cleanup(provider.Close)
@@ -47,6 +50,9 @@ func TestTokenProblemsHaveCodes(t *testing.T) {
 				t.Errorf("%s: Retry-After is %q", c.code, retry)
 			}
 			all := a.body + strings.Join(a.header["Proxy-Status"], "")
+			if !strings.Contains(a.body, c.detail) {
+				t.Errorf("%s does not say %q: %s", c.code, c.detail, a.body)
+			}
 			if strings.Contains(all, foreign) || strings.Contains(all, "127.0.0.1") || strings.Contains(all, "alpha") {
 				t.Errorf("%s leaks: %s", c.code, all)
 			}
@@ -56,6 +62,26 @@ func TestTokenProblemsHaveCodes(t *testing.T) {
 		}
 		if strings.Contains(s.log.String(), foreign) {
 			t.Errorf("the log has %s", s.log)
+		}
+	}
+}
+
+// TestAppsAreToldWhyTheTokenEndpointIsNotReached tells DNS from TLS from a closed port.
+func TestAppsAreToldWhyTheTokenEndpointIsNotReached(t *testing.T) {
+	secret := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secret.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secret.StartTLS()
+	t.Cleanup(secret.Close)
+	for cause, tokenURL := range map[string]string{"connection_refused": "http://127.0.0.1:1/token", "tls_certificate_error": secret.URL,
+		"dns_error": "http://nowhere.invalid/token"} {
+		s := newSide(t, setup{upstreams: func(s *side) []upstream.Upstream {
+			return []upstream.Upstream{upstream.NewOAuth2(upstream.OAuth2Config{Name: "alpha", ClientID: "id", ClientSecret: upstream.NewSecret("secret"),
+				Config: upstream.Config{TokenURL: mustURL(tokenURL), Target: mustURL(s.up.url())}})}
+		}})
+		a := s.get("/alpha/x")
+		a.problem(t, 503, "token_unavailable")
+		if !strings.Contains(a.body, "("+cause+")") || strings.Contains(a.body, "nowhere") || strings.Contains(a.body, "127.0.0.1") {
+			t.Errorf("%s: %s", cause, a.body)
 		}
 	}
 }
@@ -95,8 +121,8 @@ func TestTargetProblemsHaveCodes(t *testing.T) {
 		if got := a.header.Get("Proxy-Status"); !strings.Contains(got, "error="+cause) {
 			t.Errorf("%s: Proxy-Status is %q", path, got)
 		}
-		if strings.Contains(a.body, "127.0.0.1") {
-			t.Errorf("%s leaks: %s", path, a.body)
+		if strings.Contains(a.body, "127.0.0.1") || !strings.Contains(a.body, "("+cause+")") {
+			t.Errorf("%s leaks, or does not say why: %s", path, a.body)
 		}
 		if !strings.Contains(s.log.String(), fmt.Sprintf(`"problem":"target_unreachable","cause":%q`, cause)) {
 			t.Errorf("%s: the log does not say why: %s", path, s.log)

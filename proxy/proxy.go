@@ -16,7 +16,8 @@
 //     requests to it; connections.go has the connections and places of each target.
 //   - lean.go is the way of plain requests: one goroutine, over an HTTP/1.1 connection that
 //     is kept. general.go is the way of all others: ReverseProxy over net/http's Transport.
-//     presented.go has the connections that a token may be sent over, on both ways.
+//     presented.go has the connections that a token may be sent over, on both ways; reach.go
+//     opens one only to try it.
 //   - rewrite.go says what of a request's head the target gets, on both ways.
 //   - token.go gets the token, another one after a 401, and the header fields that the API
 //     wants beside it; challenge.go reads what a 401 says of the token.

@@ -154,7 +154,7 @@ func TestEveryFailureHasACauseAndAMend(t *testing.T) {
 		}
 		for _, word := range words {
 			for _, start := range []string{"no answer: ", "the answer broke off: "} {
-				err := &upstream.Error{Class: upstream.ClassUnavailable, Reason: start + word}
+				err := &upstream.Error{Class: upstream.ClassUnavailable, Cause: word, Reason: start + word}
 				all = append(all, err)
 				if found := explain(failure{err, e, upstream.KindClient, false}); !strings.Contains(found.cause, e.URL.Host) {
 					t.Errorf("%s: %q does not name the host", word, found.cause)

@@ -4,7 +4,7 @@
 //
 // check.go reads the arguments, is the order of things, and gives the verdict. try.go
 // asks for the tokens, shorttoken.go for those that a First Time Connection at Mydex PDX
-// needs beside them, and redis.go tries Redis. report.go makes rows of what came of
+// needs beside them, target.go opens connections to the APIs, and redis.go tries Redis. report.go makes rows of what came of
 // it and prints them, for people or as JSON. finding.go explains each failure by the
 // first rule in rules.go that matches it; failure.go is the facts that rules look at.
 package check
@@ -30,13 +30,14 @@ const Usage = `Usage: token-sidecar check [--json] [--subject upstream=id ...]
 
 Prints the effective configuration, secrets masked, makes one live token request per
 configured upstream and kind of token, asks Mydex PDX for one short access token if a
-connection is configured, and tries Redis if it is configured.
+connection is configured, opens a connection to each API (no request is sent on it), and
+tries Redis if it is configured.
 
   --subject upstream=id  also get the token of this participant, institution or user
   --json                 print the outcome as one JSON object, without the configuration
 
-The exit code is 0 if all token requests were good, no upstream went without one and Redis
-can be used, 1 if not, 2 if the call or the configuration is wrong.
+The exit code is 0 if all token requests were good, no upstream went without one, and all
+APIs can be reached and Redis be used, 1 if not, 2 if the call or the configuration is wrong.
 `
 
 // Config is what a check needs to know.
@@ -47,6 +48,9 @@ type Config struct {
 	Endpoints map[string]*config.TokenEndpoint
 	// TokenTimeout bounds one token request.
 	TokenTimeout time.Duration
+	// Reach opens a connection to the target of a route as a request with that token would, and
+	// closes it; nil means that targets are not tried. [upstream.ConnError] names its error.
+	Reach func(context.Context, upstream.Route, upstream.Token) error
 	// Redis is the Redis that tokens are shared through; nil if it is off.
 	Redis *Redis
 	// Preamble writes what people read before anything is tried: the settings in
@@ -54,12 +58,13 @@ type Config struct {
 	Preamble func(io.Writer) error
 }
 
-// Run makes one live token request per upstream and kind of token, tries Redis, and
-// writes to stdout what came of each and what the likely cause of a failure is. It
-// blocks for one TokenTimeout per kind, and one more for short access tokens, at most, or until ctx ends. Neither tokens
-// nor subjects are printed. The error is a *UsageError if the subjects do not fit the
-// upstreams, and otherwise tells that a token request failed, that an upstream went
-// without one, or that Redis cannot be used.
+// Run makes one live token request per upstream and kind of token, opens a connection to
+// each target, tries Redis, and writes to stdout what came of each and what the likely cause
+// of a failure is. It blocks for one TokenTimeout per kind, and one more for short access
+// tokens, and for Reach at most, or until ctx ends. Neither tokens nor subjects are printed.
+// The error is a *UsageError if the subjects do not fit the upstreams, and otherwise tells
+// that a token request failed, that an upstream went without one, or that a target or Redis
+// cannot be used.
 func Run(ctx context.Context, c Config, options Options, stdout io.Writer) error {
 	tries, err := c.tries(options.subjects)
 	if err != nil {
@@ -76,11 +81,12 @@ func Run(ctx context.Context, c Config, options Options, stdout io.Writer) error
 	c.try(ctx, tries)
 	both.Wait()
 	rows := append(rowsOf(tries), c.shortTokens(ctx)...)
-	verdict := errors.Join(judge(rows), judgeRedis(shared))
+	targets := c.reachTargets(ctx, tries)
+	verdict := errors.Join(judge(rows), judgeTargets(targets), judgeRedis(shared))
 	if options.json {
-		err = writeJSON(stdout, rows, shared, verdict == nil)
+		err = writeJSON(stdout, rows, targets, shared, verdict == nil)
 	} else {
-		err = writeText(stdout, append(rows, shared...))
+		err = writeText(stdout, slices.Concat(rows, targets, shared))
 	}
 	if err != nil {
 		return err

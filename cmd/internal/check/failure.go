@@ -31,10 +31,8 @@ func causeOf(err error) *upstream.Error {
 // code returns the error code of the answer, or the word for what happened to
 // the connection if there was no answer.
 func (f failure) code() string {
-	for _, start := range []string{"no answer: ", "the answer broke off: "} {
-		if word, ok := strings.CutPrefix(f.Reason, start); ok {
-			return word
-		}
+	if f.Cause != "" {
+		return f.Cause
 	}
 	return f.Code
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -20,16 +21,17 @@ const (
 	outcomeUntried = "not_tried"
 )
 
-// row is what check reports of one token, or of Redis: a line of the table, and an
+// row is what check reports of one token, of a target or of Redis: a line of the table, and an
 // object of the JSON.
 type row struct {
 	Upstream     string   `json:"upstream,omitempty"`
 	Kind         string   `json:"kind,omitempty"`
+	Route        string   `json:"route,omitempty"`   // of a target, in place of kind
 	Mode         string   `json:"mode,omitempty"`    // of Redis, in place of upstream and kind
 	Subject      string   `json:"subject,omitempty"` // where it came from, not what it is
 	Host         string   `json:"host"`
 	Outcome      string   `json:"outcome"`
-	Class        string   `json:"class,omitempty"` // of the failure; of Redis: unreachable, or refused
+	Class        string   `json:"class,omitempty"` // of the failure; of targets and Redis: unreachable, or refused
 	Code         string   `json:"code,omitempty"`  // of the provider or Redis, or of RFC 9209 for a connection
 	Status       int      `json:"status,omitempty"`
 	SkewSeconds  int      `json:"clock_skew_seconds,omitempty"` // the provider's clock minus ours
@@ -110,7 +112,11 @@ func (t *tokenTry) masked(scope string) string {
 }
 
 // writeJSON writes all rows as one object; ok says whether all is good.
-func writeJSON(w io.Writer, rows, redis []row, ok bool) error {
+func writeJSON(w io.Writer, rows, targets, redis []row, ok bool) error {
+	targets = slices.Clone(targets)
+	for i := range targets {
+		targets[i].Kind = ""
+	}
 	var shared *row
 	for _, r := range redis {
 		r.Upstream, r.Kind, r.Mode = "", "", r.Kind
@@ -122,8 +128,9 @@ func writeJSON(w io.Writer, rows, redis []row, ok bool) error {
 	return out.Encode(struct {
 		OK       bool  `json:"ok"`
 		Requests []row `json:"requests"`
+		Targets  []row `json:"targets"`
 		Redis    *row  `json:"redis,omitempty"`
-	}{ok, rows, shared})
+	}{ok, rows, targets, shared})
 }
 
 // writeText writes the table, and under it what is wrong and why.
@@ -174,13 +181,14 @@ func (r row) sameFinding(other row) bool {
 // cells returns the columns of the row.
 func (r row) cells() []string {
 	scope, life, took := r.GrantedScope, "-", strconv.FormatInt(r.Milliseconds, 10)
-	switch r.Outcome {
-	case outcomeOK:
+	switch {
+	case r.Route != "": // no token
+	case r.Outcome == outcomeOK:
 		if scope == "" && r.AskedScope != "" {
 			scope = r.AskedScope + " (as asked)"
 		}
 		life = (time.Duration(r.Lifetime) * time.Second).String()
-	case outcomeUntried:
+	case r.Outcome == outcomeUntried:
 		took = "-"
 	}
 	return []string{r.Upstream, r.Kind, dash(r.Subject), r.Host, r.outcome(), dash(shorten(scope)), life, took}

@@ -25,6 +25,7 @@ const (
 type report struct {
 	OK       bool
 	Requests []row
+	Targets  []row
 	Redis    *row
 	raw      string // as it was printed
 }
@@ -40,7 +41,7 @@ func configOf(t *testing.T, settings []string) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{parsed.Upstreams(roots), parsed.TokenEndpoints(), parsed.TokenTimeout, nil, parsed.WritePreamble}
+	return Config{parsed.Upstreams(roots), parsed.TokenEndpoints(), parsed.TokenTimeout, nil, nil, parsed.WritePreamble}
 }
 
 // runArgs runs check with arguments in the form of the command line.
@@ -55,8 +56,13 @@ func runArgs(ctx context.Context, c Config, args []string, stdout io.Writer) err
 // runCheck runs check twice, for people and for machines.
 func runCheck(t *testing.T, settings []string, args ...string) (text string, report report, err error) {
 	t.Helper()
+	return checkWith(t, configOf(t, settings), args...)
+}
+
+// checkWith is runCheck with what Run needs.
+func checkWith(t *testing.T, c Config, args ...string) (text string, report report, err error) {
+	t.Helper()
 	var out, machine bytes.Buffer
-	c := configOf(t, settings)
 	err = runArgs(t.Context(), c, args, &out)
 	again := runArgs(t.Context(), c, append([]string{"--json"}, args...), &machine)
 	if exitCode(err) != exitCode(again) {

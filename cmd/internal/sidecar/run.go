@@ -12,6 +12,8 @@ import (
 	"token-sidecar/cmd/internal/check"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/metrics"
+	"token-sidecar/proxy"
+	"token-sidecar/upstream"
 )
 
 // Program is the command line program.
@@ -88,7 +90,10 @@ func tryAll(ctx context.Context, args, environ []string, stdout io.Writer) error
 		Upstreams:    settings.Upstreams(roots),
 		Endpoints:    settings.TokenEndpoints(),
 		TokenTimeout: settings.TokenTimeout,
-		Redis:        redis,
-		Preamble:     settings.WritePreamble,
+		Reach: func(ctx context.Context, r upstream.Route, token upstream.Token) error {
+			return proxy.Reach(ctx, r, token, roots, settings.Egress())
+		},
+		Redis:    redis,
+		Preamble: settings.WritePreamble,
 	}, options, stdout)
 }
