@@ -10,6 +10,7 @@
 //
 // The files, in the order in which a request meets them:
 //
+//   - try.go is none of a request's: it opens a connection only to see whether that works.
 //   - pool.go hands out the connections of a Pool and takes them back; idle.go has the order
 //     of those that nobody uses now.
 //   - transport.go makes an http.Transport, and what its connections have in common.
