@@ -60,6 +60,9 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 	m.RedisOperation("get", "miss")
 	m.SecretReload(false)
 	m.LogDropped(7)
+	if atOnce, all := m.Lookups("pdx"); atOnce != 1 || all != 2 {
+		t.Errorf("%d of %d look-ups were at once", atOnce, all)
+	}
 	text := scrape(t, m)
 	for _, line := range []string{
 		`token_sidecar_requests_total{code="200",method="GET",problem="",upstream="pdx"} 1`,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // Upstream is the series of one upstream. Those that every request changes have
@@ -74,6 +75,20 @@ func (m *Metrics) Upstream(name string) *Upstream {
 		duration: m.requestSeconds.WithLabelValues(name),
 		target:   m.targetSeconds.WithLabelValues(name),
 	}
+}
+
+// Lookups returns how many look-ups of tokens there were, and how many of them did not have to
+// wait, as the objective in the chart's rules counts them.
+func (m *Metrics) Lookups(upstream string) (atOnce, all uint64) {
+	for _, result := range []string{"fresh", "stale", "waited", "failed"} {
+		var now dto.Metric
+		_ = m.lookups.WithLabelValues(upstream, result).Write(&now) // it cannot fail
+		n := uint64(now.GetCounter().GetValue())
+		if all += n; result == "fresh" || result == "stale" {
+			atOnce += n
+		}
+	}
+	return atOnce, all
 }
 
 // Request counts one request that has ended, and returns its method as it is counted. A

@@ -72,6 +72,15 @@ func (a *Audit) Close() {
 	}
 }
 
+// Failing returns why the last line was not written: "timeout" if the disk or the reader stands
+// still, or what the system says. It is empty if all is well.
+func (a *Audit) Failing() string {
+	if cause := a.lines.failing.Load(); cause != nil {
+		return *cause
+	}
+	return ""
+}
+
 // pseudonymKey returns the key in use.
 func (a *Audit) pseudonymKey() (PseudonymKey, error) {
 	text := a.secret.Reveal()

@@ -186,6 +186,9 @@ func TestNothingIsSentWithoutItsLine(t *testing.T) {
 				if n := len(s.up.requests()); n != 0 {
 					t.Errorf("the target saw %d requests", n)
 				}
+				if cause := s.proxy.config.Audit.Failing(); cause == "" || strings.Contains(cause, "canary") || (how == "stands still") != (cause == "timeout") {
+					t.Errorf("it says that it fails by %q", cause)
+				}
 				if a := s.get("/beta/x"); a.status != 200 {
 					t.Errorf("a request without subject: %d", a.status)
 				}
@@ -193,8 +196,11 @@ func TestNothingIsSentWithoutItsLine(t *testing.T) {
 				if a := s.get("/alpha/x", "X-Token-Subject: p"); a.status != 200 {
 					t.Errorf("once it works again: %d %s", a.status, a.body)
 				}
-				if how == "fails" && (strings.Contains(s.log.String(), "canary") || strings.Count(s.log.String(), "requests for subjects are refused") != 1 ||
-					!strings.Contains(s.log.String(), "audit lines are written again")) {
+				if cause := s.proxy.config.Audit.Failing(); cause != "" {
+					t.Errorf("it still says that it fails by %q", cause)
+				}
+				if strings.Contains(s.log.String(), "canary") || strings.Count(s.log.String(), "requests for subjects are refused") != 1 ||
+					!strings.Contains(s.log.String(), "audit lines are written again") {
 					t.Errorf("the log says %s", s.log)
 				}
 			})

@@ -30,7 +30,7 @@ type auditWriter struct {
 	mu    sync.Mutex // guards notes; not held over I/O
 	notes []byte     // whole lines that nobody waits for
 
-	failing bool // belongs to the goroutine, like out
+	failing atomic.Pointer[string] // why the last line was not written; nil if it was, or there was none
 }
 
 // queuedLine is a line that somebody waits for.
@@ -79,6 +79,7 @@ func (w *auditWriter) write(ctx context.Context, text []byte) error {
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-patience.C:
+		w.tell("timeout")
 	case <-w.done:
 	}
 	if !l.taken.Swap(true) {
@@ -180,13 +181,18 @@ func (w *auditWriter) settle(notes []byte, lines []*queuedLine, n int, err error
 		}
 	}
 	w.count("written", whole)
-	switch {
-	case err != nil && !w.failing:
-		w.log.Error().Str("cause", auditCause(err)).Msg("audit lines cannot be written; requests for subjects are refused")
-	case err == nil && w.failing:
+	if err != nil {
+		w.tell(auditCause(err))
+	} else if w.failing.Load() != nil && w.failing.Swap(nil) != nil {
 		w.log.Info().Msg("audit lines are written again")
 	}
-	w.failing = err != nil
+}
+
+// tell notes why a line was not written, and logs it if the one before was.
+func (w *auditWriter) tell(cause string) {
+	if w.failing.Swap(&cause) == nil {
+		w.log.Error().Str("cause", cause).Msg("audit lines cannot be written; requests for subjects are refused")
+	}
 }
 
 // auditCause returns what the system says of a failed write, without a path.

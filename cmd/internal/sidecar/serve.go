@@ -197,6 +197,7 @@ func (s *Sidecar) statusConfig() status.Config {
 	c := status.Config{
 		Cache:       s.cache.Status,
 		Connections: s.proxy.Connections,
+		Lookups:     s.metrics.Lookups,
 		Draining:    s.draining.Load,
 		Started:     time.Now(),
 		Version:     s.metrics.Version(),
@@ -206,6 +207,9 @@ func (s *Sidecar) statusConfig() status.Config {
 	}
 	if s.shared != nil {
 		c.Redis = s.shared.Status
+	}
+	if s.audit != nil {
+		c.Audit = s.audit.Failing
 	}
 	return c
 }

@@ -2,6 +2,7 @@ package status
 
 import (
 	"math"
+	"strconv"
 	"time"
 )
 
@@ -37,6 +38,9 @@ func (v view) card(h *htmlText, i int, u upstreamReport) {
 	h.add(`<div><dt>Last token request</dt><dd class="last">`)
 	v.last(h, u.Last)
 	h.add("</dd></div>\n")
+	if u.Objective != nil {
+		h.term("Token at once", func() { h.objective(u.Objective) })
+	}
 	if u.Budget != nil {
 		h.term("Budget", func() { v.budget(h, u.Budget) })
 	}
@@ -97,6 +101,23 @@ func (v view) last(h *htmlText, last *tokenRequestReport) {
 	h.add(": {}", last.Outcome)
 	h.code(last.Failure)
 	h.add(", took {} s", math.Round(1000*last.Duration)/1000)
+}
+
+// objective writes how many requests had their token at once, and what is left of those that may not.
+func (h *htmlText) objective(o *objectiveReport) {
+	h.add("{} % of {} requests", percent(o.AtOnce), o.Requests)
+	switch {
+	case float64(o.Requests)*mayWait < 1: // one that waited would spend the whole budget
+	case o.BudgetLeft < 0:
+		h.add("; the objective is {} %", percent(1-mayWait))
+	default:
+		h.add("; {} % of the error budget is left", percent(o.BudgetLeft))
+	}
+}
+
+// percent writes a share with two decimals at most, never rounded up.
+func percent(share float64) string {
+	return strconv.FormatFloat(math.Floor(share*1e4+1e-6)/100, 'f', -1, 64)
 }
 
 // budget writes how many token requests all replicas may make together, and what

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"math"
 	"runtime"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ func (c *Config) report() Report {
 		Version:   c.Version,
 		GoVersion: runtime.Version(),
 		Redis:     c.redisReport(),
+		Audit:     c.auditReport(),
 		Upstreams: []upstreamReport{},
 	}
 	sources := map[string]cache.SourceStatus{}
@@ -35,10 +37,11 @@ func (c *Config) report() Report {
 		u := reportOf(sources[name])
 		u.Connections = connections[name]
 		u.judgeTarget()
+		u.Objective = objectiveOf(c.Lookups(name))
 		r.Upstreams = append(r.Upstreams, u)
 		r.Severity = worse(r.Severity, u.Severity)
 	}
-	r.Severity = worse(r.Severity, r.Redis.Severity)
+	r.Severity = worse(worse(r.Severity, r.Redis.Severity), r.Audit.Severity)
 	return r
 }
 
@@ -56,6 +59,30 @@ func (c *Config) redisReport() redisReport {
 		return redisReport{State: "failing", Severity: severityWarning, Cause: status.Cause, Missing: strings.Fields(status.Missing)}
 	}
 	return redisReport{State: "unused", Severity: severityInfo}
+}
+
+// auditReport tells what became of the last line.
+func (c *Config) auditReport() auditReport {
+	if c.Audit == nil {
+		return auditReport{State: "off", Severity: severityInfo}
+	}
+	if cause := c.Audit(); cause != "" {
+		return auditReport{State: "failing", Severity: severityError, Cause: cause}
+	}
+	return auditReport{State: "on", Severity: severityOK}
+}
+
+// mayWait is the share of requests that the objective lets wait for their token.
+const mayWait = 0.001
+
+// objectiveOf compares with the objective; nil if there was no request.
+func objectiveOf(atOnce, all uint64) *objectiveReport {
+	if all == 0 {
+		return nil
+	}
+	waited := float64(all-atOnce) / float64(all)
+	round := func(x float64) float64 { return math.Round(x*1e6) / 1e6 }
+	return &objectiveReport{all, round(1 - waited), round(1 - waited/mayWait)}
 }
 
 // reportOf returns what the cache knows of one upstream, and what that means.

@@ -73,7 +73,7 @@ func newLive(t *testing.T, ahead float64, e *endpoint) *live {
 		Connections: func() []metrics.Connections {
 			return []metrics.Connections{{Upstream: "pdx", InUse: 1, Idle: 2, Shared: 3, Opened: 9, Distrusted: true, Unreachable: l.unreachable}}
 		},
-		Draining: func() bool { return false }, Started: time.Now()})
+		Lookups: func(string) (uint64, uint64) { return 0, 0 }, Draining: func() bool { return false }, Started: time.Now()})
 	return l
 }
 

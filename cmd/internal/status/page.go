@@ -116,6 +116,8 @@ func (v view) summary() string {
 		return fmt.Sprintf("%d %s in trouble", failing, of)
 	case warned > 0:
 		return fmt.Sprintf("%d %s to watch", warned, of)
+	case v.Audit.State == "failing":
+		return "The audit cannot be written"
 	case v.Redis.State == "failing":
 		return "Redis fails"
 	case v.Redis.Severity == severityWarning:
@@ -148,6 +150,14 @@ func (v view) strip(h *htmlText) {
 		h.add(" ({})", v.Redis.Cause)
 	}
 	h.add("</dd></div>\n")
+	switch v.Audit.State {
+	case "on":
+		h.term("Audit", func() { h.add("on") })
+	case "failing":
+		h.term("Audit", func() {
+			h.add(`<span class="mark" aria-hidden="true">!</span> lines cannot be written ({}): requests for subjects are refused`, v.Audit.Cause)
+		})
+	}
 	h.term("Up", func() { h.time(v.Started, inWords(v.Time.Sub(v.Started))) })
 	h.term("Build", func() { h.add("{}, {}", v.Version, v.GoVersion) })
 	h.add("</dl>\n</section>\n")

@@ -17,6 +17,7 @@ type Report struct {
 	Version   string           `json:"version"`
 	GoVersion string           `json:"go_version"`
 	Redis     redisReport      `json:"redis"`
+	Audit     auditReport      `json:"audit"`
 	Upstreams []upstreamReport `json:"upstreams"`
 }
 
@@ -27,6 +28,13 @@ type redisReport struct {
 	Since    time.Time `json:"since,omitzero"`
 	Cause    string    `json:"cause,omitempty"`
 	Missing  []string  `json:"missing,omitempty"` // rights that the user of Redis lacks
+}
+
+// auditReport tells whether the lines of the audit are written.
+type auditReport struct {
+	State    string   `json:"state"`
+	Severity severity `json:"severity"`
+	Cause    string   `json:"cause,omitempty"`
 }
 
 // upstreamReport tells how one upstream does.
@@ -48,6 +56,15 @@ type upstreamReport struct {
 	Last        *tokenRequestReport `json:"last_token_request,omitempty"`
 	Budget      *budgetReport       `json:"budget,omitempty"`
 	Connections connectionsReport   `json:"connections"`
+	Objective   *objectiveReport    `json:"objective,omitempty"`
+}
+
+// objectiveReport compares with the objective of the alerts: of 1,000 requests 999 find their
+// token in memory.
+type objectiveReport struct {
+	Requests   uint64  `json:"requests"` // that needed a token, since the start
+	AtOnce     float64 `json:"at_once"`  // share of them that found it in memory
+	BudgetLeft float64 `json:"error_budget_left"`
 }
 
 // tokensReport counts the keys in memory by the state of their token.

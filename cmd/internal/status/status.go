@@ -38,6 +38,12 @@ type Config struct {
 	Redis func() shared.Status
 	// Connections returns the numbers of connections to the targets of each upstream.
 	Connections func() []metrics.Connections
+	// Lookups returns how many requests needed a token of an upstream since the start, and how
+	// many of them found it in memory.
+	Lookups func(upstream string) (atOnce, all uint64)
+	// Audit returns why the last line of the audit was not written, "" if it was; nil if the
+	// audit is off.
+	Audit func() string
 	// Draining reports whether the program is about to stop.
 	Draining func() bool
 	// Started is when the program started.

@@ -114,9 +114,8 @@ func TestStatusTellsOfTheBudget(t *testing.T) {
 				`{"per_second":9,"waiting":0,"without_redis":false,"stopped":"throttled","stopped_until":"2000-01-01T00:00:20Z"}`,
 				"9 per second for all replicas; stopped by another replica: throttled, next token request in 20 s"},
 		} {
-			c := Config{Upstreams: []string{"pdx"},
-				Cache:       func() []cache.SourceStatus { return []cache.SourceStatus{{Upstream: "pdx", Budget: test.budget}} },
-				Connections: func() []metrics.Connections { return nil }, Draining: func() bool { return false }, Started: now}
+			c := quiet()
+			c.Cache = func() []cache.SourceStatus { return []cache.SourceStatus{{Upstream: "pdx", Budget: test.budget}} }
 			report := New(c).report()
 			got := ""
 			if b := report.Upstreams[0].Budget; b != nil {
@@ -136,6 +135,64 @@ func TestStatusTellsOfTheBudget(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestStatusTellsOfTheObjective reads what is told of requests that waited, as JSON and on the page.
+func TestStatusTellsOfTheObjective(t *testing.T) {
+	for _, test := range []struct {
+		atOnce, all uint64
+		want        *objectiveReport
+		page        string
+	}{
+		{0, 0, nil, ""},
+		{7, 7, &objectiveReport{7, 1, 1}, "100 % of 7 requests"},
+		{9_997, 10_000, &objectiveReport{10_000, 0.9997, 0.7}, "99.97 % of 10000 requests; 70 % of the error budget is left"},
+		{9_980, 10_000, &objectiveReport{10_000, 0.998, -1}, "99.8 % of 10000 requests; the objective is 99.9 %"},
+		{999_999, 1_000_000, &objectiveReport{1_000_000, 0.999999, 0.999}, "99.99 % of 1000000 requests; 99.9 % of the error budget is left"},
+		{0, 3, &objectiveReport{3, 0, -999}, "0 % of 3 requests"},
+	} {
+		c := quiet()
+		c.Lookups = func(name string) (uint64, uint64) {
+			if name != "pdx" {
+				t.Errorf("it asks for %q", name)
+			}
+			return test.atOnce, test.all
+		}
+		report := New(c).report()
+		if got := report.Upstreams[0].Objective; !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%d of %d: %+v", test.atOnce, test.all, got)
+		}
+		_, shown, _ := strings.Cut(view{Report: report}.html(), "<dt>Token at once</dt><dd>")
+		if shown, _, _ = strings.Cut(shown, "</dd>"); shown != test.page {
+			t.Errorf("the page says %q", shown)
+		}
+	}
+}
+
+func TestStatusTellsOfTheAudit(t *testing.T) {
+	for cause, want := range map[string]auditReport{"off": {"off", severityInfo, ""}, "": {"on", severityOK, ""},
+		"timeout": {"failing", severityError, "timeout"}} {
+		c := quiet()
+		if cause != "off" {
+			c.Audit = func() string { return cause }
+		}
+		report := New(c).report()
+		shown := view{Report: report}.html()
+		failing := want.State == "failing"
+		if report.Audit != want || (report.Severity == severityError) != failing || strings.Contains(shown, "The audit cannot be written") != failing ||
+			strings.Contains(shown, "lines cannot be written (timeout)") != failing || strings.Contains(shown, "<dt>Audit</dt>") != (want.State != "off") {
+			t.Errorf("%q: %+v of %s\n%s", cause, report.Audit, report.Severity, shown)
+		}
+	}
+}
+
+// quiet is a program with one upstream that nothing has happened to.
+func quiet() Config {
+	return Config{Upstreams: []string{"pdx"},
+		Cache:       func() []cache.SourceStatus { return []cache.SourceStatus{{Upstream: "pdx"}} },
+		Connections: func() []metrics.Connections { return nil },
+		Lookups:     func(string) (uint64, uint64) { return 0, 0 },
+		Draining:    func() bool { return false }, Started: time.Now()}
 }
 
 // TestStatusMembersAreDocumented finds each member of the JSON in docs/status.md.
