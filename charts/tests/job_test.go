@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	apps "k8s.io/api/apps/v1"
@@ -86,19 +87,10 @@ func TestClassicJobEnds(t *testing.T) {
 	// This pkill signals no other process of that name.
 	bin := t.TempDir()
 	comm := strings.TrimSpace(string(read(t, fmt.Sprintf("/proc/%d/comm", p.cmd.Process.Pid))))
-	for name, script := range map[string]string{
-		"shop":  "#!/bin/sh\n[ \"$*\" = import ] && exit 3\n",
-		"pkill": fmt.Sprintf("#!/bin/sh\n[ \"$*\" = '-TERM -x %s' ] && kill -TERM %d\n", comm, p.cmd.Process.Pid),
-	} {
-		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.Command(app.Command[0], append(app.Command[1:], app.Args...)...)
-	cmd.Env = []string{"PATH=" + bin + ":/usr/bin:/bin"}
-	var exit *exec.ExitError
-	if out, err := cmd.CombinedOutput(); !errors.As(err, &exit) || exit.ExitCode() != 3 {
-		t.Errorf("the container ends with %v: %s", err, out)
+	// The first time it finds none, as while the sidecar's image is on its way.
+	pkill := fmt.Sprintf("#!/bin/sh\n[ \"$*\" = '-TERM -x %s' ] || exit 2\nmkdir %s/late 2>/dev/null && exit 1\nkill -TERM %d\n", comm, bin, p.cmd.Process.Pid)
+	if got := endOf(t, app, bin, pkill, "exit 3", nil); got != 3 {
+		t.Errorf("the container ends with %d", got)
 	}
 	eventually(t, func() error {
 		if !strings.Contains(p.logged(), `"stopped"`) {
@@ -109,4 +101,46 @@ func TestClassicJobEnds(t *testing.T) {
 	if err := p.cmd.Wait(); err != nil {
 		t.Errorf("the sidecar ends with %v, and the Job's pod fails", err)
 	}
+}
+
+// TestClassicJobPassesSignalsOn has the Job deleted while its work goes on: that is told, and ends in its own time.
+func TestClassicJobPassesSignalsOn(t *testing.T) {
+	only := func(file string) bool { return strings.HasSuffix(file, "-classic.yaml") }
+	text, err := renderText(docsChartOf(t, only), docsValues(t)[0], "v1.28.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := onlyPod(t, decode(t, text)).Spec.Containers[0]
+	bin := t.TempDir()
+	work := "trap 'echo told; sleep 0.2; exit 5' TERM\ntouch " + bin + "/works\nwhile :; do sleep 0.05; done"
+	got := endOf(t, app, bin, "#!/bin/sh\ntouch "+bin+"/stopped\n", work, func(shell *os.Process) {
+		eventually(t, func() error { _, err := os.Stat(bin + "/works"); return err })
+		_ = shell.Signal(syscall.SIGTERM)
+	})
+	if _, err := os.Stat(bin + "/stopped"); err != nil || got != 5 {
+		t.Errorf("the container ends with %d; the sidecar: %v", got, err)
+	}
+}
+
+// endOf runs a container's script, with a program shop and a pkill in bin, and returns its exit code.
+func endOf(t *testing.T, app core.Container, bin, pkill, work string, meanwhile func(*os.Process)) int {
+	t.Helper()
+	for name, script := range map[string]string{"shop": "#!/bin/sh\n[ \"$*\" = import ] || exit 2\n" + work + "\n", "pkill": pkill} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(app.Command[0], append(app.Command[1:], app.Args...)...)
+	cmd.Env = []string{"PATH=" + bin + ":/usr/bin:/bin"}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if meanwhile != nil {
+		meanwhile(cmd.Process)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode()
 }

@@ -62,6 +62,17 @@ func TestValuesThatMustNotBeInstalledAreRefused(t *testing.T) {
 			"settingsFrom: {OCLC_WSKEY: {secret: a}, OCLC_SECRET: {secret: a}, TLS_CERT: {secret: a}, TLS_KEY: {secret: a}}", "TLS_CERT"},
 		"a ServiceMonitor of pods elsewhere": {"inject: {enabled: true, namespaceSelector: {matchLabels: {a: b}}}\nserviceMonitor: {enabled: true}\n" +
 			"settingsFrom: {OCLC_WSKEY: {secret: a}, OCLC_SECRET: {secret: a}}", "use podMonitor"},
+		"a policy about pods elsewhere": {"inject: {enabled: true, namespaceSelector: {matchLabels: {a: b}}}\nnetworkPolicy: {enabled: true}\n" +
+			"settingsFrom: {OCLC_WSKEY: {secret: a}, OCLC_SECRET: {secret: a}}", "inject.namespaceSelector"},
+		"a policy about all pods of a release":  {"networkPolicy: {enabled: true}", "podSelector"},
+		"a policy about all pods":               {"networkPolicy: {enabled: true}\npodSelector: {matchExpressions: []}", "matchExpressions"},
+		"a pod scraped by a monitor and itself": {"podMonitor: {enabled: true}\nscrapeAnnotations: true", "scrapeAnnotations"},
+		"the same with a service":               {"serviceMonitor: {enabled: true}\nscrapeAnnotations: true", "scrapeAnnotations"},
+		"a number that YAML cuts": {"settings: {OAUTH2_0_NAME: my, OAUTH2_0_TARGET: 'https://a.example', OAUTH2_0_TOKEN_URL: 'https://a.example/t', " +
+			"OAUTH2_0_CLIENT_ID: 113456789012345678901}\nsecrets: {OAUTH2_0_CLIENT_SECRET: a}\nexample: {enabled: true}", "quotes"},
+		"an API in part beside the example":         {"settings: {OAUTH2_0_TARGET: 'https://my.example'}\nexample: {enabled: true}", "OAUTH2_0"},
+		"a name that is no label":                   {"fullnameOverride: Shop_X", "fullnameOverride"},
+		"a path that is none":                       {"settings: {OAUTH2_0_ASSERTION_FILE: token}", "OAUTH2_0_ASSERTION_FILE"},
 		"an admin listener that may not be exposed": {"settings: {EXPOSE: false}", "EXPOSE"},
 		"an example without http":                   {"example: {url: 'https://127.0.0.1'}", "url"},
 	} {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A setting is given if it is in settings, settingsFrom or secrets. What settingsFrom brings is not
+// A setting is given if it, or the path of its file, is in settings, or if it is in settingsFrom or secrets. What settingsFrom brings is not
 // known, so rules that need a value look at settings alone.
 
 // object is a part of a schema.
@@ -30,6 +30,9 @@ func givenDefinitions(t *testing.T) object {
 				var all []any
 				for _, place := range places {
 					has := object{"required": []any{of}}
+					if place == "settings" {
+						has = anyOf(has, object{"required": []any{of + "_FILE"}})
+					}
 					if kind == "some" {
 						has = object{"not": object{"propertyNames": object{"not": object{"pattern": "^" + of}}}}
 					}

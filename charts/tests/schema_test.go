@@ -29,6 +29,7 @@ func TestSchemaFollowsTheSettings(t *testing.T) {
 	definitions["settings"] = objectOf(t, valueRule, func(s setting) bool {
 		return !s.secret() && !slices.Contains(ofTheChart, s.name)
 	})
+	fileRules(t, definitions["settings"].(map[string]any))
 	definitions["settingsFrom"] = objectOf(t, source, func(s setting) bool { return !slices.Contains(notFrom, s.name) })
 	definitions["secrets"] = objectOf(t, secretRule, func(s setting) bool { return s.tag.Get("file") != "" })
 	maps.Copy(definitions, givenDefinitions(t))
@@ -92,6 +93,20 @@ func objectOf(t *testing.T, rule func(setting) any, take func(setting) bool) map
 	}
 	return map[string]any{"type": "object", "additionalProperties": false,
 		"properties": properties, "patternProperties": patterns}
+}
+
+// fileRules has settings take the paths of files for what comes from a file: files that an agent or
+// Kubernetes itself writes and renews, in volumes of the pod.
+func fileRules(t *testing.T, rule map[string]any) {
+	paths := objectOf(t, func(setting) any { return map[string]any{"type": "string", "pattern": "^/"} }, func(s setting) bool {
+		return s.tag.Get("file") != "" && s.tag.Get("file") != "path"
+	})
+	for name, path := range paths["properties"].(map[string]any) {
+		rule["properties"].(map[string]any)[name+"_FILE"] = path
+	}
+	for pattern, path := range paths["patternProperties"].(map[string]any) {
+		rule["patternProperties"].(map[string]any)[strings.TrimSuffix(pattern, "$")+"_FILE$"] = path
+	}
 }
 
 // valueRule is what the schema says of one value: the program's own rule as far as a schema can

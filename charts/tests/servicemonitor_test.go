@@ -2,6 +2,7 @@ package tests
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,13 +52,25 @@ func TestServiceMonitorFindsThePods(t *testing.T) {
 func TestServiceMonitorFollowsPodSelector(t *testing.T) {
 	values := valueSets(t)["service-monitor"]
 	values["podSelector"] = map[string]any{"matchLabels": map[string]any{"app": "shop"}}
-	values["fullnameOverride"] = strings.Repeat("long-", 12) + "abc"
-	objects, err := render(t, values)
-	if err != nil {
-		t.Fatal(err)
+	var names []string
+	for _, end := range []string{"abc", "abd", strings.Repeat("x", 20)} { // of which the names of the Services have no room
+		values["fullnameOverride"] = strings.Repeat("long-", 12) + end
+		objects, err := render(t, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, object := range objects {
+			service, ok := object.(*core.Service)
+			if !ok {
+				continue
+			}
+			if !maps.Equal(service.Spec.Selector, map[string]string{"app": "shop"}) || len(service.Name) > 63 || slices.Contains(names, service.Name) {
+				t.Errorf("%s selects %v; before it %v", service.Name, service.Spec.Selector, names)
+			}
+			names = append(names, service.Name)
+		}
 	}
-	service := named[*core.Service](t, objects, strings.TrimSuffix(strings.Repeat("long-", 12)[:57], "-")+"-admin")
-	if !maps.Equal(service.Spec.Selector, map[string]string{"app": "shop"}) || len(service.Name) > 63 {
-		t.Errorf("%s selects %v", service.Name, service.Spec.Selector)
+	if len(names) != 3 {
+		t.Errorf("the Services are %v", names)
 	}
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"regexp"
@@ -61,8 +63,10 @@ func (s told) shows(way, fact string) bool {
 // runbookRow is what the runbook says that a trouble shows.
 type runbookRow struct {
 	name   string
+	check  string              // what check says; "-" stands for nothing
 	facts  map[string][]string // by way
-	anchor string
+	alerts []string            // that fire, each with its upstream
+	anchor string              // of the section about the first of them
 }
 
 // runbookTable reads it from docs/runbook.md, and the headings there are.
@@ -78,7 +82,7 @@ func runbookTable(t *testing.T) (rows []runbookRow, headings map[string]bool) {
 			headings["#"+strings.ToLower(strings.TrimSpace(heading))] = true
 		}
 		cells := strings.Split(strings.TrimSpace(line), " | ")
-		if len(cells) != 6 || !strings.HasPrefix(cells[1], "`") {
+		if len(cells) != 8 || !strings.HasPrefix(cells[1], "`") {
 			continue
 		}
 		spans := func(cell string) (all []string) {
@@ -87,12 +91,12 @@ func runbookTable(t *testing.T) (rows []runbookRow, headings map[string]bool) {
 			}
 			return all
 		}
-		anchor := regexp.MustCompile(`\((#\w+)\)`).FindStringSubmatch(cells[5])
+		anchor := regexp.MustCompile(`\((#\w+)\)`).FindStringSubmatch(cells[7])
 		if anchor == nil {
 			t.Fatalf("%s leads nowhere", cells[0])
 		}
-		rows = append(rows, runbookRow{spans(cells[1])[0], map[string][]string{
-			"page": spans(cells[2]), "log": {strings.Join(spans(cells[3]), "\x00")}, "metrics": spans(cells[4])}, anchor[1]})
+		rows = append(rows, runbookRow{spans(cells[1])[0], spans(cells[2])[0], map[string][]string{
+			"page": spans(cells[3]), "log": {strings.Join(spans(cells[4]), "\x00")}, "metrics": spans(cells[5])}, spans(cells[6]), anchor[1]})
 	}
 	return rows, headings
 }
@@ -191,16 +195,7 @@ func play(t *testing.T, row runbookRow) (s told) {
 		t.Fatal(err)
 	}
 	log := &testkit.Output{}
-	d, end, err := startTrouble(t.Context(), trouble, anyPort, anyPort, lives{others: 4 * time.Second, ledger: 4 * time.Second}, zerolog.New(log).Level(zerolog.WarnLevel))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer end()
-	ctx, cancel := context.WithCancel(t.Context())
-	var lived sync.WaitGroup
-	lived.Go(func() { d.live(ctx, trouble, 0) })
-	defer lived.Wait()
-	defer cancel()
+	d := inTrouble(t, trouble, log)
 	testkit.Eventually(t, row.name+" is seen", func() (err error) {
 		if s, err = d.tell(log); err != nil {
 			return err
@@ -214,5 +209,42 @@ func play(t *testing.T, row runbookRow) (s told) {
 		}
 		return err
 	})
+	if said := outcomes(t, d); said != row.check {
+		t.Errorf("check says %s, and the runbook %s", said, row.check)
+	}
 	return s
+}
+
+// outcomes returns what check finds wrong.
+func outcomes(t *testing.T, d *demo) string {
+	said, err := d.check(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, r := range said.failed() {
+		if all = append(all, r.outcome()); r.Cause == "" || r.Mend == "" {
+			t.Errorf("check says of %s neither cause nor mend", r.outcome())
+		}
+	}
+	return cmp.Or(strings.Join(all, " "), "-")
+}
+
+// inTrouble starts the demo with a trouble and an app, and ends them with the test. The log has
+// warnings only.
+func inTrouble(t *testing.T, what trouble, log io.Writer) *demo {
+	return livingIn(t, what, lives{others: 4 * time.Second, ledger: 4 * time.Second}, log)
+}
+
+// livingIn does the same with tokens that live for so long.
+func livingIn(t *testing.T, what trouble, life lives, log io.Writer) *demo {
+	d, end, err := startTrouble(t.Context(), what, anyPort, anyPort, life, zerolog.New(log).Level(zerolog.WarnLevel))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var lived sync.WaitGroup
+	lived.Go(func() { d.live(ctx, what, 0) })
+	t.Cleanup(func() { cancel(); lived.Wait(); end() })
+	return d
 }

@@ -1,14 +1,13 @@
 {{- define "token-sidecar.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
-{{- else }}
 {{- $name := default .Chart.Name .Values.nameOverride }}
-{{- if contains $name .Release.Name }}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- $full := .Values.fullnameOverride | default (ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name)) }}
+{{- include "token-sidecar.shortened" (list $full 63) }}
 {{- end }}
-{{- end }}
+
+{{/* A name of so many characters at most. Of longer ones the end is a hash, so that two that begin alike differ. */}}
+{{- define "token-sidecar.shortened" -}}
+{{- $name := first . }}{{ $most := last . }}
+{{- if le (len $name) $most }}{{ $name }}{{ else }}{{ printf "%s-%s" (trunc (int (sub $most 9)) $name | trimSuffix "-") (sha256sum $name | trunc 8) }}{{ end }}
 {{- end }}
 
 {{- define "token-sidecar.labels" -}}

@@ -1,15 +1,19 @@
 {{/*
 The plan says where each setting of the program comes from. All other templates follow it:
   configMap  variable: value, for the ConfigMap
+  start      setting: value, of those in secret that the program reads at its start only
   secret     setting: value, for the chart's own Secret
   env        variables of the container
   files      what is mounted, as {kind, name, key, path}
 */}}
 {{- define "token-sidecar.plan" -}}
 {{- $kinds := (.Files.Get "files/settings.yaml" | fromYaml).files }}
-{{- $configMap := dict }}{{ $secret := dict }}{{ $env := list }}{{ $files := list }}
+{{- $configMap := dict }}{{ $secret := dict }}{{ $start := dict }}{{ $env := list }}{{ $files := list }}
 {{- $settings := .Values.settings }}{{ $secrets := .Values.secrets }}
 {{- if include "token-sidecar.exampleProvider" . }}
+{{- range concat (keys $settings) (keys $secrets) (keys .Values.settingsFrom) }}
+{{- if hasPrefix "OAUTH2_0_" . }}{{ fail (printf "token-sidecar: %s is given and OAUTH2_0_NAME is not; the example would take its place" .) }}{{ end }}
+{{- end }}
 {{- $settings = merge (.Files.Get "files/example-settings.yaml" | fromYaml) $settings }}
 {{- $secrets = merge (dict "OAUTH2_0_CLIENT_SECRET" "example") $secrets }}
 {{- end }}
@@ -17,7 +21,7 @@ The plan says where each setting of the program comes from. All other templates 
 {{- $_ := set $configMap (printf "SIDECAR_%s" $name) (include "token-sidecar.text" $value) }}
 {{- end }}
 {{- range $name, $value := $secrets }}
-{{- $_ := set $secret $name $value }}
+{{- $_ := set $secret $name (include "token-sidecar.text" $value) }}
 {{- end }}
 {{- $from := dict }}
 {{- range $name := keys $secret }}
@@ -36,6 +40,7 @@ The plan says where each setting of the program comes from. All other templates 
 {{- $key := get $source "key" | default $name }}
 {{- $file := get $kinds (regexReplaceAll "^OAUTH2_[0-9]+_" $name "OAUTH2_n_") }}
 {{- if and $file (ne (get $source "as") "env") }}
+{{- if and (hasKey $secret $name) (ne $file "rotates") }}{{ $_ := set $start $name (get $secret $name) }}{{ end }}
 {{- $files = append $files (dict "kind" $kind "name" $object "key" $key "path" $name) }}
 {{- $variable := printf "SIDECAR_%s%s" $name (ternary "" "_FILE" (eq $file "path")) }}
 {{- $env = append $env (dict "name" $variable "value" (printf "/etc/token-sidecar/%s" $name)) }}
@@ -45,18 +50,19 @@ The plan says where each setting of the program comes from. All other templates 
 {{- $env = append $env (dict "name" (printf "SIDECAR_%s" $name) "valueFrom" (dict (printf "%sKeyRef" $kind) (dict "name" $object "key" $key))) }}
 {{- end }}
 {{- end }}
-{{- dict "configMap" $configMap "secret" $secret "env" $env "files" $files | toYaml }}
+{{- dict "configMap" $configMap "start" $start "secret" $secret "env" $env "files" $files | toYaml }}
 {{- end }}
 
-{{/* A value as the program reads it. YAML makes floats of large numbers, and those print as 1e+07. */}}
+{{/* A value as the program reads it. YAML makes floats of numbers, which print as 1e+07 and have no more than 15 digits for sure. */}}
 {{- define "token-sidecar.text" -}}
+{{- if and (kindIs "float64" .) (ge . 1e15) }}{{ fail "token-sidecar: a number of more than 15 digits loses some of them; write it in quotes" }}{{ end }}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end }}
 {{- end }}
 
 {{/* Whether the credential of any API is given. */}}
 {{- define "token-sidecar.hasAPI" -}}
 {{- range (.Files.Get "files/settings.yaml" | fromYaml).apis }}
-{{- if or (hasKey $.Values.settings .) (hasKey $.Values.settingsFrom .) (hasKey $.Values.secrets .) }}true{{ end }}
+{{- if or (hasKey $.Values.settings .) (hasKey $.Values.settings (printf "%s_FILE" .)) (hasKey $.Values.settingsFrom .) (hasKey $.Values.secrets .) }}true{{ end }}
 {{- end }}
 {{- end }}
 

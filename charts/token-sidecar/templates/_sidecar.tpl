@@ -53,7 +53,7 @@ With an alias for the dependency, give its context: .Subcharts.alias
 {{- define "token-sidecar.annotations" -}}
 {{- $root := get (default dict .Subcharts) "token-sidecar" | default . -}}
 {{- $plan := include "token-sidecar.plan" $root | fromYaml -}}
-checksum/token-sidecar: {{ $plan.configMap | toJson | sha256sum }}
+checksum/token-sidecar: {{ merge $plan.start $plan.configMap | toJson | sha256sum }}
 {{- if $root.Values.scrapeAnnotations }}
 {{- include "token-sidecar.needsExposure" (dict "root" $root "what" "scrapeAnnotations") }}
 prometheus.io/scrape: "true"
@@ -163,8 +163,8 @@ exec:
 {{- end }}
 {{- end }}
 
-{{/* Nine tenths of a memory limit in Mi: the collector works harder before the kernel kills. */}}
+{{/* Nine tenths of a memory limit in Mi or Gi: the collector works harder before the kernel kills. */}}
 {{- define "token-sidecar.goMemoryLimit" -}}
 {{- $limit := dig "limits" "memory" "" . | toString }}
-{{- if regexMatch "^[0-9]+Mi$" $limit }}{{ div (mul (trimSuffix "Mi" $limit | int) 9) 10 }}MiB{{ end }}
+{{- if regexMatch "^[0-9]+[MG]i$" $limit }}{{ div (mul (regexFind "^[0-9]+" $limit | int) (ternary 1024 1 (hasSuffix "Gi" $limit)) 9) 10 }}MiB{{ end }}
 {{- end }}
