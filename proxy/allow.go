@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // AllowList says which requests a route lets through to its target. The zero AllowList lets
@@ -21,6 +24,32 @@ func (l AllowList) String() string {
 		texts[i] = p.text
 	}
 	return strings.Join(texts, ",")
+}
+
+// Unreachable returns the position, from 1, of the first pattern that matches no path below any of
+// those targets, because it does not begin as the path of the target does; 0 if there is none.
+func (l AllowList) Unreachable(targets []*url.URL) int {
+	for i, p := range l.patterns {
+		below := func(target *url.URL) bool {
+			base := strings.Trim(target.EscapedPath(), "/")
+			if base == "" {
+				return true
+			}
+			for n, segment := range strings.Split(base, "/") {
+				if n == len(p.segments) {
+					return p.subtree
+				}
+				if want := p.segments[n]; want != "" && want != unescape(segment, nil) {
+					return false
+				}
+			}
+			return true
+		}
+		if !slices.ContainsFunc(targets, below) {
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // maxAllowed bounds the patterns of a list, each of which a request may be compared with.
@@ -69,7 +98,8 @@ func parseAllowPattern(text string) (allowPattern, error) {
 	path = strings.TrimLeft(path, " \t")
 	// ServeMux takes patterns that no path has which it has cleaned; of ours some could match.
 	// And it takes methods that nobody sends.
-	if method != strings.ToUpper(method) || !strings.HasPrefix(path, "/") || strings.Contains(path, "//") || checkPath(path) != nil || !muxTakes(text) {
+	// Nor does any path that is compared have a query or a fragment.
+	if method != strings.ToUpper(method) || method == http.MethodConnect || method == http.MethodTrace || strings.ContainsAny(path, "?#") || !strings.HasPrefix(path, "/") || strings.Contains(path, "//") || checkPath(path) != nil || !muxTakes(text) {
 		return allowPattern{}, fmt.Errorf("is not a pattern")
 	}
 	p := allowPattern{text: text, method: method}
@@ -112,32 +142,68 @@ func muxTakes(patterns ...string) (taken bool) {
 }
 
 // overridesMethod reports whether some targets take a request with that field for one of
-// another method. Some take underscores for dashes, too.
+// another method. Some take other characters for dashes, too.
 func overridesMethod(name string) bool {
-	switch http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")) {
-	case "X-Http-Method-Override", "X-Http-Method", "X-Method-Override":
+	letters := strings.Map(func(c rune) rune {
+		if c = unicode.ToLower(c); c < 'a' || c > 'z' {
+			return -1
+		}
+		return c
+	}, name)
+	switch strings.TrimPrefix(letters, "x") {
+	case "method", "httpmethod", "httpverb", "requestmethod", "requestedmethod", "tunnelmethod":
 		return true
 	}
-	return false
+	return strings.Contains(letters, "method") && strings.Contains(letters, "override")
 }
 
-// allows reports whether the list lets a request through, and by which pattern. The escaped path is that of the
-// request to the target, which checkPath has accepted.
-func (l *AllowList) allows(r *http.Request, path string) (pattern string, ok bool) {
+// allows returns the pattern by which the list lets a request through, or what the app is told.
+// The escaped path is that of the request to the target, which checkPath has accepted.
+func (l *AllowList) allows(r *http.Request, path string) (pattern string, err error) {
 	if l.IsZero() {
-		return "", true
+		return "", nil
 	}
 	for name := range r.Header {
 		if overridesMethod(name) {
-			return "", false
+			return "", errOverride
 		}
+	}
+	if !readsOneWay(path) {
+		return "", errNotAllowed
 	}
 	for i := range l.patterns {
 		if l.patterns[i].matches(r.Method, path) {
-			return l.patterns[i].text, true
+			return l.patterns[i].text, nil
 		}
 	}
-	return "", false
+	return "", errNotAllowed
+}
+
+// lookalikes are characters that some decoders turn into a slash, a backslash or a dot.
+const lookalikes = "\u2024\u2044\u2215\u29f8\ufe52\uff0e\uff0f\uff3c"
+
+// readsOneWay reports whether no target that decodes a path once or more, or leniently, finds dot segments
+// in it, or segments that it does not have.
+func readsOneWay(path string) bool {
+	for range 4 {
+		if !utf8.ValidString(path) || strings.ContainsAny(path, lookalikes) {
+			return false
+		}
+		for segment := range strings.SplitSeq(path, "/") {
+			if i := strings.IndexAny(segment, "?#;"); i >= 0 {
+				segment = segment[:i]
+			}
+			if segment = strings.TrimSpace(segment); segment == "." || segment == ".." {
+				return false
+			}
+		}
+		decoded := unescape(path, nil)
+		if decoded == path {
+			return true
+		}
+		path = decoded
+	}
+	return false
 }
 
 // matches compares segment by segment, as path has them, so that the target reads as many.

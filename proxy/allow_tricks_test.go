@@ -22,6 +22,7 @@ func tricks() (all []string) {
 		"/v1/surveys/7;a=/../../users", "/v1/surveys/;/users", "/v1/surveys/7%3B/x", "/v1/surveys/%00", "/v1/surveys/7%00/x", "/v1/surveys/7%0a", "/v1/surveys/7%23", "/v1/surveys/7#/x",
 		"/v1/surveys/%u002e%u002e/users", "/v1/surveys/%c0%ae%c0%ae/users", "/v1/surveys/%ef%bc%8fusers", "/v1/surveys/.", "/v1/surveys/%2e", "/v1/./surveys/7/x",
 		"/v1/surveys%2F7", "/v1%2Fsurveys%2F7", "/v1/surveys/7%", "/v1/surveys/%zz", "/%76%31/users", "/v1/users?/v1/surveys/7", "/v1/surveys/~other/x", "/~me/v1/users", "/alpha/v1/surveys/7",
+		"/v1/surveys/..%20", "/v1/surveys/%20..", "/v1/surveys/..%3fx", "/v1/surveys/..%23", "/v1/surveys/%25252e%25252e", "/v1/surveys/a%E2%88%95b", "/v1/surveys/..%ff",
 	} {
 		all = append(all, "GET /alpha"+p+" HTTP/1.1\r\n"+end)
 	}

@@ -84,12 +84,16 @@ func (a *Audit) Failing() string {
 // pseudonymKey returns the key in use.
 func (a *Audit) pseudonymKey() (PseudonymKey, error) {
 	text := a.secret.Reveal()
-	if known := a.key.Load(); known != nil && known.text == text {
+	known := a.key.Load()
+	if known != nil && known.text == text {
 		return known.PseudonymKey, nil
 	}
 	key, err := ParsePseudonymKey(text)
 	if err != nil {
 		return PseudonymKey{}, err
+	}
+	if known != nil && known.ID == key.ID {
+		a.lines.log.Warn().Str("key", key.ID).Msg("two keys of the audit have one id; their pseudonyms cannot be told apart")
 	}
 	a.key.Store(&auditKey{text, key})
 	return key, nil
@@ -154,6 +158,9 @@ func (x *exchange) audit(event string) error {
 	}
 	made.Send()
 	if err := a.lines.write(x.in.Context(), text); err != nil {
+		if errors.Is(err, errOnItsWay) {
+			x.auditID = id // so that another line says that the request was refused
+		}
 		if errors.Is(err, context.Canceled) {
 			return err
 		}

@@ -199,6 +199,9 @@ func TestNothingIsSentWithoutItsLine(t *testing.T) {
 				if cause := s.proxy.config.Audit.Failing(); cause != "" {
 					t.Errorf("it still says that it fails by %q", cause)
 				}
+				if how == "stands still" { // the line came late, so another says that nothing was sent
+					eventually(t, "the refusal is told", func() bool { return strings.Contains(g.String(), `"problem":"audit_unavailable"`) })
+				}
 				if strings.Contains(s.log.String(), "canary") || strings.Count(s.log.String(), "requests for subjects are refused") != 1 ||
 					!strings.Contains(s.log.String(), "audit lines are written again") {
 					t.Errorf("the log says %s", s.log)
@@ -288,6 +291,10 @@ func TestKeysGiveUnlinkablePseudonyms(t *testing.T) {
 			t.Error("two keys give one pseudonym")
 		}
 	}
+	secret.Replace(strings.Replace(oldAuditKey, "old:", "new:", 1))
+	if s.get("/alpha/x", "X-Token-Subject: p"); !strings.Contains(s.log.String(), "two keys of the audit have one id") {
+		t.Errorf("the log says %s", s.log)
+	}
 	for _, text := range []string{"", "a", "a:", ":AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "a:AAEC", "a:canary"} {
 		if _, err := ParsePseudonymKey(text); err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%q: %v", text, err)
@@ -370,6 +377,12 @@ func TestAuditFileIsFollowed(t *testing.T) {
 	second, _ := os.ReadFile(path)
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 || string(first) != "1\n" || string(second) != "2\n3\n4\n5\n" {
 		t.Errorf("%q and %q, %v", first, second, info)
+	}
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("6\n"); err == nil || auditCause(err) != errNoFile.Error() {
+		t.Errorf("into a directory: %v", err)
 	}
 	if err := errors.Join(os.RemoveAll(dir)); err != nil {
 		t.Fatal(err)

@@ -51,6 +51,9 @@ const (
 // errNotWritten is the error of a line that the kernel did not take.
 var errNotWritten = errors.New("the line was not written")
 
+// errOnItsWay is the error of a line that was handed to the kernel, which has not taken it yet.
+var errOnItsWay = errors.New("the line is on its way")
+
 // newAuditWriter returns a writer of lines to out, which it closes. It tells count what became of
 // them: written, failed, or dropped if nobody waited.
 func newAuditWriter(out *auditOut, count func(outcome string, lines int), log zerolog.Logger) *auditWriter {
@@ -60,8 +63,8 @@ func newAuditWriter(out *auditOut, count func(outcome string, lines int), log ze
 	return w
 }
 
-// write returns when the kernel has taken a line. If it fails, the line is not there, unless it
-// was on its way just then.
+// write returns when the kernel has taken a line. If it fails, the line is not there; with
+// errOnItsWay it may come.
 func (w *auditWriter) write(ctx context.Context, text []byte) error {
 	l := &queuedLine{text: text, written: make(chan error, 1)}
 	select {
@@ -82,9 +85,10 @@ func (w *auditWriter) write(ctx context.Context, text []byte) error {
 		w.tell("timeout")
 	case <-w.done:
 	}
-	if !l.taken.Swap(true) {
-		w.count("failed", 1)
+	if l.taken.Swap(true) {
+		return errors.Join(err, errOnItsWay)
 	}
+	w.count("failed", 1)
 	return err
 }
 
@@ -200,6 +204,9 @@ func auditCause(err error) string {
 	if code, ok := errors.AsType[syscall.Errno](err); ok {
 		return code.Error()
 	}
+	if errors.Is(err, errNoFile) {
+		return errNoFile.Error()
+	}
 	return fmt.Sprintf("%T", err)
 }
 
@@ -215,7 +222,7 @@ type auditOut struct {
 // read it.
 func openAudit(path string) (*auditOut, error) {
 	if info, err := os.Stat(path); err == nil && info.Mode()&(os.ModeDir|os.ModeNamedPipe|os.ModeSocket) != 0 {
-		return nil, errors.New("it names no file; to write to stdout, set it to stdout")
+		return nil, errNoFile
 	}
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -223,6 +230,9 @@ func openAudit(path string) (*auditOut, error) {
 	}
 	return &auditOut{to: file, path: path, looked: time.Now(), torn: endsWithinLine(path)}, nil
 }
+
+// errNoFile is the error of a directory, a named pipe or a socket.
+var errNoFile = errors.New("it names no file; to write to stdout, set it to stdout")
 
 // endsWithinLine reports whether a file does, or may, if it cannot be read.
 func endsWithinLine(path string) bool {

@@ -40,7 +40,8 @@ var (
 	errHeader       = &problem{http.StatusBadRequest, "header_invalid", "http_request_error", "A header differs from one that the sidecar reads or sets only by underscores.", 0}
 	errHeaderLines  = &problem{http.StatusRequestHeaderFieldsTooLarge, "header_too_large", "http_request_error", "The request has too many header lines.", 0}
 	errCaller       = &problem{http.StatusForbidden, "caller_refused", "http_request_denied", "X-Sidecar-Token is missing, wrong or given twice. Send the token that the sidecar's operator has given to this caller.", 0}
-	errNotAllowed   = &problem{http.StatusForbidden, "not_allowed", "http_request_denied", "The sidecar's operator does not let this method and path through on this route, or the request has a field that overrides the method.", 0}
+	errNotAllowed   = &problem{http.StatusForbidden, "not_allowed", "http_request_denied", "The sidecar's operator does not let this method and path through on this route.", 0}
+	errOverride     = &problem{http.StatusForbidden, "not_allowed", "http_request_denied", "The request has a field that overrides the method, which is not let through on this route. Drop it.", 0}
 	errPurpose      = &problem{http.StatusBadRequest, "purpose_invalid", "http_request_error", "X-Token-Purpose is not one of SIDECAR_AUDIT_PURPOSES, or is there twice.", 0}
 	errAudit        = &problem{http.StatusServiceUnavailable, "audit_unavailable", "proxy_internal_error", "The line of the audit cannot be written, so that the request was not sent. The sidecar's log says why.", time.Second}
 	errLoop         = &problem{http.StatusLoopDetected, "loop_detected", "proxy_loop_detected", "The request passed a sidecar before. Check the targets.", 0}

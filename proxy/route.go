@@ -77,9 +77,8 @@ func (p *Proxy) decide(r *http.Request, fixed *route) (d decision, err error) {
 	if err := d.chooseKey(r.Header, rest); err != nil {
 		return d, err
 	}
-	var allowed bool
-	if d.allowedBy, allowed = d.route.allowed.allows(r, d.path); !allowed {
-		return d, errNotAllowed
+	if d.allowedBy, err = d.route.allowed.allows(r, d.path); err != nil {
+		return d, err
 	}
 	d.purpose, err = p.config.Audit.purpose(r.Header)
 	return d, err

@@ -6,7 +6,7 @@ import (
 )
 
 // traceID returns the trace id of the traceparent field of a request, in the form of W3C Trace
-// Context section 3.2: 32 lower-case hexadecimal digits, not all of them zero. It is "" if there
+// Context section 3.2: 32 lower-case hexadecimal digits, not all of them zero, nor those of the parent id. It is "" if there
 // is no such field, several, or one in another form: nothing else that an app sends is logged.
 func traceID(h http.Header) string {
 	given := h["Traceparent"]
@@ -22,7 +22,7 @@ func traceID(h http.Header) string {
 		flags, further, _ = strings.Cut(flags, "-")
 	}
 	if !isHex(version, 2) || version == "ff" || !isHex(id, 32) || !isHex(parent, 16) || !isHex(flags, 2) ||
-		strings.Trim(id, "0") == "" || len(further) > 256 {
+		strings.Trim(id, "0") == "" || strings.Trim(parent, "0") == "" || len(further) > 256 {
 		return ""
 	}
 	return id

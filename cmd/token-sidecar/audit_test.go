@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -217,6 +218,14 @@ func TestPseudonymsAreFoundByWhoHasTheKey(t *testing.T) {
 	if len(subjects) != 2 {
 		t.Fatalf("%d pseudonyms", len(subjects))
 	}
+	for _, wrong := range []string{"a\n canary-person\n", "a\ncanary-person \n", "a\ncanary-\xff\n"} { // no request can have it
+		cmd := exec.Command(testkit.Binary(t), "audit", "pseudonym")
+		cmd.Env, cmd.Stdin = []string{"SIDECAR_AUDIT_KEY=" + keys[0]}, strings.NewReader(wrong)
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "line 2") || strings.Contains(string(out), "canary") {
+			t.Errorf("%q: %s %v", wrong, out, err)
+		}
+	}
 	for _, key := range keys {
 		cmd := exec.Command(testkit.Binary(t), "audit", "pseudonym")
 		cmd.Env, cmd.Stdin = []string{"SIDECAR_AUDIT_KEY=" + key}, strings.NewReader("canary-person\nsomebody else\n")
@@ -224,6 +233,31 @@ func TestPseudonymsAreFoundByWhoHasTheKey(t *testing.T) {
 		lines := strings.Split(string(out), "\n")
 		if err != nil || len(lines) != 3 || !subjects[lines[0]] || subjects[lines[1]] {
 			t.Errorf("%q %v", out, err)
+		}
+	}
+}
+
+// TestCheckTriesTheAudit finds a file that nobody can make, as the start would.
+func TestCheckTriesTheAudit(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command(testkit.Binary(t), "check")
+	cmd.Env = testkit.Environ("PDX_CLIENT_ID=id", "PDX_CLIENT_SECRET=secret", "AUDIT=/nowhere/audit", "AUDIT_KEY="+auditKey(t))
+	out, err := cmd.CombinedOutput()
+	if err == nil || cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "SIDECAR_AUDIT: ") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestHangupChangesNothing sends what rotates logs may send.
+func TestHangupChangesNothing(t *testing.T) {
+	t.Parallel()
+	p, _ := audited(t, func(*process) {}, "SIDECAR_AUDIT=stdout", "SIDECAR_AUDIT_KEY="+auditKey(t))
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 20 {
+		if a, err := p.askFor(n, "canary-person"); err != nil || a.status != http.StatusOK {
+			t.Fatal(a.status, err)
 		}
 	}
 }

@@ -25,6 +25,7 @@ func (l *loader) check(c *Config) {
 	l.checkTLS(c)
 	l.checkURLs(c, all)
 	l.checkVend(c)
+	l.checkAllow(c)
 	l.checkPublished(c)
 }
 
@@ -209,6 +210,26 @@ func (l *loader) checkPublished(c *Config) {
 	}
 	if signers == 0 {
 		l.fault(jwksListen, flawf("remove it, or set the PRIVATE_KEY of a generic upstream", "is set, but there is no key to publish"))
+	}
+}
+
+// checkAllow makes sure that each pattern of an allow list can match a request: the most usual
+// mistake is to leave out the path of the target.
+func (l *loader) checkAllow(c *Config) {
+	lists := c.Allow()
+	for _, p := range c.providers() {
+		list, ok := lists[p.name]
+		if !ok || l.faulty[p.section+"TARGET"] || l.faulty[p.section+"TARGETS"] {
+			continue
+		}
+		var targets []*url.URL
+		for _, r := range p.upstream(nil).Routes() {
+			targets = append(targets, r.Target)
+		}
+		if i := list.Unreachable(targets); i > 0 {
+			l.fault(p.section+"ALLOW", flawf("write paths as the target gets them, with the path of "+p.section+"TARGET before those of requests",
+				"has in item %d a pattern that matches nothing below the target", i))
+		}
 	}
 }
 

@@ -238,6 +238,19 @@ func TestSecretFileLosesOneLineBreak(t *testing.T) {
 	}
 }
 
+// TestVariableLosesOneLineBreak, as Kubernetes makes one of a file.
+func TestVariableLosesOneLineBreak(t *testing.T) {
+	for _, end := range []string{"\n", "\r\n"} {
+		c, err := Parse(testkit.Environ("PDX_CLIENT_ID=id"+end, "PDX_CLIENT_SECRET=secret"+end))
+		if err != nil || c.PDX.ClientID != "id" || c.PDX.ClientSecret.Reveal() != "secret" {
+			t.Errorf("%q: %v", end, err)
+		}
+	}
+	if _, err := Parse(testkit.Environ("PDX_CLIENT_ID=id", "PDX_CLIENT_SECRET=secret\n\n")); err == nil {
+		t.Error("two are taken")
+	}
+}
+
 func TestKeyRingKeepsTheOrderOfItsKeys(t *testing.T) {
 	c := mustParse(t, pdxWith("REDIS_URL=redis://h", "REDIS_KEYS="+ringKey("new", 9)+","+ringKey("old", 3)))
 	ring := c.Redis.KeyRing()

@@ -112,7 +112,8 @@ func (l *loader) read(s setting) {
 		}
 	default:
 		l.given[s.name] = fromVariable
-		text, flaw = checkText(s.tag("check"), text)
+		// Kubernetes puts a file that ends in a line break into a variable as it is.
+		text, flaw = checkText(s.tag("check"), strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r"))
 	}
 	if flaw == nil {
 		flaw = s.set(text)

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"strings"
+	"unicode/utf8"
 
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/proxy"
@@ -22,8 +24,12 @@ func pseudonyms(environ []string, stdin io.Reader, stdout io.Writer) error {
 	}
 	out := bufio.NewWriter(stdout)
 	subjects := bufio.NewScanner(stdin)
-	for subjects.Scan() {
-		if subject := subjects.Text(); subject != "" {
+	for n := 1; subjects.Scan(); n++ {
+		switch subject := subjects.Text(); {
+		case subject == "":
+		case !utf8.ValidString(subject) || strings.TrimSpace(subject) != subject:
+			return fmt.Errorf("line %d of stdin is no subject that a request can have: it has blanks around it, or is not UTF-8", n)
+		default:
 			_, _ = fmt.Fprintln(out, key.Pseudonym(subject))
 		}
 	}

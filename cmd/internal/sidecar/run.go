@@ -77,6 +77,11 @@ func tryAll(ctx context.Context, args, environ []string, stdout io.Writer) error
 	if err != nil {
 		return err
 	}
+	audit, err := newAudit(settings, zerolog.Nop(), metrics.New("check"), io.Discard)
+	if err != nil {
+		return &ExitError{exitConfig, err.Error()}
+	}
+	audit.Close()
 	store, err := newShared(settings, zerolog.Nop(), metrics.New("check"))
 	if err != nil {
 		return err

@@ -53,6 +53,8 @@ func (p Program) serve(ctx context.Context, settings *config.Config, stdout, std
 	// A reader of stdout or stderr that has gone must not end the sidecar: what is written
 	// fails instead.
 	signal.Ignore(syscall.SIGPIPE)
+	// What rotates logs may send it. Files that change are noticed without it.
+	signal.Ignore(syscall.SIGHUP)
 	log, flush := newLogger(settings, stderr, m)
 	defer flush()
 	s, err := Start(settings, log, m, stdout)
