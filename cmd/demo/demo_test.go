@@ -19,7 +19,10 @@ import (
 	"token-sidecar/upstream/upstreamtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(testkit.Run(m, 2)) }
+func TestMain(m *testing.M) {
+	testkit.NoNameServer()
+	os.Exit(testkit.Run(m, 2))
+}
 
 // TestOnceFindsAllRowsRight plays the table with access lines. That there are none
 // without -v is seen where the demo runs as a person starts it.

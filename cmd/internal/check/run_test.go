@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,6 +29,11 @@ type report struct {
 	Targets  []row
 	Redis    *row
 	raw      string // as it was printed
+}
+
+func TestMain(m *testing.M) {
+	testkit.NoNameServer()
+	os.Exit(m.Run())
 }
 
 // configOf makes what Run needs of settings.

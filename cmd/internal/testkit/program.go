@@ -9,8 +9,10 @@ package testkit
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,6 +76,14 @@ func Run(m *testing.M, parallel int) int {
 		_ = f.Value.Set(strconv.Itoa(parallel))
 	}
 	return m.Run()
+}
+
+// NoNameServer makes look-ups of names fail at once in this process, but for those of /etc/hosts: a
+// test must not ask the name server of the machine that it runs on.
+func NoNameServer() {
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("there is no name server in this test")
+	}}
 }
 
 // Main is Run for tests that start the program, which it builds first.
