@@ -62,6 +62,17 @@ prometheus.io/path: /metrics
 {{- end }}
 {{- end }}
 
+{{/* Refuses two ways to scrape each pod. */}}
+{{- define "token-sidecar.scrapedOnce" -}}
+{{- $ways := list }}
+{{- range $way, $on := dict "podMonitor" .Values.podMonitor.enabled "serviceMonitor" .Values.serviceMonitor.enabled "scrapeAnnotations" .Values.scrapeAnnotations }}
+{{- if $on }}{{ $ways = append $ways $way }}{{ end }}
+{{- end }}
+{{- if gt (len $ways) 1 }}
+{{- fail (printf "token-sidecar: every pod would be scraped %d times, by %s; choose one of them" (len $ways) (join " and " $ways)) }}
+{{- end }}
+{{- end }}
+
 {{- define "token-sidecar.needsExposure" -}}
 {{- if not .root.Values.admin.expose }}{{ fail (printf "token-sidecar: %s needs admin.expose=true" .what) }}{{ end }}
 {{- end }}
