@@ -4,9 +4,10 @@
 //
 // check.go reads the arguments, is the order of things, and gives the verdict. try.go
 // asks for the tokens, shorttoken.go for those that a First Time Connection at Mydex PDX
-// needs beside them, target.go opens connections to the APIs, and redis.go tries Redis. report.go makes rows of what came of
-// it and prints them, for people or as JSON. finding.go explains each failure by the
-// first rule in rules.go that matches it; failure.go is the facts that rules look at.
+// needs beside them, target.go opens connections to the APIs, and redis.go tries Redis.
+// report.go makes rows of what came of it and prints them, for people or as JSON.
+// finding.go explains each failure by the first rule in rules.go that matches it;
+// failure.go is the facts that rules look at.
 package check
 
 import (
@@ -31,7 +32,7 @@ const Usage = `Usage: token-sidecar check [--json] [--subject upstream=id ...]
 Prints the effective configuration, secrets masked, makes one live token request per
 configured upstream and kind of token, asks Mydex PDX for one short access token if a
 connection is configured, opens a connection to each API (no request is sent on it), and
-tries Redis if it is configured.
+tries Redis if it is configured. The file of the audit is opened, and made if it is missing.
 
   --subject upstream=id  also get the token of this participant, institution or user
   --json                 print the outcome as one JSON object, without the configuration

@@ -182,14 +182,14 @@ func (r row) sameFinding(other row) bool {
 func (r row) cells() []string {
 	scope, life, took := r.GrantedScope, "-", strconv.FormatInt(r.Milliseconds, 10)
 	switch {
+	case r.Outcome == outcomeUntried:
+		took = "-"
 	case r.Route != "": // no token
 	case r.Outcome == outcomeOK:
 		if scope == "" && r.AskedScope != "" {
 			scope = r.AskedScope + " (as asked)"
 		}
 		life = (time.Duration(r.Lifetime) * time.Second).String()
-	case r.Outcome == outcomeUntried:
-		took = "-"
 	}
 	return []string{r.Upstream, r.Kind, dash(r.Subject), r.Host, r.outcome(), dash(shorten(scope)), life, took}
 }

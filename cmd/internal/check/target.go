@@ -64,10 +64,16 @@ func targetsOf(u upstream.Upstream, tries []*tokenTry) []target {
 
 // reach opens a connection to one target and says what came of it.
 func (c *Config) reach(ctx context.Context, t target) row {
-	began := time.Now()
 	name, sub, _ := strings.Cut(t.route.Name, ".")
+	e := c.Endpoints[name]
+	result := row{Upstream: name, Kind: kindTarget, Route: t.route.Name, Host: t.route.Target.Host, Outcome: outcomeOK}
+	if e.Setting("CERT_KEY") != "" && t.token.Certificate() == nil {
+		result.Outcome, result.Mend = outcomeUntried, "get a token first: the API is shown the certificate that it is bound to"
+		return result
+	}
+	began := time.Now()
 	err := c.Reach(ctx, t.route, t.token)
-	result := row{Upstream: name, Kind: kindTarget, Route: t.route.Name, Host: t.route.Target.Host, Outcome: outcomeOK, Milliseconds: time.Since(began).Milliseconds()}
+	result.Milliseconds = time.Since(began).Milliseconds()
 	if err == nil {
 		return result
 	}
@@ -76,7 +82,6 @@ func (c *Config) reach(ctx context.Context, t target) row {
 		result.Code, result.Cause, result.Mend = "", "the check was interrupted", "run check again"
 		return result
 	}
-	e := c.Endpoints[name]
 	fill := strings.NewReplacer("{X}", e.Section, "{url}", targetSetting(e, sub), "{roots}", "SIDECAR_CA_FILE", "{host}", result.Host)
 	f := failure{&upstream.Error{Cause: result.Code}, e, t.route.Kind, false}
 	for _, rule := range targetRules {
