@@ -34,7 +34,7 @@ func (v view) html() string {
 	v.strip(h)
 	h.add(`</main>
 <footer>
-<p><strong>fresh</strong> is used as it is; <strong>stale</strong> is used while a new one is fetched; <strong>invalid</strong> is never used. A <strong>kept</strong> token is replaced whether it is used or not.</p>
+<p><strong>fresh</strong> is used as it is; <strong>stale</strong> is used while a new one is fetched; <strong>invalid</strong> is never used. A <strong>kept</strong> token is replaced whether it is used or not. <strong>Token at once</strong> is the share of requests since the start that found their token in memory.</p>
 <p>The same for programs: <code>curl -H 'Accept: application/json'</code>. What happened over time: <a href="metrics">/metrics</a>.</p>
 </footer>
 </body>

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -166,6 +167,23 @@ func TestStatusTellsOfTheObjective(t *testing.T) {
 		if shown, _, _ = strings.Cut(shown, "</dd>"); shown != test.page {
 			t.Errorf("the page says %q", shown)
 		}
+	}
+}
+
+// TestObjectiveIsThatOfTheAlerts compares with the chart's rules.
+func TestObjectiveIsThatOfTheAlerts(t *testing.T) {
+	rules, err := os.ReadFile(filepath.Join("..", "..", "..", "charts", "token-sidecar", "files", "rules.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := regexp.MustCompile(`ratio_rate\w+ > [0-9.]+ \* ([0-9.]+)`).FindAllStringSubmatch(string(rules), -1)
+	for _, m := range all {
+		if m[1] != strconv.FormatFloat(mayWait, 'f', -1, 64) {
+			t.Errorf("an alert goes by %s", m[1])
+		}
+	}
+	if len(all) < 4 {
+		t.Errorf("%d alerts", len(all))
 	}
 }
 
