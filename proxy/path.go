@@ -32,12 +32,15 @@ func checkPath(path string) error {
 	return nil
 }
 
-// hasDotSegment reports whether path has a segment "." or ".." (RFC 3986 section 3.3),
-// also with a parameter behind it, which some servers cut off first.
+// hasDotSegment reports whether path has a segment "." or ".." (RFC 3986 section 3.3), also
+// with blanks around it, or with a parameter, a query or a fragment behind it, which some servers
+// cut off first.
 func hasDotSegment(path string) bool {
 	for segment := range strings.SplitSeq(path, "/") {
-		segment, _, _ = strings.Cut(segment, ";")
-		if segment == "." || segment == ".." {
+		if i := strings.IndexAny(segment, ";?#"); i >= 0 {
+			segment = segment[:i]
+		}
+		if segment = strings.TrimSpace(segment); segment == "." || segment == ".." {
 			return true
 		}
 	}

@@ -6,8 +6,9 @@ import (
 )
 
 // traceID returns the trace id of the traceparent field of a request, in the form of W3C Trace
-// Context section 3.2: 32 lower-case hexadecimal digits, not all of them zero, nor those of the parent id. It is "" if there
-// is no such field, several, or one in another form: nothing else that an app sends is logged.
+// Context section 3.2: 32 lower-case hexadecimal digits. Neither they nor those of the parent id
+// are all zero. It is "" if there is no such field, several, or one in another form: nothing else
+// that an app sends is logged.
 func traceID(h http.Header) string {
 	given := h["Traceparent"]
 	if len(given) != 1 {
