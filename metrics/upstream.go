@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -151,7 +152,7 @@ func WithTraceID(ctx context.Context, traceID string) context.Context {
 // observe records a duration, with the trace id as its exemplar if there is one.
 func observe(histogram prometheus.Observer, took time.Duration, traceID string) {
 	if exemplars, ok := histogram.(prometheus.ExemplarObserver); ok && traceID != "" {
-		exemplars.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
+		exemplars.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": strings.Clone(traceID)}) // it may be a part of the whole head
 		return
 	}
 	histogram.Observe(took.Seconds())

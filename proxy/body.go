@@ -30,11 +30,7 @@ const (
 func (x *exchange) readSmallBody() error {
 	n := x.in.ContentLength
 	limit := x.proxy.config.ReplayLimit
-	if n <= 0 || n > limit {
-		return nil
-	}
-	if x.proxy.keptBodies.Add(n) > max(bodyBudget, limit) {
-		x.proxy.keptBodies.Add(-n)
+	if x.fits != nil || n <= 0 || n > limit || !x.reserve(n) {
 		return nil
 	}
 	x.upload.kept, x.upload.done = make([]byte, n), make(chan struct{})
@@ -49,6 +45,33 @@ func (x *exchange) readSmallBody() error {
 		return nil
 	}
 }
+
+// reserve takes n bytes of the memory for small bodies. It reports false if they are not there.
+func (x *exchange) reserve(n int64) bool {
+	if x.proxy.keptBodies.Add(n) > max(bodyBudget, x.proxy.config.ReplayLimit) {
+		x.proxy.keptBodies.Add(-n)
+		return false
+	}
+	return true
+}
+
+// takeBody has the request's body be one that has come whole. It reports false if no memory is
+// left for bodies that are kept.
+func (x *exchange) takeBody(body []byte) bool {
+	if !x.reserve(int64(len(body))) {
+		return false
+	}
+	x.upload = &upload{kept: body, read: len(body), err: io.EOF, done: allRead}
+	x.upload.changed.L = &x.upload.mu
+	return true
+}
+
+// allRead is closed.
+var allRead = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // isUnkept reports whether the request has a body that is not kept, but only sent on as it
 // comes.

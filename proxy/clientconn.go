@@ -14,20 +14,25 @@ import (
 // arrive and still be taken for a half-close. What comes later says that the client left.
 const halfCloseTime = 20 * time.Millisecond
 
-// clientConn is a connection of an app that tells a half-close from a client that leaves.
+// clientConn is a connection of an app that net/http serves. It lets net/http read nothing that
+// package http1 has not judged; judgedReader does that. And it tells a half-close from a client
+// that leaves.
+//
 // Some clients, such as nc -N, close their direction of the connection together with
 // their request and wait for the answer. A client that leaves closes both directions,
 // which looks the same from here. clientConn decides by the time: it hides an end of the
 // stream that arrives together with a whole request from net/http until the answer was
 // sent, and reports any other at once, so that net/http cancels the request.
 type clientConn struct {
-	net.Conn
+	net.Conn // TCP, a Unix socket, or TLS over TCP
+	judgedReader
 
 	mu       sync.Mutex // guards all below; it is not held while reading from the connection
-	changed  sync.Cond  // on mu: deadline or closed has changed
+	changed  sync.Cond  // on mu: phase or closed has changed
 	received time.Time  // when the request under way, with its body, was read; zero if none is under way
-	deadline readPhase  // of the reads from now on
-	closed   bool       // the connection was closed or hijacked: an end is reported at once
+	phase    readPhase  // of the reads from now on
+	deadline time.Time  // of the reads from now on, as net/http has set it
+	closed   bool       // the connection was closed or hijacked: nothing is hidden or judged any more
 }
 
 // readPhase says what net/http does with the connection, as the deadline shows that it has
@@ -40,21 +45,54 @@ const (
 	phaseInterrupted                  // a deadline long past interrupts the read that waits for what may follow
 )
 
+// newClientConn returns a clientConn of c, of which the bytes in read have been read already.
+// refuse answers a request that is refused.
+func newClientConn(c net.Conn, read []byte, refuse func(c net.Conn, p *problem, method string)) *clientConn {
+	client := &clientConn{Conn: c}
+	client.changed.L = &client.mu
+	client.judgedReader = judgedReader{conn: c, limit: client.limit, buf: read, refuse: refuse}
+	return client
+}
+
 // Read implements [net.Conn].
 func (c *clientConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if err != io.EOF {
-		return n, err
+	phase, closed := c.state()
+	switch {
+	case closed:
+		return c.readAsItIs(b)
+	case phase != phaseReading && c.atHead():
+		return 0, c.awaitAnswer(b)
+	}
+	return c.read(b)
+}
+
+// state returns the phase, and whether the connection was closed or hijacked.
+func (c *clientConn) state() (readPhase, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.phase, c.closed
+}
+
+// awaitAnswer is what net/http does while a request is under way that has been read whole: it
+// returns an error when the client leaves, or when net/http interrupts it, having sent the
+// answer. What the client sends meanwhile is kept, and judged then.
+func (c *clientConn) awaitAnswer(b []byte) error {
+	var err error
+	if c.buffered() == 0 {
+		err = c.fill(b)
+	}
+	if err != nil && err != io.EOF {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.received.IsZero() || time.Since(c.received) > halfCloseTime || c.closed || c.deadline == phaseReading {
-		return n, err // the client left, or its request is not whole
+	if err == io.EOF && (c.received.IsZero() || time.Since(c.received) > halfCloseTime || c.closed || c.phase == phaseReading) {
+		return err // the client left
 	}
-	for !c.closed && c.deadline == phaseWaiting {
-		c.changed.Wait() // net/http interrupts this read once it has sent the answer
+	for !c.closed && c.phase == phaseWaiting {
+		c.changed.Wait()
 	}
-	return 0, os.ErrDeadlineExceeded
+	return os.ErrDeadlineExceeded
 }
 
 // setActive tells the connection whether a request is under way, whose head has been read.
@@ -67,8 +105,8 @@ func (c *clientConn) setActive(active bool) {
 	}
 }
 
-// reportEnd makes the connection report the end of the stream at once from now on.
-func (c *clientConn) reportEnd() {
+// release has the connection hand on what comes as it is, and report its end at once, from now on.
+func (c *clientConn) release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
@@ -79,57 +117,66 @@ func (c *clientConn) reportEnd() {
 func (c *clientConn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before := c.deadline
+	before := c.phase
 	switch {
 	case t.IsZero():
-		c.deadline = phaseWaiting
+		c.phase = phaseWaiting
 	case t.Unix() < 1<<20: // net/http uses a time of January 1970
-		c.deadline = phaseInterrupted
+		c.phase = phaseInterrupted
 	default:
-		c.deadline = phaseReading
+		c.phase = phaseReading
 	}
-	if before == phaseReading && c.deadline == phaseWaiting && !c.received.IsZero() {
+	if before == phaseReading && c.phase == phaseWaiting && !c.received.IsZero() {
 		c.received = time.Now() // all of the body was read
 	}
+	c.deadline = t
 	c.changed.Broadcast()
 	return c.Conn.SetReadDeadline(t)
 }
 
+// limit bounds reading by d from now on, if net/http has not set an earlier deadline. A d of
+// zero means that of net/http alone.
+func (c *clientConn) limit(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until := c.deadline
+	if own := time.Now().Add(d); d > 0 && (until.IsZero() || own.Before(until)) {
+		until = own
+	}
+	_ = c.Conn.SetReadDeadline(until)
+}
+
 // Close implements [net.Conn].
 func (c *clientConn) Close() error {
-	c.reportEnd()
+	c.release()
 	return c.Conn.Close()
 }
 
 // CloseWrite ends the direction to the app: net/http does so before it closes a
 // connection, and so does ReverseProxy when one direction of a WebSocket ends.
-func (c *clientConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+func (c *clientConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// closeWrite ends the direction of c to the app.
+func closeWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return errors.ErrUnsupported
 }
 
-// clientConnOf returns the clientConn that net/http serves, or that is below its TLS. There
-// it sees the end of the TCP stream; a client that ends its direction of TLS itself is taken
-// for one that leaves.
-func clientConnOf(c net.Conn) *clientConn {
-	if secured, ok := c.(*tls.Conn); ok {
-		c = secured.NetConn()
-	}
-	return c.(*clientConn)
+// secureClientConn is a clientConn over TLS, whose handshake is over. net/http asks it for the
+// state of the connection.
+type secureClientConn struct{ *clientConn }
+
+// ConnectionState returns what was agreed on in the handshake.
+func (c secureClientConn) ConnectionState() tls.ConnectionState {
+	return c.Conn.(*tls.Conn).ConnectionState()
 }
 
-// clientListener is a listener whose connections are clientConns.
-type clientListener struct{ net.Listener }
-
-// Accept implements [net.Listener].
-func (l clientListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+// clientConnOf returns the clientConn that net/http serves.
+func clientConnOf(c net.Conn) *clientConn {
+	if secure, ok := c.(secureClientConn); ok {
+		return secure.clientConn
 	}
-	client := &clientConn{Conn: c}
-	client.changed.L = &client.mu
-	return client, nil
+	return c.(*clientConn)
 }

@@ -57,7 +57,7 @@ func newConnections(c Config, r upstream.Route, upstreamName string, series *met
 // takes a subject they may only if the target does not speak HTTP/2: that tells the
 // answers of all subjects apart, and one connection serves them all.
 func (c *connections) lean(r *route) bool {
-	return r.Subject == upstream.SubjectRefused || c.protocol.HTTP1()
+	return r.Subject == upstream.SubjectRefused && !c.protocol.RefusesHTTP1() || c.protocol.HTTP1()
 }
 
 // slotsFor returns the slots of which a request needs one: an upload is a request whose

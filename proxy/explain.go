@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"token-sidecar/proxy/internal/http1"
 	"token-sidecar/upstream"
 )
 
@@ -41,6 +42,20 @@ func (p *Proxy) ExplainHandler(name string, tell func(Explanation)) (http.Handle
 		route, err = p.routeOf(name)
 	}
 	return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { tell(p.explain(r, route)) }), err
+}
+
+// ExplainHead says why the head of a request, with the empty line that ends it, would reach no
+// handler. It reports false if it would reach one.
+func ExplainHead(head string) (Explanation, bool) {
+	length, err := http1.Find([]byte(head), 0)
+	if err == nil {
+		err = new(http1.Head).Parse([]byte(head[:length]))
+	}
+	if err == nil {
+		return Explanation{}, false
+	}
+	p := faultProblem(err)
+	return Explanation{Status: p.status, Problem: p.code, Detail: p.detail}, true
 }
 
 // explain returns what would be done with a request. fixed is as in serve.

@@ -35,9 +35,15 @@ func (x *exchange) forward() error {
 			return x.blame(x.in.Context(), err)
 		}
 	}
+	if x.fits != nil {
+		return errNotLean
+	}
 	x.forwardGeneral()
 	return nil
 }
+
+// errNotLean says that a leanConn cannot serve a request, of which nothing was sent yet.
+var errNotLean = errors.New("the request is not one for the lean way")
 
 // plain reports whether the lean way can serve the request.
 func (x *exchange) plain() bool {

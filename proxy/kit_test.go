@@ -25,8 +25,12 @@ import (
 	"token-sidecar/upstream/upstreamtest"
 )
 
-// general has the tests run the general way only. make test runs them both ways.
-var general = flag.Bool("general", false, "leave the lean way out")
+// The tests run on three ways: the lean one, with net/http's server in front of the lean way to
+// targets, and the general way only. make test runs them on all.
+var (
+	general      = flag.Bool("general", false, "leave the lean way out")
+	noLeanServer = flag.Bool("nethttp", false, "have net/http's server serve all requests")
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -109,7 +113,7 @@ func newSide(t *testing.T, o setup) *side {
 	s.cache = cache.New(cache.Config{Upstreams: list, Metrics: m})
 	t.Cleanup(func() { _ = s.cache.Close() })
 	config := Config{Upstreams: list, Cache: s.cache, Metrics: m, Log: zerolog.New(s.log), Hosts: NewHosts(nil, false),
-		general: *general, ReplayMethods: []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}, ReplayLimit: 64 << 10, TargetTimeout: patience, TokenTimeout: patience}
+		general: *general, noLeanServer: *noLeanServer, ReplayMethods: []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}, ReplayLimit: 64 << 10, TargetTimeout: patience, TokenTimeout: patience}
 	if o.config != nil {
 		o.config(&config)
 	}

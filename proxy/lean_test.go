@@ -44,8 +44,13 @@ func TestTargetWithoutHTTP1IsServed(t *testing.T) {
 		dials.Add(1)
 		return dial(ctx, network, address)
 	}
+	// The first request of all finds out: what was got for it on the lean way is not sent.
+	learned := 1
+	if *general || *noLeanServer {
+		learned = 0
+	}
 	for n := range 3 {
-		if a := s.get("/alpha/x"); a.status != 200 || a.body != fmt.Sprintf("HTTP/2.0 canary-field-%d", n+1) {
+		if a := s.get("/alpha/x"); a.status != 200 || a.body != fmt.Sprintf("HTTP/2.0 canary-field-%d", n+1+learned) {
 			t.Errorf("%d %q", a.status, a.body)
 		}
 	}
@@ -53,8 +58,8 @@ func TestTargetWithoutHTTP1IsServed(t *testing.T) {
 	if err := m.Upstream("alpha").Fresh.Write(&fresh); err != nil {
 		t.Fatal(err)
 	}
-	if n := fresh.GetCounter().GetValue(); n != 2 { // the first request waited
-		t.Errorf("%v look-ups of a fresh token for the last two requests", n)
+	if n := fresh.GetCounter().GetValue(); n != float64(2+learned) { // the first request waited
+		t.Errorf("%v look-ups of a fresh token for three requests", n)
 	}
 	want := int64(1)
 	if *general {

@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"token-sidecar/cache"
+	"token-sidecar/proxy/internal/http1"
 	"token-sidecar/upstream"
 	"token-sidecar/upstream/egress"
 )
@@ -33,6 +36,7 @@ func (p *problem) Error() string { return p.code }
 // Problems that the proxy finds itself.
 var (
 	errProtocol     = &problem{http.StatusHTTPVersionNotSupported, "protocol_not_supported", "http_request_error", "Speak HTTP/1.1 to the sidecar.", 0}
+	errNoTLS        = &problem{http.StatusBadRequest, "tls_required", "http_request_error", "This listener speaks TLS. Name it with https.", 0}
 	errMethod       = &problem{http.StatusMethodNotAllowed, "method_not_allowed", "http_request_denied", "The sidecar does not forward this method.", 0}
 	errPath         = &problem{http.StatusBadRequest, "path_invalid", "http_request_error", "The path has a dot segment, a backslash, a control byte, or an empty first segment, plain or escaped. Send the path as the target expects it.", 0}
 	errHost         = &problem{http.StatusForbidden, "host_not_allowed", "http_request_denied", "The Host header names neither loopback nor a name in SIDECAR_ALLOWED_HOSTS.", 0}
@@ -50,7 +54,8 @@ var (
 	errUnknownHost  = &problem{http.StatusNotFound, "unknown_route", "destination_not_found", "No configured route has this host and path as its target. A request that names its target in full must name it as http://{host of a configured target}/…; the sidecar goes on over HTTPS.", 0}
 	errAmbiguous    = &problem{http.StatusBadRequest, "route_ambiguous", "http_request_error", "Several routes share this host. Name one in X-Token-Route.", 0}
 	errRouteHeader  = &problem{http.StatusBadRequest, "route_invalid", "http_request_error", "X-Token-Route is empty, given twice, or names another route than the request.", 0}
-	errBody         = &problem{http.StatusBadRequest, "body_incomplete", "http_request_error", "The request body ended early.", 0}
+	errBody         = &problem{http.StatusBadRequest, "body_incomplete", "http_request_error", "The request body ended early, or is not in chunks as RFC 9112 section 7.1 describes them.", 0}
+	errHeadSlow     = &problem{http.StatusRequestTimeout, "head_timeout", "http_request_error", "The head of the request took longer than 10 s.", 0}
 	errBodySlow     = &problem{http.StatusRequestTimeout, "body_timeout", "http_request_error", "The request body stood still for 10 s, or a small one took longer than that.", 0}
 	errBusy         = &problem{http.StatusServiceUnavailable, "target_busy", "connection_limit_reached", "As many requests to this target are under way as there may be. Send fewer at a time.", time.Second}
 	errRedirect     = &problem{http.StatusBadGateway, "redirect_refused", "http_protocol_error", "The target redirects to the sidecar itself, to another route or subject, or to what can be read in two ways.", 0}
@@ -125,6 +130,25 @@ func problemOf(err error) *problem {
 	return &problem{http.StatusBadGateway, codeUnreachable, cause, "The target cannot be reached, or what it sent is not HTTP (" + cause + ").", 0}
 }
 
+// faultProblem returns what the app is told of a fault of its request's head.
+func faultProblem(err error) *problem {
+	fault, ok := errors.AsType[*http1.Fault](err)
+	if !ok {
+		return errInternal
+	}
+	switch fault.Kind {
+	case http1.TooLarge:
+		return &problem{http.StatusRequestHeaderFieldsTooLarge, errHeaderLines.code, errHeaderLines.cause, fault.Detail, 0}
+	case http1.Version:
+		return errProtocol
+	case http1.Coding:
+		return &problem{http.StatusNotImplemented, "transfer_encoding_refused", "http_request_error", fault.Detail, 0}
+	case http1.Expectation:
+		return &problem{http.StatusExpectationFailed, "expectation_refused", "http_request_error", fault.Detail, 0}
+	}
+	return &problem{http.StatusBadRequest, "request_malformed", "http_request_error", fault.Detail, 0}
+}
+
 // egressProblem returns what the app is told when the egress proxy leads to no target.
 func egressProblem(err *egress.Error) *problem {
 	cause := "destination_unavailable"
@@ -195,9 +219,7 @@ func (x *exchange) fail(err error) {
 	}
 	h := x.out.Header()
 	clear(h)
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Proxy-Status", fmt.Sprintf("token-sidecar; error=%s; details=%q", p.cause, p.code))
+	p.describe(h)
 	if p.status == http.StatusMethodNotAllowed { // RFC 9110 section 15.5.6
 		allowed := "POST"
 		if !asksForToken(x.in) {
@@ -208,9 +230,24 @@ func (x *exchange) fail(err error) {
 	if p.status == http.StatusUnauthorized { // RFC 9110 section 15.5.2
 		h.Set("WWW-Authenticate", "Bearer")
 	}
+	document := p.document()
+	h.Set("Content-Length", strconv.Itoa(len(document)))
+	x.out.WriteHeader(p.status)
+	_, _ = x.out.Write(document)
+}
+
+// describe sets the header fields of an answer that is p.
+func (p *problem) describe(h http.Header) {
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Proxy-Status", fmt.Sprintf("token-sidecar; error=%s; details=%q", p.cause, p.code))
 	if p.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retry.Seconds()))))
 	}
+}
+
+// document returns the body of an answer that is p.
+func (p *problem) document() []byte {
 	document, _ := json.Marshal(struct {
 		Type   string `json:"type"`
 		Title  string `json:"title"`
@@ -218,10 +255,20 @@ func (x *exchange) fail(err error) {
 		Code   string `json:"code"`
 		Detail string `json:"detail"`
 	}{"about:blank", http.StatusText(p.status), p.status, p.code, p.detail})
-	document = append(document, '\n')
-	h.Set("Content-Length", strconv.Itoa(len(document)))
-	x.out.WriteHeader(p.status)
-	_, _ = x.out.Write(document)
+	return append(document, '\n')
+}
+
+// answer returns the answer, from its first byte to its last, to a request that no handler gets
+// to see. It is the last one on its connection.
+func (p *problem) answer(method string) []byte {
+	document := p.document()
+	res := http.Response{StatusCode: p.status, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Close: true,
+		Request: &http.Request{Method: method}, Body: io.NopCloser(bytes.NewReader(document)), ContentLength: int64(len(document))}
+	p.describe(res.Header)
+	res.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	var all bytes.Buffer
+	_ = res.Write(&all)
+	return all.Bytes()
 }
 
 // usualMethods are those that the app is told of. Others are forwarded, too.

@@ -5,7 +5,11 @@
 //
 // The files, in the order in which a request meets them:
 //
-//   - server.go accepts the connections of apps; clientconn.go watches over one of them.
+//   - server.go accepts the connections of apps, and shutdown.go ends it all.
+//   - leanconn.go serves the plain requests of a connection, and leanwriter.go writes the answers.
+//   - clientconn.go is a connection from the first other request on: net/http serves it, and
+//     judgedreader.go lets it read nothing that is not well-formed. handler.go is what net/http
+//     calls.
 //   - explain.go says what all that follows would do with a request, and does none of it.
 //   - proxy.go takes a request through all of the following.
 //   - guard.go refuses what must not come any further; callers.go knows who may come.
@@ -95,7 +99,9 @@ type Config struct {
 	// Egress is the proxy that leads to targets; nil means that connections are direct.
 	Egress *egress.Proxy
 
-	general bool // leave the lean way out: tests run both ways
+	// Tests run on all ways: with both left out, and with the first alone.
+	noLeanServer bool // leave net/http's server nothing out
+	general      bool // leave the lean way to targets out
 }
 
 // Proxy forwards requests by its routes. Its methods and handlers are safe for concurrent
@@ -143,19 +149,6 @@ func New(config Config) (*Proxy, error) {
 	return p, p.allowVend()
 }
 
-// Handler returns a handler that serves all routes, by path prefix or absolute-form target.
-func (p *Proxy) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, nil) })
-}
-
-// RouteHandler returns a handler that serves one route whatever the path: a listener of
-// its own is for clients that can set no more than a host. It fails if no route has the
-// name.
-func (p *Proxy) RouteHandler(name string) (http.Handler, error) {
-	route, err := p.routeOf(name)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, route) }), err
-}
-
 // routeOf returns the route of that name.
 func (p *Proxy) routeOf(name string) (*route, error) {
 	if p.routes[name] == nil {
@@ -199,6 +192,10 @@ type exchange struct {
 	decision         // what the request is for
 	attempt  attempt // the latest
 	upload   *upload // the body as the app sends it; nil if there is none
+	// fits reports whether the leanConn that serves the request can answer it, now that it is
+	// known what it is for, or that it is refused. It is nil if net/http serves the request.
+	fits    func(refused bool) bool
+	notLean bool // it cannot: the request goes to net/http as if nobody had looked at it
 
 	informational int           // how many informational answers have come; the transport owns it until RoundTrip has returned
 	waited        time.Duration // for tokens
@@ -206,17 +203,13 @@ type exchange struct {
 	cause         string        // why the target cannot be reached, if that is the problem
 }
 
-// serve answers one request. fixed is the route of a listener that has only one, and else
+// serve answers the request. fixed is the route of a listener that has only one, and else
 // nil.
-func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, fixed *route) {
-	x := &exchange{proxy: p, in: r, began: time.Now()}
-	x.out = responseWriter{ResponseWriter: w, last: r.ProtoMinor == 0 || len(r.TransferEncoding) > 0}
-	if r.ContentLength != 0 {
-		x.upload = newUpload(w, r)
-		x.out.upload = x.upload
-	}
+func (x *exchange) serve(fixed *route) {
 	defer x.end()
-	if err := x.answer(fixed); err != nil {
+	if err := x.answer(fixed); err == errNotLean {
+		x.notLean = true
+	} else if err != nil {
 		x.fail(err)
 	}
 }
@@ -236,7 +229,11 @@ func (x *exchange) judge(fixed *route) (err error) {
 
 // answer takes the request through all steps. Its error says why it was refused or failed.
 func (x *exchange) answer(fixed *route) (err error) {
-	if err := x.judge(fixed); err != nil {
+	err = x.judge(fixed)
+	if x.fits != nil && !x.fits(err != nil) {
+		return errNotLean
+	}
+	if err != nil {
 		return err
 	}
 	if x.vend {
@@ -252,6 +249,10 @@ func (x *exchange) answer(fixed *route) (err error) {
 // from printing what it holds.
 func (x *exchange) end() {
 	r := recover()
+	if x.notLean {
+		x.discardBody(false)
+		return
+	}
 	defer func() { x.discardBody(r == nil) }()
 	broken := r != nil // the answer must not look whole, and the connection must end
 	switch {

@@ -146,7 +146,8 @@ func (d *decision) chooseKey(h http.Header, rest string) error {
 			return err
 		}
 	}
-	d.key, err = d.route.upstream.Key(d.route.Kind, subject, scope)
+	// The key lives as long as its token. It must not keep the whole head of the request.
+	d.key, err = d.route.upstream.Key(d.route.Kind, strings.Clone(subject), strings.Clone(scope))
 	d.path = d.route.base + rest
 	return err
 }

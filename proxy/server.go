@@ -3,19 +3,34 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // Server serves one handler to apps, on any number of listeners, and ends in an orderly
-// way. Its methods are safe for concurrent use.
+// way. Connections begin on the lean way, if the handler is that of a Proxy: leanConn serves
+// them until a request comes that is not plain. Then, or from the beginning, net/http does. Its
+// methods are safe for concurrent use.
 type Server struct {
 	http   http.Server
-	cancel context.CancelFunc // ends the context of every request
-	active atomic.Int64       // handlers that run, those of hijacked connections included
+	handed handedOver         // the connections that net/http serves
+	lean   *handler           // of a Proxy; nil if all requests are for net/http
+	base   context.Context    // of every request
+	cancel context.CancelFunc // ends base
+	start  sync.Once          // has net/http serve
+	active atomic.Int64       // requests under way, those of hijacked connections included
 	open   atomic.Int64       // open connections without those that were hijacked
+
+	mu        sync.Mutex                // guards all below; it is not held over I/O
+	listeners map[net.Listener]struct{} // that Serve accepts from
+	conns     map[net.Conn]struct{}     // that net/http does not serve yet
+	closing   atomic.Bool               // Shutdown was called: what mu guards changes no more
 }
 
 // maxConnections bounds the connections of clients to one Server, so that slow
@@ -27,7 +42,9 @@ const maxConnections = 4096
 // speaks HTTP/1 only: clear-text HTTP/2 has no use on loopback.
 func NewServer(h http.Handler) *Server {
 	base, cancel := context.WithCancel(context.Background())
-	s := &Server{cancel: cancel}
+	s := &Server{base: base, cancel: cancel, handed: newHandedOver(),
+		listeners: map[net.Listener]struct{}{}, conns: map[net.Conn]struct{}{}}
+	s.lean, _ = h.(*handler)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	s.http = http.Server{
@@ -37,9 +54,9 @@ func NewServer(h http.Handler) *Server {
 			h.ServeHTTP(w, r)
 		}),
 		BaseContext:                  func(net.Listener) context.Context { return base },
-		ReadHeaderTimeout:            10 * time.Second,
-		IdleTimeout:                  2 * time.Minute,
-		MaxHeaderBytes:               64 << 10,
+		ReadHeaderTimeout:            headTime,
+		IdleTimeout:                  idleTime,
+		MaxHeaderBytes:               1 << 20,
 		DisableGeneralOptionsHandler: true, // the guard sees OPTIONS * too
 		ErrorLog:                     quiet,
 		Protocols:                    protocols,
@@ -48,18 +65,14 @@ func NewServer(h http.Handler) *Server {
 	return s
 }
 
-// connState follows a connection of an app through its states: it counts the open ones,
-// closes one that is too many, and tells each when a request is under way on it.
+// connState follows a connection that net/http serves through its states: it counts the open
+// ones, and tells each when a request is under way on it.
 func (s *Server) connState(c net.Conn, state http.ConnState) {
 	switch state {
-	case http.StateNew:
-		if s.open.Add(1) > maxConnections {
-			_ = c.Close()
-		}
 	case http.StateActive, http.StateIdle:
 		clientConnOf(c).setActive(state == http.StateActive)
 	case http.StateHijacked:
-		clientConnOf(c).reportEnd() // each direction of an upgraded connection ends by itself
+		clientConnOf(c).release() // what flows through it is not HTTP
 		fallthrough
 	case http.StateClosed:
 		s.open.Add(-1)
@@ -68,41 +81,122 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 
 // Serve accepts connections and blocks until Shutdown is called. It returns
 // http.ErrServerClosed then, and otherwise the error of the listener.
-func (s *Server) Serve(l net.Listener) error { return s.http.Serve(clientListener{l}) }
+func (s *Server) Serve(l net.Listener) error { return s.ServeTLS(l, nil) }
 
-// ServeTLS is Serve over TLS. The handshake of a connection is part of its own goroutine, and
-// ends after 10 s, as the head of a request does. Who speaks plain HTTP gets a 400. config must
-// offer no other protocol than HTTP/1.1.
+// ServeTLS is Serve over TLS, unless config is nil. The handshake of a connection is part of
+// its own goroutine, and ends after 10 s, as the head of a request does. Who speaks plain HTTP
+// gets a 400. config must offer no other protocol than HTTP/1.1.
 func (s *Server) ServeTLS(l net.Listener, config *tls.Config) error {
-	return s.http.Serve(tls.NewListener(clientListener{l}, config))
-}
-
-// Shutdown stops accepting and blocks until the requests under way have ended, those of
-// upgraded connections included. When ctx ends first, it ends what is left, waits for one
-// more second at most, and returns the error of ctx.
-func (s *Server) Shutdown(ctx context.Context) error {
-	defer s.cancel()
-	err := s.http.Shutdown(ctx)
-	s.wait(ctx)
-	if ctx.Err() == nil {
-		return err
+	if !s.track(func() { s.listeners[l] = struct{}{} }) {
+		_ = l.Close()
+		return http.ErrServerClosed
 	}
-	s.cancel()
-	_ = s.http.Close()
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	s.wait(last) // a handler may not heed its context
-	return ctx.Err()
-}
-
-// wait blocks until no handler runs any more, or until ctx ends.
-func (s *Server) wait(ctx context.Context) {
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
-	for s.active.Load() > 0 && ctx.Err() == nil {
-		select {
-		case <-look.C:
-		case <-ctx.Done():
+	s.start.Do(func() { go func() { _ = s.http.Serve(s.handed) }() })
+	for pause := time.Duration(0); ; {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.accept(c, config)
+		case s.closing.Load():
+			return http.ErrServerClosed
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			time.Sleep(pause) // until others have closed their files
+		default:
+			return err
 		}
 	}
+}
+
+// accept begins to serve a connection, unless there are too many.
+func (s *Server) accept(c net.Conn, config *tls.Config) {
+	if s.open.Add(1) > maxConnections {
+		_ = c.Close()
+		s.open.Add(-1)
+		return
+	}
+	go func() {
+		if config != nil {
+			c = tls.Server(c, config)
+		}
+		if !s.track(func() { s.conns[c] = struct{}{} }) {
+			_ = c.Close()
+			s.open.Add(-1)
+			return
+		}
+		read, handOver := s.begin(c)
+		s.track(func() { delete(s.conns, c) })
+		if !handOver || !s.handOver(c, read) {
+			_ = c.Close()
+			s.open.Add(-1)
+		}
+	}()
+}
+
+// begin serves a connection on the lean way as long as that can. It reports whether net/http
+// is to go on, and returns what was read and not served.
+func (s *Server) begin(c net.Conn) (read []byte, handOver bool) {
+	_ = c.SetDeadline(time.Now().Add(headTime))
+	if secure, ok := c.(*tls.Conn); ok {
+		if err := secure.HandshakeContext(s.base); err != nil {
+			s.explainTLS(err)
+			return nil, false
+		}
+	}
+	_ = c.SetWriteDeadline(time.Time{})
+	if s.lean == nil || !s.lean.proxy.leanServer() {
+		return nil, true
+	}
+	return newLeanConn(s, c).serve()
+}
+
+// handOver has net/http serve a connection, of which the bytes in read were read already. It
+// reports whether net/http still takes any.
+func (s *Server) handOver(c net.Conn, read []byte) bool {
+	_ = c.SetDeadline(time.Time{})
+	client := newClientConn(c, read, s.refuse)
+	if _, ok := c.(*tls.Conn); ok {
+		return s.handed.give(secureClientConn{client})
+	}
+	return s.handed.give(client)
+}
+
+// refuse answers a request that no handler gets to see, by a method that may be unknown, and
+// ends the direction to the app. It waits for lingerTime at most for the app to have read that.
+func (s *Server) refuse(c net.Conn, p *problem, method string) {
+	if s.lean != nil {
+		s.lean.proxy.observeRefused(p)
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(lingerTime))
+	if _, err := c.Write(p.answer(method)); err == nil {
+		linger(c)
+	}
+}
+
+// linger ends the direction to the app, and reads what it still sends, for lingerTime at most, so
+// that the app can read its answer: else the system would tell it that the connection was reset.
+func linger(c net.Conn) {
+	_ = c.SetDeadline(time.Now().Add(lingerTime))
+	if closeWrite(c) == nil {
+		_, _ = io.Copy(io.Discard, c)
+	}
+}
+
+// explainTLS answers 400 to a client that speaks plain HTTP where TLS is spoken.
+func (s *Server) explainTLS(err error) {
+	if plain, ok := errors.AsType[tls.RecordHeaderError](err); ok && plain.Conn != nil && plain.RecordHeader[0] >= 'A' {
+		s.refuse(plain.Conn, errNoTLS, "")
+	}
+}
+
+// track changes what the Server keeps account of. It reports false, after Shutdown was called.
+func (s *Server) track(change func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	change()
+	return true
 }

@@ -118,7 +118,8 @@ func TestStalledCallersShutNobodyOut(t *testing.T) {
 	p.mustGet(200, "/books/first", "X-Sidecar-Token", caller)
 	judge := func(what string, control int, p99, p99Idle time.Duration, kib int) {
 		t.Logf("%s: p99 %s beside %s idle, %d MiB beside %d", what, p99, p99Idle, kib>>10, control>>10)
-		if kib > control+48<<10 {
+		// A request whose body does not come goes over to net/http, which needs some 13 KiB for it.
+		if kib > control+64<<10 {
 			t.Errorf("%s: memory grew from %d to %d KiB", what, control, kib)
 		}
 	}

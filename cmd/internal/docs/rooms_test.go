@@ -10,6 +10,7 @@ import (
 // on its own floor.
 var floors = map[string]int{
 	"metrics":                   0,
+	"proxy/internal/http1":      0,
 	"proxy/internal/targetconn": 0,
 	"upstream/egress":           0,
 	"upstream":                  1,

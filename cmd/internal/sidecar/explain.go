@@ -71,7 +71,7 @@ func explain(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
-	e, err := ask(ctx, settings, route, head, a.method)
+	e, err := ask(ctx, settings, route, head)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,10 @@ func listenerAt(settings *config.Config, authority string) (route string, found 
 
 // ask sends the head to a server like the sidecar's own, which sends nothing on, and returns what it
 // would have done.
-func ask(ctx context.Context, settings *config.Config, route, head, method string) (e proxy.Explanation, err error) {
+func ask(ctx context.Context, settings *config.Config, route, head string) (e proxy.Explanation, err error) {
+	if e, refused := proxy.ExplainHead(head); refused {
+		return e, nil
+	}
 	roots, err := settings.Roots()
 	if err != nil {
 		return e, err
@@ -163,23 +166,17 @@ func ask(ctx context.Context, settings *config.Config, route, head, method strin
 	if err != nil {
 		return e, err
 	}
-	status, err := exchangeWith(ctx, handler, head, method)
-	if err != nil {
+	if err := exchangeWith(ctx, handler, head); err != nil {
 		return e, err
 	}
-	select {
-	case e = <-explained:
-		return e, nil
-	default: // it did not come as far as our own rules
-		return proxy.Explanation{Status: status, Problem: "malformed", Detail: "This is no HTTP request that the sidecar reads: look at the request line and the header fields."}, nil
-	}
+	return <-explained, nil
 }
 
-// exchangeWith serves handler for one request and returns the status of the answer.
-func exchangeWith(ctx context.Context, handler http.Handler, head, method string) (status int, err error) {
+// exchangeWith serves handler for one request.
+func exchangeWith(ctx context.Context, handler http.Handler, head string) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return 0, err
+		return err
 	}
 	server := proxy.NewServer(handler)
 	served := make(chan error, 1)
@@ -190,18 +187,17 @@ func exchangeWith(ctx context.Context, handler http.Handler, head, method string
 	}()
 	conn, err := net.DialTimeout("tcp", l.Addr().String(), time.Second)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := io.WriteString(conn, head); err != nil {
-		return 0, err
+		return err
 	}
-	res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
-	if err != nil {
-		return 0, fmt.Errorf("explain: the request had no answer: %w", err)
+	if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+		return fmt.Errorf("explain: the request had no answer: %w", err)
 	}
-	return res.StatusCode, nil
+	return nil
 }
 
 // writeExplanation writes it for people, by the steps that a request takes.

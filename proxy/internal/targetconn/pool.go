@@ -124,7 +124,7 @@ func (p *Pool[K]) Get(ctx context.Context, key K, kept bool) (*Conn, error) {
 		c.checkUnasked()
 		p.Drop(c)
 	}
-	if p.protocol.refusesHTTP1() {
+	if p.protocol.RefusesHTTP1() {
 		return nil, ErrNotHTTP1
 	}
 	p.addOpen(1)

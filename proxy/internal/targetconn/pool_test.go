@@ -268,9 +268,9 @@ func TestRefusalOfHTTP1KeepsTheChoiceOfHTTP2(t *testing.T) {
 				went = true
 			}()
 			synctest.Wait()
-			if went != http2 || p.HTTP1() || !p.refusesHTTP1() {
+			if went != http2 || p.HTTP1() || !p.RefusesHTTP1() {
 				t.Errorf("chose HTTP/2: %t; another request goes on: %t; HTTP/1.1: %t, refused: %t",
-					http2, went, p.HTTP1(), p.refusesHTTP1())
+					http2, went, p.HTTP1(), p.RefusesHTTP1())
 			}
 			done()
 			synctest.Wait()

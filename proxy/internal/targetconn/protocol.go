@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"sync"
+	"sync/atomic"
 )
 
 // ErrNotHTTP1 is the error of [Pool.Get] that says that the target has not chosen
@@ -14,11 +15,12 @@ var ErrNotHTTP1 = errors.New("the target does not speak HTTP/1.1")
 // Protocol is what is known of the protocol that a target chooses if it is offered
 // both HTTP/2 and HTTP/1.1 (ALPN, RFC 7301). It is safe for concurrent use.
 type Protocol struct {
-	mu      sync.Mutex // guards all below; it is never held over I/O
-	known   bool
-	http2   bool          // what the target has chosen, if it is known
-	refused bool          // the target did not choose HTTP/1.1 when only that was offered
-	asking  chan struct{} // closed when the request that finds out has done so, or failed; nil if there is none
+	refused atomic.Bool // the target did not choose HTTP/1.1 when only that was offered
+
+	mu     sync.Mutex // guards all below; it is never held over I/O
+	known  bool
+	http2  bool          // what the target has chosen, if it is known
+	asking chan struct{} // closed when the request that finds out has done so, or failed; nil if there is none
 }
 
 // NewProtocol returns what is known of target before the first connection: nothing, but
@@ -34,18 +36,17 @@ func (p *Protocol) HTTP1() bool {
 	return p.known && !p.http2
 }
 
-// refusesHTTP1 reports whether the target is known not to speak HTTP/1.1.
-func (p *Protocol) refusesHTTP1() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.refused
-}
+// RefusesHTTP1 reports whether the target is known not to speak HTTP/1.1. It takes no lock.
+func (p *Protocol) RefusesHTTP1() bool { return p.refused.Load() }
 
 // setChosen records what the target has chosen of both.
 func (p *Protocol) setChosen(http2 bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.known, p.http2, p.refused = true, http2, p.refused && http2
+	p.known, p.http2 = true, http2
+	if !http2 {
+		p.refused.Store(false)
+	}
 }
 
 // setRefused records that the target did not choose HTTP/1.1 when only that was offered.
@@ -53,7 +54,8 @@ func (p *Protocol) setChosen(http2 bool) {
 func (p *Protocol) setRefused() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.known, p.refused = p.known && p.http2, true
+	p.known = p.known && p.http2
+	p.refused.Store(true)
 }
 
 // Ask lets one request go ahead of the others while nothing is known of the target, so

@@ -1,0 +1,280 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"os"
+	"time"
+
+	"token-sidecar/proxy/internal/http1"
+)
+
+// leanConn serves the plain requests of one connection of an app, one after the other, in the
+// goroutine that reads them. What it has for a request it uses again for the next, so that a
+// request allocates little. It serves no request whose body is not here soon, and none that must
+// go the general way: from the first of these on net/http serves the connection.
+type leanConn struct {
+	net.Conn // TCP, a Unix socket, or TLS over TCP
+	server   *Server
+
+	buf  [4 << 10]byte // of it, what lies between from and to was read and not served yet
+	from int
+	to   int
+
+	head     http1.Head // of the request that is served
+	length   int        // of the head
+	unread   bool       // its answer has begun before its body was here
+	request  *http.Request
+	values   []string // of the fields of request
+	writer   leanWriter
+	exchange exchange
+	fits     func(refused bool) bool // canServe; made once
+
+	leaving leaving
+}
+
+// newLeanConn returns a leanConn, which the caller serves.
+func newLeanConn(s *Server, c net.Conn) *leanConn {
+	ctx, cancel := context.WithCancel(context.WithValue(s.base, http.LocalAddrContextKey, c.LocalAddr()))
+	l := &leanConn{Conn: c, server: s}
+	request := http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, URL: new(url.URL), Body: http.NoBody, Header: http.Header{}}
+	if secure, ok := c.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		state := secure.ConnectionState()
+		request.TLS = &state
+	}
+	l.request = request.WithContext(ctx)
+	l.writer = leanWriter{conn: c, header: http.Header{}}
+	l.fits, l.leaving = l.canServe, newLeaving(l, cancel)
+	return l
+}
+
+// serve serves requests until the connection must end, or net/http must go on. It reports
+// whether the latter is so, and returns what was read and not served.
+func (c *leanConn) serve() (read []byte, handOver bool) {
+	defer c.leaving.cancel()
+	defer func() {
+		if r := recover(); r != nil { // not one of an exchange, which has seen to its own
+			c.server.lean.proxy.config.Log.Error().Str("panic", fmt.Sprintf("%T", r)).Msg("serving a connection panicked")
+			handOver = false
+		}
+	}()
+	for first := true; ; first = false {
+		length, err := c.readHead(first)
+		if err != nil {
+			return nil, false
+		}
+		// A fault is net/http's, too: its way has the words for it.
+		if length == 0 || c.head.Parse(c.buf[c.from:c.from+length]) != nil || !c.head.Plain {
+			return c.buf[c.from:c.to], true
+		}
+		c.length = length
+		switch c.serveRequest() {
+		case endConnection:
+			if c.unread {
+				linger(c.Conn)
+			}
+			return nil, false
+		case goTheOtherWay:
+			return c.buf[c.from:c.to], true
+		}
+	}
+}
+
+// readHead reads until a whole head is there, and returns its length. That is zero if none
+// will be: what came is too long, or not HTTP.
+func (c *leanConn) readHead(first bool) (int, error) {
+	if c.from == c.to {
+		c.from, c.to = 0, 0
+	}
+	if !first {
+		_ = c.SetReadDeadline(time.Now().Add(idleTime))
+	}
+	for known := 0; ; {
+		length, err := http1.Find(c.buf[c.from:c.to], known)
+		if err != nil || length > 0 {
+			return length, nil
+		}
+		if known == 0 && c.from < c.to && !first {
+			_ = c.SetReadDeadline(time.Now().Add(headTime))
+		}
+		known = c.to - c.from
+		if c.from > 0 {
+			c.to, c.from = copy(c.buf[:], c.buf[c.from:c.to]), 0
+		}
+		if c.to == len(c.buf) {
+			return 0, nil
+		}
+		if c.server.closing.Load() {
+			return 0, http.ErrServerClosed // Shutdown has interrupted reading, or does so now
+		}
+		n, err := c.Read(c.buf[c.to:])
+		if c.to += n; n > 0 {
+			continue
+		}
+		if known > 0 && errors.Is(err, os.ErrDeadlineExceeded) && !c.server.closing.Load() {
+			c.server.refuse(c.Conn, errHeadSlow, "")
+		}
+		return 0, err
+	}
+}
+
+// idleTime is how long a connection may be without a request.
+const idleTime = 2 * time.Minute
+
+// leanGrace is how long a body may come later than its head. It is as long as a program takes
+// that sends both one after the other.
+const leanGrace = 10 * time.Millisecond
+
+// canServe reports whether the request can be answered on the lean way, once it is known what
+// it is for, or that it is refused. It reads the body for that, which must be small.
+func (c *leanConn) canServe(refused bool) bool {
+	x := &c.exchange
+	n := int(min(c.head.Length, int64(len(c.buf))))
+	if refused {
+		// What is not here of the body is not waited for. It would break the connection.
+		c.unread = c.to-c.from < c.length+n
+		c.writer.last = c.writer.last || c.unread
+		return true
+	}
+	if x.vend || !x.plain() {
+		return false
+	}
+	if n > 0 {
+		if c.head.Length > x.proxy.config.ReplayLimit || !c.readBody(n) || !x.takeBody(c.buf[c.from+c.length:][:n]) {
+			return false
+		}
+	}
+	c.leaving.watch()
+	return true
+}
+
+// readBody reads the body of the request, of n bytes. It reports false if that is too long for
+// buf, or does not come soon.
+func (c *leanConn) readBody(n int) bool {
+	if c.from+c.length+n > len(c.buf) {
+		c.to, c.from = copy(c.buf[:], c.buf[c.from:c.to]), 0
+	}
+	end := c.from + c.length + n
+	if end > len(c.buf) {
+		return false
+	}
+	if end <= c.to {
+		return true
+	}
+	_ = c.SetReadDeadline(time.Now().Add(leanGrace))
+	more, err := io.ReadAtLeast(c.Conn, c.buf[c.to:], end-c.to)
+	c.to += more
+	return err == nil
+}
+
+// next is what follows a request on its connection.
+type next int
+
+const (
+	anotherRequest next = iota
+	endConnection
+	goTheOtherWay
+)
+
+// serveRequest serves the request of the parsed head.
+func (c *leanConn) serveRequest() (then next) {
+	c.server.active.Add(1)
+	defer c.server.active.Add(-1)
+	c.setRequest()
+	c.writer.begin(c.head.Method == http.MethodHead, c.head.Close, &c.server.closing)
+	c.exchange = exchange{proxy: c.server.lean.proxy, in: c.request, began: time.Now(), fits: c.fits}
+	x := &c.exchange
+	x.out = responseWriter{ResponseWriter: &c.writer}
+	defer func() {
+		if c.leaving.stop(); recover() != nil {
+			then = endConnection
+		}
+	}()
+	x.serve(c.server.lean.fixed)
+	if x.notLean {
+		return goTheOtherWay
+	}
+	c.from += c.length + int(c.head.Length)
+	if !c.writer.finish() || c.request.Context().Err() != nil {
+		return endConnection
+	}
+	return anotherRequest
+}
+
+// setRequest makes request that of the head.
+func (c *leanConn) setRequest() {
+	r := c.request
+	r.Method, r.RequestURI, r.Host = c.head.Method, c.head.Target, c.head.Host
+	r.ContentLength, r.Close = c.head.Length, c.head.Close
+	clear(r.Header)
+	c.values = c.values[:0]
+	for _, f := range c.head.Fields {
+		name := textproto.CanonicalMIMEHeaderKey(f.Name)
+		if before, ok := r.Header[name]; ok {
+			r.Header[name] = append(before, f.Value)
+			continue
+		}
+		n := len(c.values)
+		c.values = append(c.values, f.Value)
+		r.Header[name] = c.values[n : n+1 : n+1]
+	}
+}
+
+// leaving notices that an app leaves while its request is under way on a leanConn. Most
+// requests take less time than a half-close may come late, so that it only sets a timer for
+// them. Behind that it reads: an end that is there already is a half-close, and one that comes
+// later says that the app has left.
+type leaving struct {
+	conn   *leanConn
+	cancel context.CancelFunc // of the requests of the connection
+	timer  *time.Timer        // runs read; nil before the first request
+	begun  bool               // watch was called, and stop was not
+	ended  chan struct{}      // read has returned
+}
+
+func newLeaving(c *leanConn, cancel context.CancelFunc) leaving {
+	return leaving{conn: c, cancel: cancel, ended: make(chan struct{}, 1)}
+}
+
+// watch begins to watch.
+func (l *leaving) watch() {
+	l.begun = true
+	if l.timer == nil {
+		l.timer = time.AfterFunc(halfCloseTime, l.read)
+		return
+	}
+	l.timer.Reset(halfCloseTime)
+}
+
+// stop ends watching, if it was begun. What came meanwhile is in the buffer of the connection.
+func (l *leaving) stop() {
+	begun := l.begun
+	if l.begun = false; !begun || l.timer.Stop() {
+		return
+	}
+	_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+	<-l.ended
+}
+
+// read waits for the end of what the app sends, or for anything else.
+func (l *leaving) read() {
+	c := l.conn
+	defer func() { l.ended <- struct{}{} }()
+	if c.to == len(c.buf) {
+		return // the next request is here in part
+	}
+	began := time.Now()
+	n, err := c.Read(c.buf[c.to:])
+	c.to += n
+	halfClosed := err == io.EOF && time.Since(began) < halfCloseTime
+	if n == 0 && err != nil && !halfClosed && !errors.Is(err, os.ErrDeadlineExceeded) {
+		l.cancel()
+	}
+}
