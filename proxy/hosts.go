@@ -43,6 +43,9 @@ func (h Hosts) AllowedIn(r *http.Request) bool {
 
 // Allowed reports whether a request may be addressed to host, which may have a port.
 func (h Hosts) Allowed(host string) bool {
+	if h.names[host] {
+		return true
+	}
 	name, _, err := net.SplitHostPort(host)
 	if err != nil { // there is no port
 		name = host

@@ -53,14 +53,23 @@ const maxDigits = 18
 
 // takeLength reads the value of Content-Length (RFC 9112 section 6.3).
 func (h *Head) takeLength(digits string) error {
-	if digits == "" || len(digits) > maxDigits || !all(digits, isDigit) {
+	length, plain, ok := parseLength(digits)
+	if !ok {
 		return errLength
 	}
-	for i := range len(digits) {
-		h.Length = 10*h.Length + int64(digits[i]-'0')
-	}
-	h.Plain = h.Plain && (digits[0] != '0' || digits == "0")
+	h.Length, h.Plain = length, h.Plain && plain
 	return nil
+}
+
+// parseLength reads a length, and reports whether it is one, and whether it has no leading zero.
+func parseLength(digits string) (length int64, plain, ok bool) {
+	if digits == "" || len(digits) > maxDigits || !all(digits, isDigit) {
+		return 0, false, false
+	}
+	for i := range len(digits) {
+		length = 10*length + int64(digits[i]-'0')
+	}
+	return length, digits[0] != '0' || digits == "0", true
 }
 
 // judge refuses what the fields say only together.

@@ -132,33 +132,44 @@ func (h *Head) checkTarget() error {
 	return nil
 }
 
-// parseField reads one field line (RFC 9112 section 5).
+// parseField reads one field line of the head.
 func (h *Head) parseField(line string) error {
+	f, plain, err := cutField(line)
+	if err != nil {
+		return err
+	}
+	h.Plain = h.Plain && plain
+	return h.take(f)
+}
+
+// cutField reads a field line (RFC 9112 section 5), and reports whether that is plain.
+func cutField(line string) (f Field, plain bool, err error) {
 	if line[0] == ' ' || line[0] == '\t' {
-		return errFold
+		return f, false, errFold
 	}
 	colon := 0
 	for colon < len(line) && classes[line[colon]]&inName != 0 {
 		colon++
 	}
+	plain = true
 	if colon == len(line) || line[colon] != ':' { // the rare case
-		h.Plain = false
+		plain = false
 		for colon < len(line) && classes[line[colon]]&inToken != 0 {
 			colon++
 		}
 		if colon == len(line) || line[colon] != ':' {
-			return errName
+			return f, false, errName
 		}
 	}
 	if colon == 0 {
-		return errName
+		return f, false, errName
 	}
-	f := Field{line[:colon], strings.Trim(line[colon+1:], " \t")}
+	f = Field{line[:colon], strings.Trim(line[colon+1:], " \t")}
 	if !all(f.Value, inValue) {
 		if !none(f.Value, isControl) {
-			return errValue
+			return f, false, errValue
 		}
-		h.Plain = false
+		plain = false
 	}
-	return h.take(f)
+	return f, plain, nil
 }

@@ -22,8 +22,12 @@
 //     Content-Length or in HTTP/1.0 (section 6.1), a Content-Length that is not one number
 //     (section 6.3), and other codings than one of "chunked".
 //
+// The head of an answer is plain or not. It is plain if its status is one of 200 to 599 but 204,
+// 205 and 304, its lines are as those of a plain request, with exactly one Content-Length, and it has
+// no Transfer-Encoding, Upgrade or Trailer. All else is for net/http to read and to refuse.
+//
 // The files: http1.go has the bound that all share, head.go reads the head of a request, fields.go judges those of its fields that
-// say how it is to be read, chunks.go follows a body in chunks, fault.go says what is wrong,
+// say how it is to be read, answer.go reads the head of an answer, chunks.go follows a body in chunks, fault.go says what is wrong,
 // and class.go has the sets of characters.
 package http1
 

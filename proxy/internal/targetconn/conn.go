@@ -28,6 +28,7 @@ type Conn struct {
 	out     *bufio.Writer
 
 	request  http.Request // has only the method, which the framing of an answer depends on
+	plain    plainAnswer  // the answer, if it is plain
 	reused   bool         // it was idle before this exchange
 	answered bool         // some byte came since Begin
 	headLeft int          // bytes that may still be read of the head of an answer; below zero: any number
@@ -72,17 +73,6 @@ var errHeadTooLarge = errors.New("the head of the answer is too large")
 
 // maxAnswerHead is how many bytes the head of an answer may have.
 const maxAnswerHead = 256 << 10
-
-// ReadHead reads the head of one answer, informational (1xx) or final, to a request
-// of the given method. net/http judges its framing. The answer's Body reads from the
-// connection. A head of more than 256 KiB is an error.
-func (c *Conn) ReadHead(method string) (*http.Response, error) {
-	c.headLeft = maxAnswerHead
-	c.request.Method = method
-	res, err := http.ReadResponse(c.in, &c.request)
-	c.headLeft = -1
-	return res, err
-}
 
 // Buffered returns how many bytes of the answer can be read without blocking, since
 // they were read from the connection already.

@@ -1,7 +1,6 @@
 // Package targetconn opens, keeps and judges the connections to targets. It knows
 // addresses, certificate authorities, timeouts and connections. It does not know
-// what the requests are about that are sent on them, and imports no other package
-// of this module.
+// what the requests are about that are sent on them.
 //
 // There are two kinds of connections. Those of a [Pool] speak HTTP/1.1, and the
 // caller writes requests and reads answers itself, one exchange at a time, without
@@ -15,7 +14,8 @@
 //     of those that nobody uses now.
 //   - transport.go makes an http.Transport, and what its connections have in common.
 //   - dial.go opens a connection of either kind.
-//   - conn.go is a connection of a Pool, which the caller writes to and reads from.
+//   - conn.go is a connection of a Pool, which the caller writes to and reads from; answer.go reads
+//     the head of an answer.
 //   - peek_unix.go, or peek_other.go on other systems, looks whether a kept connection is
 //     still good. records.go lies below TLS and knows whether what was read of it ends with
 //     a whole record.
