@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -31,6 +32,16 @@ type responseWriter struct {
 
 // Unwrap is for http.ResponseController, which flushes and hijacks the writer below.
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// useHeader adds h to the header of the answer and returns that. It may be h itself.
+func (w *responseWriter) useHeader(h http.Header) http.Header {
+	if lean, ok := w.ResponseWriter.(*leanWriter); ok {
+		lean.adopt(h)
+		return h
+	}
+	maps.Copy(w.Header(), h)
+	return w.Header()
+}
 
 // WriteHeader implements [http.ResponseWriter].
 func (w *responseWriter) WriteHeader(status int) {

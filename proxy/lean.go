@@ -145,8 +145,7 @@ func (x *exchange) roundTripLean(began time.Time) (*http.Response, error) {
 
 // answerLean sends the answer to the app.
 func (x *exchange) answerLean(res *http.Response) error {
-	h := x.out.Header()
-	maps.Copy(h, res.Header)
+	h := x.out.useHeader(res.Header)
 	if len(res.Trailer) > 0 {
 		h["Trailer"] = []string{strings.Join(slices.Collect(maps.Keys(res.Trailer)), ", ")}
 	}

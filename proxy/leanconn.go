@@ -50,7 +50,7 @@ func newLeanConn(s *Server, c net.Conn) *leanConn {
 		request.TLS = &state
 	}
 	l.request = request.WithContext(ctx)
-	l.writer = leanWriter{conn: c, header: http.Header{}}
+	l.writer = leanWriter{conn: c, own: http.Header{}}
 	l.fits, l.leaving = l.canServe, newLeaving(l, cancel)
 	return l
 }

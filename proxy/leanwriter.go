@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -15,6 +14,7 @@ import (
 // is an http.ResponseWriter and an http.Flusher, of one request after the other.
 type leanWriter struct {
 	conn   net.Conn
+	own    http.Header // is header, unless that was adopted
 	header http.Header
 	names  []string // of the header, sorted
 	buf    []byte   // of the answer, not sent yet
@@ -35,12 +35,15 @@ const maxHeld = 4 << 10
 // begin makes the writer that of another request. With last the connection ends behind its
 // answer, as it does if closing is set when that begins.
 func (w *leanWriter) begin(toHEAD, last bool, closing *atomic.Bool) {
-	clear(w.header)
+	clear(w.own)
 	if cap(w.buf) > 4*maxHeld { // after an answer with a large head
-		w.buf, w.header, w.names = nil, http.Header{}, nil
+		w.buf, w.own, w.names = nil, http.Header{}, nil
 	}
-	*w = leanWriter{conn: w.conn, header: w.header, names: w.names, buf: w.buf[:0], toHEAD: toHEAD, last: last, closing: closing}
+	*w = leanWriter{conn: w.conn, own: w.own, header: w.own, names: w.names[:0], buf: w.buf[:0], toHEAD: toHEAD, last: last, closing: closing}
 }
+
+// adopt has the writer use a header in place of its own, for this answer.
+func (w *leanWriter) adopt(h http.Header) { w.header = h }
 
 // Header implements [http.ResponseWriter].
 func (w *leanWriter) Header() http.Header { return w.header }
@@ -104,7 +107,10 @@ func (w *leanWriter) writeLine(status int) {
 
 // writeFields writes the fields of the header, and the empty line.
 func (w *leanWriter) writeFields() {
-	w.names = slices.AppendSeq(w.names[:0], maps.Keys(w.header))
+	w.names = w.names[:0]
+	for name := range w.header {
+		w.names = append(w.names, name)
+	}
 	slices.Sort(w.names)
 	for _, name := range w.names {
 		if strings.HasPrefix(name, http.TrailerPrefix) {
