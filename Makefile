@@ -38,9 +38,10 @@ generate:
 	go test ./cmd/internal/docs -run EveryCase -update
 	cd charts/tests && go test ./... -update
 
-# Each fuzz target for half a minute.
+# Each fuzz target for half a minute, and those of the reader of HTTP for an hour together.
 fuzz:
 	./.ci/fuzz 30s
+	./.ci/fuzz 20m ./proxy/internal/http1
 
 # The sidecar under load is another process, in which the race detector of the tests
 # sees nothing; without it they make the load that the long runs are about.

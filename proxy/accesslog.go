@@ -35,8 +35,8 @@ func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 
 // useHeader adds h to the header of the answer and returns that. It may be h itself.
 func (w *responseWriter) useHeader(h http.Header) http.Header {
-	if lean, ok := w.ResponseWriter.(*leanWriter); ok {
-		lean.adopt(h)
+	if below, ok := w.ResponseWriter.(interface{ adopt(http.Header) }); ok {
+		below.adopt(h)
 		return h
 	}
 	maps.Copy(w.Header(), h)

@@ -42,7 +42,8 @@ func (w *leanWriter) begin(toHEAD, last bool, closing *atomic.Bool) {
 	*w = leanWriter{conn: w.conn, own: w.own, header: w.own, names: w.names[:0], buf: w.buf[:0], toHEAD: toHEAD, last: last, closing: closing}
 }
 
-// adopt has the writer use a header in place of its own, for this answer.
+// adopt has the writer use a header in place of its own, for this answer. Nobody else may change h
+// before the head of the answer was written, or, if the body is sent in chunks, before finish.
 func (w *leanWriter) adopt(h http.Header) { w.header = h }
 
 // Header implements [http.ResponseWriter].

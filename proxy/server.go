@@ -104,6 +104,7 @@ func (s *Server) ServeTLS(l net.Listener, config *tls.Config) error {
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			time.Sleep(pause) // until others have closed their files
 		default:
+			_ = l.Close()
 			return err
 		}
 	}

@@ -17,7 +17,8 @@
 //     "Expect: 100-continue"; an upgrade. net/http reads it and answers it, and does not refuse
 //     it by itself.
 //   - A [Fault]: whatever breaks the grammar of RFC 9112, and what that allows a server to
-//     refuse. Such are lines that end with LF alone, continued lines (obs-fold, section 5.2),
+//     refuse. Such are an empty line in front of the request (section 2.2 would have one ignored,
+//     but no client sends any), lines that end with LF alone, continued lines (obs-fold, section 5.2),
 //     control characters, white space in front of a colon, Transfer-Encoding beside
 //     Content-Length or in HTTP/1.0 (section 6.1), a Content-Length that is not one number
 //     (section 6.3), and other codings than one of "chunked".
@@ -26,9 +27,10 @@
 // 205 and 304, its lines are as those of a plain request, with exactly one Content-Length, and it has
 // no Transfer-Encoding, Upgrade or Trailer. All else is for net/http to read and to refuse.
 //
-// The files: http1.go has the bound that all share, head.go reads the head of a request, fields.go judges those of its fields that
-// say how it is to be read, answer.go reads the head of an answer, chunks.go follows a body in chunks, fault.go says what is wrong,
-// and class.go has the sets of characters.
+// The files: http1.go has the bound that all share. answer.go reads the head of an answer, and
+// head.go that of a request; fields.go judges those of its fields that say how it is to be read.
+// chunks.go follows a body in chunks, fault.go says what is wrong, and class.go has the sets of
+// characters.
 package http1
 
 // MaxHead is how many bytes the head of a request may have, with the empty line that ends it.
