@@ -20,7 +20,7 @@ import (
 // What one plain request through server, guard, token, target and access log may cost at most.
 // Lower it when something is saved.
 const (
-	maxAllocs    = 6
+	maxAllocs    = 3
 	maxTransfers = 4.2 // reads and writes of sockets that moved something
 )
 

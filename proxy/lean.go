@@ -150,7 +150,11 @@ func (x *exchange) answerLean(res *http.Response) error {
 		h["Trailer"] = []string{strings.Join(slices.Collect(maps.Keys(res.Trailer)), ", ")}
 	}
 	x.out.WriteHeader(res.StatusCode)
-	if x.attempt.answer.ReadCloser != http.NoBody {
+	if whole := x.attempt.conn.WholeBody(res); whole != nil {
+		if _, err := x.out.Write(whole); err != nil {
+			return err
+		}
+	} else if x.attempt.answer.ReadCloser != http.NoBody {
 		buffer := buffers.Get()
 		defer buffers.Put(buffer)
 		if _, err := io.CopyBuffer(&x.out, res.Body, buffer); err != nil {

@@ -42,7 +42,7 @@ type leanConn struct {
 
 // newLeanConn returns a leanConn, which the caller serves.
 func newLeanConn(s *Server, c net.Conn) *leanConn {
-	ctx, cancel := context.WithCancel(context.WithValue(s.base, http.LocalAddrContextKey, c.LocalAddr()))
+	ctx, cancel := newLeanContext(context.WithValue(s.base, http.LocalAddrContextKey, c.LocalAddr()))
 	l := &leanConn{Conn: c, server: s}
 	request := http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, URL: new(url.URL), Body: http.NoBody, Header: http.Header{}}
 	if secure, ok := c.(interface{ ConnectionState() tls.ConnectionState }); ok {

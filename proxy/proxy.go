@@ -6,7 +6,8 @@
 // The files, in the order in which a request meets them:
 //
 //   - server.go accepts the connections of apps, and shutdown.go ends it all.
-//   - leanconn.go serves the plain requests of a connection, and leanwriter.go writes the answers.
+//   - leanconn.go serves the plain requests of a connection: leancontext.go tells them that the app
+//     has left, and leanwriter.go writes the answers.
 //   - clientconn.go is a connection from the first other request on: net/http serves it, and
 //     judgedreader.go lets it read nothing that is not well-formed. handler.go is what net/http
 //     calls.

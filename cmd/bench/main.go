@@ -6,7 +6,7 @@
 //	go run ./cmd/bench -quick   under 30 seconds, to see that it works
 //
 // main.go chooses what this process is; the bench runs itself again for most of what it
-// measures. suite.go is the order of the measurements: footprint.go start, size and memory;
+// measures. suite.go is the order of the measurements: footprint.go start, size and memory; syscalls.go system calls;
 // subjects.go one subject and many; tokens.go the cache alone; tokenloads.go what one
 // load of a token costs, with bareload.go beside it and endpoint.go behind it. table.go
 // prints them. plan.go says what is measured, by the flags; round.go how: one round

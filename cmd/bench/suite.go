@@ -48,7 +48,10 @@ func runSuite(ctx context.Context, o options, out io.Writer) error {
 	if err := b.measureTokenLoads(ctx, p, out); err != nil {
 		return err
 	}
-	return b.measureFootprint(ctx, p.starts, out)
+	if err := b.measureFootprint(ctx, p.starts, out); err != nil {
+		return err
+	}
+	return b.measureSystemCalls(ctx, out)
 }
 
 // measureRefreshing compares tokens that are replaced all the time with tokens

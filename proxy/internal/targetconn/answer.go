@@ -25,6 +25,20 @@ func (c *Conn) ReadHead(method string) (*http.Response, error) {
 	return http.ReadResponse(c.in, &c.request)
 }
 
+// WholeBody reads the body of the answer that ReadHead has returned if all of it was read from the
+// connection already, and nothing of the answer's Body. It returns nil if not. The caller may read
+// it until the next use of c.
+func (c *Conn) WholeBody(res *http.Response) []byte {
+	body := &c.plain.body
+	if res != &c.plain.response || body.left == 0 || body.left > int64(c.in.Buffered()) {
+		return nil
+	}
+	whole, _ := c.in.Peek(int(body.left))
+	_, _ = c.in.Discard(len(whole))
+	body.left = 0
+	return whole
+}
+
 // plainAnswer is an answer whose head package http1 has read. What it has for one answer it uses
 // again for the next.
 type plainAnswer struct {

@@ -54,6 +54,12 @@ func newConn(raw, conn net.Conn, r *recordTracker) *Conn {
 // connection, reading and writing fail at once and for good. It does not block.
 func (c *Conn) Begin(ctx context.Context) {
 	c.answered = false
+	if own, ok := ctx.(interface {
+		AfterFunc(func()) (stop func() bool)
+	}); ok { // it needs no memory for that
+		c.stopWatching = own.AfterFunc(c.interrupt)
+		return
+	}
 	c.stopWatching = context.AfterFunc(ctx, c.interrupt)
 }
 
