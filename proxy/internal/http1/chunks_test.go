@@ -42,6 +42,7 @@ func (row chunkRow) want() checked {
 	return r
 }
 
+// Case P16.
 func TestBodiesInChunksEndWhereTheySayAndAreRefusedAtTheirFault(t *testing.T) {
 	rows := chunkRows()
 	if len(rows) < 60 {

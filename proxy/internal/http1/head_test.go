@@ -26,6 +26,7 @@ func judgeHead(h *Head, b []byte) (int, error) {
 	return length, h.Parse(b[:length])
 }
 
+// Case P17.
 func TestHeadsArePlainOrWellFormedOrRefusedForWhatIsWrong(t *testing.T) {
 	rows := headRows()
 	if len(rows) < 120 {

@@ -11,6 +11,7 @@ import (
 	"testing"
 )
 
+// Case P17.
 func TestGoodHeadsAreReadAsNetHTTPReadsThem(t *testing.T) {
 	server := newReference()
 	defer server.close()
