@@ -11,6 +11,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	"token-sidecar/proxy/internal/http1"
@@ -51,7 +52,8 @@ func newLeanConn(s *Server, c net.Conn) *leanConn {
 	}
 	l.request = request.WithContext(ctx)
 	l.writer = leanWriter{conn: c, own: http.Header{}}
-	l.fits, l.leaving = l.canServe, newLeaving(l, cancel)
+	l.fits = l.canServe
+	l.leaving.conn, l.leaving.cancel, l.leaving.ended = l, cancel, make(chan struct{}, 1)
 	return l
 }
 
@@ -237,15 +239,14 @@ type leaving struct {
 	timer  *time.Timer        // runs read; nil before the first request
 	begun  bool               // watch was called, and stop was not
 	ended  chan struct{}      // read has returned
-}
 
-func newLeaving(c *leanConn, cancel context.CancelFunc) leaving {
-	return leaving{conn: c, cancel: cancel, ended: make(chan struct{}, 1)}
+	mu      sync.Mutex // guards stopped, and the deadline of reading while read may run
+	stopped bool       // read must not wait any more
 }
 
 // watch begins to watch.
 func (l *leaving) watch() {
-	l.begun = true
+	l.begun, l.stopped = true, false
 	if l.timer == nil {
 		l.timer = time.AfterFunc(halfCloseTime, l.read)
 		return
@@ -259,16 +260,29 @@ func (l *leaving) stop() {
 	if l.begun = false; !begun || l.timer.Stop() {
 		return
 	}
+	l.mu.Lock()
+	l.stopped = true
 	_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+	l.mu.Unlock()
 	<-l.ended
+}
+
+// mayWait has reading wait for as long as the request takes. It reports false if that is over.
+func (l *leaving) mayWait() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.stopped {
+		_ = l.conn.SetReadDeadline(time.Time{})
+	}
+	return !l.stopped
 }
 
 // read waits for the end of what the app sends, or for anything else.
 func (l *leaving) read() {
 	c := l.conn
 	defer func() { l.ended <- struct{}{} }()
-	if c.to == len(c.buf) {
-		return // the next request is here in part
+	if c.to == len(c.buf) || !l.mayWait() {
+		return // the next request is here in part, or this one has ended
 	}
 	began := time.Now()
 	n, err := c.Read(c.buf[c.to:])

@@ -79,6 +79,31 @@ func TestRequestEndsWhenItsClientLeaves(t *testing.T) {
 	})
 }
 
+// However long a request takes, and however long its connection was open before, its end follows
+// that of its client.
+func TestLongRequestEndsWhenItsClientLeaves(t *testing.T) {
+	for _, first := range []time.Duration{0, headTime - time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.TargetTimeout = time.Hour }})
+			ended := make(chan time.Time, 1)
+			s.up.play(func(r *upRequest) bool {
+				_, _ = r.Read(make([]byte, 1))
+				ended <- time.Now()
+				return false
+			})
+			c := s.dial(s.addr)
+			time.Sleep(first)
+			c.write("GET /alpha/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			time.Sleep(2 * idleTime)
+			left := time.Now()
+			_ = c.Close()
+			if took := (<-ended).Sub(left); took > halfCloseTime {
+				t.Errorf("after %v: the request to the target ended %v later", first, took)
+			}
+		})
+	}
+}
+
 // TestBodyAndAnswerFlowAtTheSameTime: an answer may begin and go on while its request's body
 // is still being sent.
 func TestBodyAndAnswerFlowAtTheSameTime(t *testing.T) {
