@@ -27,12 +27,13 @@ type clientConn struct {
 	net.Conn // TCP, a Unix socket, or TLS over TCP
 	judgedReader
 
-	mu       sync.Mutex // guards all below; it is not held while reading from the connection
-	changed  sync.Cond  // on mu: phase or closed has changed
-	received time.Time  // when the request under way, with its body, was read; zero if none is under way
-	phase    readPhase  // of the reads from now on
-	deadline time.Time  // of the reads from now on, as net/http has set it
-	closed   bool       // the connection was closed or hijacked: nothing is hidden or judged any more
+	mu       sync.Mutex    // guards all below; it is not held while reading from the connection
+	changed  sync.Cond     // on mu: phase or closed has changed
+	received time.Time     // when the request under way, with its body, was read; zero if none is under way
+	phase    readPhase     // of the reads from now on
+	deadline time.Time     // of the reads from now on, as net/http has set it
+	patience time.Duration // from when it was set until then
+	closed   bool          // the connection was closed or hijacked: nothing is hidden or judged any more
 }
 
 // readPhase says what net/http does with the connection, as the deadline shows that it has
@@ -50,7 +51,7 @@ const (
 func newClientConn(c net.Conn, read []byte, refuse func(c net.Conn, p *problem, method string)) *clientConn {
 	client := &clientConn{Conn: c}
 	client.changed.L = &client.mu
-	client.judgedReader = judgedReader{conn: c, limit: client.limit, buf: read, refuse: refuse}
+	client.judgedReader = judgedReader{conn: c, limit: client.limit, moved: client.moved, buf: read, refuse: refuse}
 	return client
 }
 
@@ -129,7 +130,7 @@ func (c *clientConn) SetReadDeadline(t time.Time) error {
 	if before == phaseReading && c.phase == phaseWaiting && !c.received.IsZero() {
 		c.received = time.Now() // all of the body was read
 	}
-	c.deadline = t
+	c.deadline, c.patience = t, time.Until(t)
 	c.changed.Broadcast()
 	return c.Conn.SetReadDeadline(t)
 }
@@ -144,6 +145,18 @@ func (c *clientConn) limit(d time.Duration) {
 		until = own
 	}
 	_ = c.Conn.SetReadDeadline(until)
+}
+
+// moved begins the time anew in which something of a body must come, since something has: net/http
+// reads the lines around a chunk at once, however slowly they come. The rest of a body that nobody
+// wants is not waited for any longer.
+func (c *clientConn) moved() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase == phaseReading && c.patience > lingerTime {
+		c.deadline = time.Now().Add(c.patience)
+		_ = c.Conn.SetReadDeadline(c.deadline)
+	}
 }
 
 // Close implements [net.Conn].

@@ -25,6 +25,7 @@ const (
 type judgedReader struct {
 	conn   net.Conn
 	limit  func(d time.Duration) // bounds reading by d from now on; 0 takes the bound away
+	moved  func()                // something of a body in chunks has come
 	refuse func(c net.Conn, p *problem, method string)
 
 	buf  []byte // read from the connection; what net/http has read of it is gone
@@ -66,6 +67,9 @@ func (r *judgedReader) read(b []byte) (int, error) {
 		b = b[:min(int64(len(b)), r.left)]
 	}
 	n, err := r.conn.Read(b)
+	if n > 0 && r.head.Chunked {
+		r.moved()
+	}
 	body := r.judgeBody(b[:n])
 	r.buf = append(r.buf, b[body:n]...) // of the next request, or behind a fault
 	if body == 0 && n > 0 {
