@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -74,7 +75,7 @@ func (c *leanConn) serve() (read []byte, handOver bool) {
 		}
 		// A fault is net/http's, too: its way has the words for it.
 		if length == 0 || c.head.Parse(c.buf[c.from:c.from+length]) != nil || !c.head.Plain {
-			return c.buf[c.from:c.to], true
+			return bytes.Clone(c.buf[c.from:c.to]), true
 		}
 		c.length = length
 		switch c.serveRequest() {
@@ -84,7 +85,7 @@ func (c *leanConn) serve() (read []byte, handOver bool) {
 			}
 			return nil, false
 		case goTheOtherWay:
-			return c.buf[c.from:c.to], true
+			return bytes.Clone(c.buf[c.from:c.to]), true
 		}
 	}
 }
