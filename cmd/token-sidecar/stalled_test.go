@@ -119,7 +119,7 @@ func TestStalledCallersShutNobodyOut(t *testing.T) {
 	_, alone := p.served(caller)
 	judge := func(what string, control int, p99, p99Idle time.Duration, kib int) {
 		t.Logf("%s: p99 %s beside %s idle, %d MiB beside %d", what, p99, p99Idle, kib>>10, control>>10)
-		if kib > alone+46*crowded { // an idle connection takes 25 KiB, one under way in net/http some 40
+		if kib > alone+46*crowded { // an idle connection takes 14 KiB, one under way in net/http some 40
 			t.Errorf("%s: memory grew from %d KiB without them to %d", what, alone, kib)
 		}
 	}
