@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,42 +69,54 @@ func TestProgramStaysSmall(t *testing.T) {
 	t.Logf("binary %.1f MiB, RSS %.1f MiB idle, %.1f MiB under load", float64(info.Size())/(1<<20), float64(idle)/1024, float64(busy)/1024)
 }
 
-// TestStartsFast compares the time to the first answer with that of a run of the
-// program which only prints its version: reading the settings, listening and a token
-// request take no more than some times of that. The bench tells the milliseconds.
+// TestStartsFast compares the processor time that the sidecar has used at its first answer with
+// that of a run of the program which only prints its version: reading the settings, listening and a
+// token request take no more than some times of that. Other processes take part in any other time.
+// The bench tells the milliseconds.
 func TestStartsFast(t *testing.T) {
 	books := newProvider(t, upstreamtest.OAuth2Options{})
 	var took, bare []time.Duration
 	for range 7 {
-		began := time.Now()
-		run(t, nil, "version")
-		bare = append(bare, time.Since(began))
-		took = append(took, timeToFirstAnswer(t, books))
+		version := exec.Command(testkit.Binary(t), "version")
+		if err := version.Run(); err != nil {
+			t.Fatal(err)
+		}
+		bare = append(bare, version.ProcessState.UserTime()+version.ProcessState.SystemTime())
+		took = append(took, cpuAtFirstAnswer(t, books))
 	}
 	slices.Sort(took)
 	slices.Sort(bare)
-	t.Logf("start to first answer: %s; to print the version: %s", took, bare)
+	t.Logf("processor time at the first answer: %s; to print the version: %s", took, bare)
 	if median, limit := took[len(took)/2], 6*bare[len(bare)/2]; median >= limit {
-		t.Errorf("first request served after %s, want less than %s, six times a run that prints the version", median, limit)
+		t.Errorf("the first answer took %s, want less than %s, six times a run that prints the version", median, limit)
 	}
 }
 
-// timeToFirstAnswer starts a sidecar and asks until it answers.
-func timeToFirstAnswer(t *testing.T, books *provider) time.Duration {
+// cpuAtFirstAnswer starts a sidecar, asks until it answers, and returns the processor time that it
+// has used then.
+func cpuAtFirstAnswer(t *testing.T, books *provider) (all time.Duration) {
 	t.Helper()
 	data := freeAddress(t)
-	began := time.Now()
 	p := launch(t, &books.secrets, exec.Command(testkit.Binary(t)), books.environ("SIDECAR_LISTEN="+data, "SIDECAR_LOG_LEVEL=info")...)
 	p.addrs["data"] = data
-	for time.Since(began) < testkit.Patience {
-		if a, err := p.get("/books/item"); err == nil {
-			took := time.Since(began)
-			if a.status != http.StatusOK {
-				t.Fatalf("first answer: %d %s", a.status, a.body)
-			}
-			return took
+	for end := time.Now().Add(testkit.Patience); time.Now().Before(end); time.Sleep(200 * time.Microsecond) {
+		a, err := p.get("/books/item")
+		if err != nil {
+			continue
 		}
-		time.Sleep(200 * time.Microsecond)
+		if a.status != http.StatusOK {
+			t.Fatalf("first answer: %d %s", a.status, a.body)
+		}
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.PID))
+		for _, thread := range threads {
+			text, err := os.ReadFile(thread)
+			var nanoseconds time.Duration
+			if _, scan := fmt.Sscan(string(text), &nanoseconds); err != nil || scan != nil {
+				t.Fatalf("%s: %v, %v", thread, err, scan)
+			}
+			all += nanoseconds
+		}
+		return all
 	}
 	t.Fatal("no answer")
 	return 0
