@@ -129,7 +129,13 @@ func (r *judgedReader) readHead(b []byte) error {
 		return err
 	}
 	r.left, r.chunks = r.head.Length, http1.Chunks{}
-	if !r.head.Chunked || r.head.Expects {
+	if !r.head.Chunked {
+		return nil
+	}
+	if r.head.Expects { // what has come nevertheless is judged, and no more is waited for
+		if r.free += r.judgeBody(r.buf[r.free:]); r.err != nil {
+			return r.fail(errBody)
+		}
 		return nil
 	}
 	defer r.limit(0)
@@ -155,6 +161,7 @@ func (r *judgedReader) readHead(b []byte) error {
 // readFields reads the head of a request by b and judges it.
 func (r *judgedReader) readFields(b []byte) error {
 	defer r.limit(0)
+	r.head.Method = "" // that of the request before
 	for known := 0; ; {
 		length, err := http1.Find(r.buf, known)
 		if length > 0 {

@@ -41,7 +41,7 @@ func TestOddPathsPassUntouched(t *testing.T) {
 	s := newSide(t, setup{base: "/base"})
 	for _, p := range []string{"/a%2Fb", "/a%2fb", "/a%20b", "/a+b", "/a;v=1", "/a;v=1/b;w", "/%C3%A9", "/a/", "/a//b", "/a//", "/a%25b", "/a%2525",
 		"/.well-known/x", "/...", "/a..b", "/..a", "/a.", "/a:b@c,d$e!f*(g)'h", "/%41", "/{id}", "/a|b^c`\"<>", "/%ff", "/~alice%2e",
-		"/a%3Fb", "/a%23b", "/x?%2e%2e/..", "/x?q=%c3%28&b=\"", "/x??", "/x?#", "/x?a=/../b"} {
+		"/a%3Fb", "/a%23b", "/x?%2e%2e/..", "/x?q=%c3%28&b=\"", "/x??", "/x?a=/../b"} {
 		if strings.HasPrefix(p, "/~") {
 			continue // a subject
 		}

@@ -17,6 +17,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.closing.Store(true)
 	listeners, conns := s.listeners, s.conns
 	s.mu.Unlock()
+	s.http.SetKeepAlivesEnabled(false) // before anybody can see that it ends
 	for l := range listeners {
 		_ = l.Close()
 	}

@@ -81,29 +81,32 @@ func wellFormed(t *testing.T, raw string) {
 // TestWireSlowChunksAreServed: a body in chunks of which each byte comes some seconds after the one
 // before is sent on whole.
 func TestWireSlowChunksAreServed(t *testing.T) {
-	for body, want := range map[string]string{
+	for body, data := range map[string]string{
 		"0\r\n\r\n": "", "5\r\nhello\r\n0\r\n\r\n": "hello", "5;a=b\r\nhello\r\n1\r\n!\r\n0\r\nX-A: b\r\n\r\n": "hello!",
 		"3\r\na\r\n\r\n" + strings.Repeat("1\r\nb\r\n", 20) + "0\r\n\r\n": "a\r\n" + strings.Repeat("b", 20),
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSide(t, setup{pipes: &pipes{}})
 			target := watch(s, func(*upRequest) string { return ok("hello") })
+			began := time.Now()
 			c := s.dial(s.addr)
-			c.write("POST /alpha/x HTTP/1.1\r\n" + wireHost + "Transfer-Encoding: chunked\r\n\r\n")
-			for _, b := range []byte(body) {
-				time.Sleep(3 * time.Second)
-				c.write(string(b))
-			}
-			sent := time.Now()
-			if a := c.read("POST"); a.status != 200 || a.body != "hello" || time.Since(sent) != 0 {
-				t.Errorf("%q: %d %q (%v) after %v", body, a.status, a.body, a.err, time.Since(sent))
+			go func() {
+				c.write("POST /alpha/x HTTP/1.1\r\n" + wireHost + "Transfer-Encoding: chunked\r\n\r\n")
+				for _, b := range []byte(body) {
+					time.Sleep(3 * time.Second)
+					c.write(string(b))
+				}
+			}()
+			want := time.Duration(len(body)) * 3 * time.Second
+			if a := c.read("POST"); a.status != 200 || a.body != "hello" || time.Since(began) != want {
+				t.Errorf("%q: %d %q (%v) after %v, want %v", body, a.status, a.body, a.err, time.Since(began), want)
 			}
 			_ = c.Close()
 			time.Sleep(time.Minute)
 			if seen := target.all(); len(seen) != 1 {
 				t.Errorf("%q: the target saw %d requests", body, len(seen))
 			} else {
-				seen[0].check(t, "POST /x HTTP/1.1", want, s.up.l.Addr().String())
+				seen[0].check(t, "POST /x HTTP/1.1", data, s.up.l.Addr().String())
 			}
 		})
 	}
@@ -116,13 +119,7 @@ func TestWireSlowChunksAreServed(t *testing.T) {
 // Case A8.
 func TestWireFirstChunksMayComeLate(t *testing.T) {
 	const rest = "\r\nhello\r\n0\r\n\r\n"
-	for _, c := range []struct {
-		name   string
-		after  time.Duration // behind the head
-		chunks string
-		served bool
-		dialed time.Duration // behind the head; below zero if never
-	}{
+	for _, c := range []lateChunk{
 		{"good and soon", 900 * time.Millisecond, "5" + rest, true, 900 * time.Millisecond},
 		{"good and late", 1100 * time.Millisecond, "5" + rest, true, time.Second},
 		{"good and very late", 9 * time.Second, "5" + rest, true, time.Second},
@@ -133,40 +130,51 @@ func TestWireFirstChunksMayComeLate(t *testing.T) {
 		{"LF and late", 1100 * time.Millisecond, "5\nhello\n0\n\n", false, time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newSide(t, setup{pipes: &pipes{}})
-				target := watch(s, func(*upRequest) string { return ok("hello") })
-				app := s.dial(s.addr)
-				app.write("POST /alpha/x HTTP/1.1\r\n" + wireHost + "Transfer-Encoding: chunked\r\n\r\n")
-				go func() {
-					time.Sleep(c.after)
-					app.write(c.chunks)
-				}()
-				dialed := time.Duration(-1)
-				for n := range 12 {
-					time.Sleep(100 * time.Millisecond)
-					if synctest.Wait(); wireDials(s) > 0 && dialed < 0 {
-						dialed = time.Duration(n+1) * 100 * time.Millisecond
-					}
-				}
-				if dialed != c.dialed {
-					t.Errorf("dialed after %v, want %v", dialed, c.dialed)
-				}
-				got := app.untilEOF()
-				time.Sleep(time.Minute)
-				seen := target.all()
-				if !c.served {
-					neverAnswered(t, got)
-					neverWhole(t, seen)
-					return
-				}
-				if answers, err := wireAnswers(got, "POST"); err != nil || len(answers) != 1 || answers[0].body != "hello" || len(seen) != 1 {
-					t.Fatalf("%q (%v); the target saw %d requests", got, err, len(seen))
-				}
-				seen[0].check(t, "POST /x HTTP/1.1", "hello", s.up.l.Addr().String())
-			})
+			synctest.Test(t, func(t *testing.T) { c.run(t) })
 		})
 	}
+}
+
+// lateChunk is a body in chunks that comes later than its head.
+type lateChunk struct {
+	name   string
+	after  time.Duration // behind the head
+	chunks string
+	served bool
+	dialed time.Duration // behind the head; below zero if never
+}
+
+func (c lateChunk) run(t *testing.T) {
+	s := newSide(t, setup{pipes: &pipes{}})
+	target := watch(s, func(*upRequest) string { return ok("hello") })
+	app := s.dial(s.addr)
+	app.write("POST /alpha/x HTTP/1.1\r\n" + wireHost + "Transfer-Encoding: chunked\r\n\r\n")
+	go func() {
+		time.Sleep(c.after)
+		app.write(c.chunks)
+	}()
+	dialed := time.Duration(-1)
+	for n := range 12 {
+		time.Sleep(100 * time.Millisecond)
+		if synctest.Wait(); wireDials(s) > 0 && dialed < 0 {
+			dialed = time.Duration(n+1) * 100 * time.Millisecond
+		}
+	}
+	if dialed != c.dialed {
+		t.Errorf("dialed after %v, want %v", dialed, c.dialed)
+	}
+	got := app.untilEOF()
+	time.Sleep(time.Minute)
+	seen := target.all()
+	if !c.served {
+		neverAnswered(t, got)
+		neverWhole(t, seen)
+		return
+	}
+	if answers, err := wireAnswers(got, "POST"); err != nil || len(answers) != 1 || answers[0].body != "hello" || len(seen) != 1 {
+		t.Fatalf("%q (%v); the target saw %d requests", got, err, len(seen))
+	}
+	seen[0].check(t, "POST /x HTTP/1.1", "hello", s.up.l.Addr().String())
 }
 
 // TestWireEarlyAnswersArePassedOnAtOnce: the app gets an answer that comes before the end of

@@ -159,11 +159,11 @@ func wireAnswers(raw, method string) (all []wireAnswer, err error) {
 
 // wireOne reads the first answer of raw, and returns what follows it.
 func wireOne(raw, method string) (a wireAnswer, rest string, err error) {
-	length, err := http1.Find([]byte(raw), 0)
-	if err != nil || length == 0 {
-		return a, "", fmt.Errorf("no head of an answer: %.200q (%w)", raw, err)
+	head, rest, ok := strings.Cut(raw, "\r\n\r\n")
+	if !ok {
+		return a, "", fmt.Errorf("no head of an answer: %.200q", raw)
 	}
-	line, fields, _ := strings.Cut(raw[:length-len("\r\n\r\n")], "\r\n")
+	line, fields, _ := strings.Cut(head, "\r\n")
 	match := wireStatusLine.FindStringSubmatch(line)
 	if match == nil {
 		return a, "", fmt.Errorf("no status line: %q", line)
@@ -178,7 +178,7 @@ func wireOne(raw, method string) (a wireAnswer, rest string, err error) {
 			a.header.Add(f[1], f[2])
 		}
 	}
-	rest, err = a.takeBody(raw[length:], method)
+	rest, err = a.takeBody(rest, method)
 	return a, rest, err
 }
 
@@ -197,12 +197,12 @@ func (a *wireAnswer) takeBody(raw, method string) (rest string, err error) {
 	case len(codings) == 1:
 		return a.takeChunks(raw)
 	case len(lengths) == 1:
-		length, err := strconv.ParseUint(lengths[0], 10, 31)
-		if err != nil || strconv.FormatUint(length, 10) != lengths[0] {
+		length, err := strconv.Atoi(lengths[0])
+		if err != nil || strconv.Itoa(length) != lengths[0] || length < 0 {
 			return "", fmt.Errorf("the length %q is no plain number", lengths)
 		}
-		n := min(int(length), len(raw))
-		a.body, a.whole = raw[:n], n == int(length)
+		n := min(length, len(raw))
+		a.body, a.whole = raw[:n], n == length
 		return raw[n:], nil
 	}
 	a.body, a.whole, a.toEnd = raw, true, true
@@ -221,6 +221,14 @@ func (a *wireAnswer) takeChunks(raw string) (rest string, err error) {
 	}
 	body, _ := io.ReadAll(httputil.NewChunkedReader(strings.NewReader(raw[:n])))
 	a.body, a.whole = string(body), chunks.Done()
+	if a.whole {
+		last := strings.LastIndex("\r\n"+raw[:n], "\r\n0\r\n") + len("0\r\n")
+		for trailer := range strings.SplitSeq(strings.TrimSuffix(raw[last:n], "\r\n"), "\r\n") {
+			if f := wireField.FindStringSubmatch(trailer); trailer != "" && (f == nil || !allowedInTrailer(f[1])) {
+				return "", fmt.Errorf("the trailer %q", trailer)
+			}
+		}
+	}
 	return raw[n:], nil
 }
 

@@ -4,7 +4,8 @@ import "fmt"
 
 // wireUpgradeRows are about Expect and Upgrade.
 func wireUpgradeRows() (rows []wireRequest) {
-	for _, value := range []string{"200-ok", "100-continue, 200-ok", "100-continue, 100-continue", "100-continue;a=b", "\"100-continue\"", "100", "continue", "y 100-continue", "100 continue", "100-continue,", "100-continu\xe9", "*", "100-continue\r\nExpect: 200-ok"} {
+	for _, value := range []string{"200-ok", "100-continue, 200-ok", "100-continue, 100-continue", "100-continue;a=b", "\"100-continue\"", "100",
+		"continue", "y 100-continue", "100 continue", "100-continue,", "100-continu\xe9", "*", "100-continue\r\nExpect: 200-ok"} {
 		rows = append(rows, refused("Expect: "+value, wirePost("Expect: "+value+"\r\nContent-Length: 5\r\n", "hello"), 417, "expectation_refused"))
 	}
 	for _, value := range []string{"100-continue\x00", "100-continue\r\n ", "\r\n 100-continue", "100-continue\r"} {
@@ -15,8 +16,11 @@ func wireUpgradeRows() (rows []wireRequest) {
 			served("chunks and Expect: "+value, wirePost("Expect: "+value+"\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"), "POST /x HTTP/1.1", "hello"),
 			served("no body and Expect: "+value, wireGet("Expect: "+value+"\r\n"), "GET /x HTTP/1.1", ""))
 	}
-	for _, fields := range []string{"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n", "Connection: Upgrade\r\nUpgrade: h2c\r\n", "Upgrade: h2c\r\n", "Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n", "Upgrade: websocket\r\n", "Connection: keep-alive\r\nUpgrade: websocket\r\n",
-		"Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n", "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n", "Connection: Upgrade\r\nUpgrade:\r\n", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 777\r\n", "Connection: Upgrade\r\n"} {
+	for _, fields := range []string{"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
+		"Connection: Upgrade\r\nUpgrade: h2c\r\n", "Upgrade: h2c\r\n", "Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n", "Upgrade: websocket\r\n",
+		"Connection: keep-alive\r\nUpgrade: websocket\r\n",
+		"Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n", "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+		"Connection: Upgrade\r\nUpgrade:\r\n", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 777\r\n", "Connection: Upgrade\r\n"} {
 		rows = append(rows, served("upgrade "+fields, wireGet(fields), "GET /x HTTP/1.1", ""),
 			served("upgrade of a POST "+fields, wirePost(fields+"Content-Length: 5\r\n", "hello"), "POST /x HTTP/1.1", "hello"),
 			served("upgrade of chunks "+fields, wirePost(fields+"Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"), "POST /x HTTP/1.1", "hello"),

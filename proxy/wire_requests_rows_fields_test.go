@@ -11,18 +11,26 @@ func wireWithHosts(lines string) string { return "GET /alpha/x HTTP/1.1\r\n" + l
 // wireHostRows are about Host, and about a target in absolute-form beside it.
 func wireHostRows() (rows []wireRequest) {
 	const servedLine = "GET /x HTTP/1.1"
-	for _, lines := range []string{"", "Accept: */*\r\n", "Host: localhost\r\nHost: localhost\r\n", "Host: localhost\r\nHost: evil.example\r\n", "Host: evil.example\r\nAccept: */*\r\nhost: localhost\r\n",
-		"Host: localhost\r\nHost:\r\n", "Host : localhost\r\n", "Host\t: localhost\r\n", " Host: localhost\r\n", "Host:\r\n localhost\r\n", "Host: local\r\n host\r\n", "Host localhost\r\n", "Host\r\n",
-		"Host: local host\r\n", "Host: localhost/alpha\r\n", "Host: evil@localhost\r\n", "Host: localhost#\r\n", "Host: localhost?\r\n", "Host: localhost\\\r\n", "Host: <localhost>\r\n", "Host: \"localhost\"\r\n",
-		"Host: localhost\x00\r\n", "Host: local\thost\r\n", "Host: localhost\r\r\n", "Host: localhost\n\r\n", "Host: l\xc3\xb6calhost\r\n", "Host: localhost\x7f\r\n", "Host: localhost {}\r\n", "H\xc3\xb6st: localhost\r\n", "Host:: localhost /\r\n"} {
+	for _, lines := range []string{"", "Accept: */*\r\n", "Host: localhost\r\nHost: localhost\r\n", "Host: localhost\r\nHost: evil.example\r\n",
+		"Host: evil.example\r\nAccept: */*\r\nhost: localhost\r\n",
+		"Host: localhost\r\nHost:\r\n", "Host : localhost\r\n", "Host\t: localhost\r\n", " Host: localhost\r\n", "Host:\r\n localhost\r\n",
+		"Host: local\r\n host\r\n", "Host localhost\r\n", "Host\r\n",
+		"Host: local host\r\n", "Host: localhost/alpha\r\n", "Host: evil@localhost\r\n", "Host: localhost#\r\n", "Host: localhost?\r\n",
+		"Host: localhost\\\r\n", "Host: <localhost>\r\n", "Host: \"localhost\"\r\n",
+		"Host: localhost\x00\r\n", "Host: local\thost\r\n", "Host: localhost\r\r\n", "Host: localhost\n\r\n", "Host: l\xc3\xb6calhost\r\n",
+		"Host: localhost\x7f\r\n", "Host: localhost {}\r\n", "H\xc3\xb6st: localhost\r\n", "Host:: localhost /\r\n", "Host: [::1\r\n",
+		"Host: localhost:http\r\n", "Host: localhost:1.evil.example\r\n"} {
 		rows = append(rows, malformed("hosts "+lines, wireWithHosts(lines)))
 	}
-	for _, lines := range []string{"Host:\r\n", "Host: evil.example\r\n", "Host: evil.example:80\r\n", "Host: localhost.evil.example\r\n", "Host: localhost,evil.example\r\n", "Host: localhost:80:90\r\n",
-		"Host: [::1\r\n", "Host: localhost%00\r\n", "Host: 127.0.0.2\r\n", "Host: *\r\n", "Host: 0\r\n"} {
+	for _, lines := range []string{"Host:\r\n", "Host: evil.example\r\n", "Host: evil.example:80\r\n", "Host: localhost.evil.example\r\n",
+		"Host: localhost,evil.example\r\n",
+		"Host: localhost%00\r\n", "Host: 127.0.0.2\r\n", "Host: *\r\n", "Host: 0\r\n"} {
 		rows = append(rows, denied("hosts "+lines, wireWithHosts(lines), 403, "host_not_allowed"))
 	}
-	for _, lines := range []string{"Host:localhost\r\n", "host: localhost\r\n", "HOST: LocalHost\r\n", "Host: \t localhost \t\r\n", "Host: localhost:80\r\n", "Host: localhost:\r\n", "Host: 127.0.0.1:9\r\n", "Host: [::1]:8080\r\n", "Host: [::1]\r\n",
-		"Accept: */*\r\nHost: localhost\r\n", "Host: localhost\r\nX-Forwarded-Host: evil.example\r\nX-Host: evil.example\r\nForwarded: host=evil.example\r\n", "Host: localhost\r\nConnection: Host\r\n", "Host: localhost\r\nX-Original-Url: /evil\r\nX-Rewrite-Url: /evil\r\n"} {
+	for _, lines := range []string{"Host:localhost\r\n", "host: localhost\r\n", "HOST: LocalHost\r\n", "Host: \t localhost \t\r\n",
+		"Host: localhost:80\r\n", "Host: localhost:\r\n", "Host: 127.0.0.1:9\r\n", "Host: [::1]:8080\r\n", "Host: [::1]\r\n",
+		"Accept: */*\r\nHost: localhost\r\n", "Host: localhost\r\nX-Forwarded-Host: evil.example\r\nX-Host: evil.example\r\nForwarded: host=evil.example\r\n",
+		"Host: localhost\r\nConnection: Host\r\n", "Host: localhost\r\nX-Original-Url: /evil\r\nX-Rewrite-Url: /evil\r\n"} {
 		rows = append(rows, served("hosts "+lines, wireWithHosts(lines), servedLine, ""))
 	}
 	for _, lines := range []string{"Host: {target}\r\n", "Host: evil.example\r\n", "Host: localhost\r\n", "Host:\r\n"} {
@@ -40,19 +48,29 @@ func wireHostRows() (rows []wireRequest) {
 // wireFieldRows are about the names and values of fields, and about the ends of lines.
 func wireFieldRows() (rows []wireRequest) {
 	const servedLine = "GET /x HTTP/1.1"
-	for _, lines := range []string{"X-A : b\r\n", "X-A\t: b\r\n", "X A: b\r\n", ": b\r\n", ":\r\n", " : b\r\n", "X-A\r\n", "X-A b\r\n", "X-A=b\r\n", "X\x00A: b\r\n", "X\rA: b\r\n", "X-\xc3\xa4: b\r\n", "X(A): b\r\n", "X,A: b\r\n", "X@A: b\r\n",
-		"[X]: b\r\n", "\"X\": b\r\n", "X/A: b\r\n", "X;A: b\r\n", "X\x7f: b\r\n", "X-A: b\r\n c\r\n", "X-A: b\r\n\tc\r\n", "X-A:\r\n b\r\n", "X-A: b\r\n \r\n", "X-A: b\r\n\t\r\n", " X-A: b\r\n", "X-A: a\x00b\r\n", "X-A: \x00\r\n", "X-A: a\x01b\r\n", "X-A: a\x0bb\r\n",
-		"X-A: a\x0cb\r\n", "X-A: a\x1bb\r\n", "X-A: a\x08b\r\n", "X-A: a\x7fb\r\n", "X-A: a\rb\r\n", "X-A: b\r\r\n", "X-A: \r\r\n", "X-A: b\n", "X-A: b\nX-B: c\r\n", "X-A: b\n\r\n", "X-A: b\r\n\n", "\n", "\n\n", "X-A: b\r\n\r\r\n", "GET /alpha/smuggled HTTP/1.1\r\n",
+	for _, lines := range []string{"X-A : b\r\n", "X-A\t: b\r\n", "X A: b\r\n", ": b\r\n", ":\r\n", " : b\r\n", "X-A\r\n", "X-A b\r\n", "X-A=b\r\n",
+		"X\x00A: b\r\n", "X\rA: b\r\n", "X-\xc3\xa4: b\r\n", "X(A): b\r\n", "X,A: b\r\n", "X@A: b\r\n",
+		"[X]: b\r\n", "\"X\": b\r\n", "X/A: b\r\n", "X;A: b\r\n", "X\x7f: b\r\n", "X-A: b\r\n c\r\n", "X-A: b\r\n\tc\r\n", "X-A:\r\n b\r\n",
+		"X-A: b\r\n \r\n", "X-A: b\r\n\t\r\n", " X-A: b\r\n", "X-A: a\x00b\r\n", "X-A: \x00\r\n", "X-A: a\x01b\r\n", "X-A: a\x0bb\r\n",
+		"X-A: a\x0cb\r\n", "X-A: a\x1bb\r\n", "X-A: a\x08b\r\n", "X-A: a\x7fb\r\n", "X-A: a\rb\r\n", "X-A: b\r\r\n", "X-A: \r\r\n", "X-A: b\n",
+		"X-A: b\nX-B: c\r\n", "X-A: b\n\r\n", "X-A: b\r\n\n", "\n", "\n\n", "X-A: b\r\n\r\r\n", "GET /alpha/smuggled HTTP/1.1\r\n",
 		"X-A: b\rX-Token-Scope: write\r\n", "X-A: b\nX-Token-Scope: write\r\n", "X-A: b\x00\r\nX-B: c\r\n", "\x00: b\r\n", "\x00\r\n", "X-A: b\x85\x00\r\n", "\xff\xff\r\n"} {
 		rows = append(rows, malformed("fields "+lines, wireGet(lines)))
 	}
-	for _, lines := range []string{"X-A:b\r\n", "X-A:\r\n", "X-A: \t \r\n", "X-A: \tb \t\r\n", "X-A: b c\td\r\n", "X-A: caf\xe9\r\n", "X-A: \xff\x80\r\n", "X_A: b\r\n", "!#$%&'*+-.^`|~: b\r\n", "X-A: \"a, b\", c;d=e\r\n", "X-A: b\r\nX-A: c\r\nx-a: d\r\n", "x-a: b\r\n", "1: b\r\n", "-: b\r\n",
-		"X-A: : b\r\n", "X-A: GET /alpha/smuggled HTTP/1.1\r\n", "Content_Length: 5\r\n", "CONTENT_LENGTH: 5\r\n", "Transfer_Encoding: chunked\r\n", "Content-Length_: 5\r\n", "X-Content-Length: 5\r\n", "TE: chunked\r\n", "TE: trailers, deflate\r\n", "Content-Encoding: chunked\r\n",
-		"Trailer: X-A\r\n", "Keep-Alive: timeout=5\r\n", "Proxy-Connection: keep-alive\r\n", "Connection: close\r\n", "Connection: keep-alive\r\n", "Connection: X-A\r\nX-A: b\r\n", "Connection: Authorization\r\n", "Connection: close, Authorization, Host, Via\r\n", "Authorization: Bearer mine\r\n",
-		"Authorization: Bearer mine\r\nAuthorization: Basic eA==\r\n", "Via: 1.1 a\r\n", "Cookie: a=b\r\n", "X-Http-Method-Override: DELETE\r\n", "Range: bytes=0-1\r\n", "Max-Forwards: 0\r\n"} {
+	for _, lines := range []string{"X-A:b\r\n", "X-A:\r\n", "X-A: \t \r\n", "X-A: \tb \t\r\n", "X-A: b c\td\r\n", "X-A: caf\xe9\r\n",
+		"X-A: \xff\x80\r\n", "X_A: b\r\n", "!#$%&'*+-.^`|~: b\r\n", "X-A: \"a, b\", c;d=e\r\n", "X-A: b\r\nX-A: c\r\nx-a: d\r\n", "x-a: b\r\n", "1: b\r\n",
+		"-: b\r\n",
+		"X-A: : b\r\n", "X-A: GET /alpha/smuggled HTTP/1.1\r\n", "Content_Length: 5\r\n", "CONTENT_LENGTH: 5\r\n", "Transfer_Encoding: chunked\r\n",
+		"Content-Length_: 5\r\n", "X-Content-Length: 5\r\n", "TE: chunked\r\n", "TE: trailers, deflate\r\n", "Content-Encoding: chunked\r\n",
+		"Trailer: X-A\r\n", "Keep-Alive: timeout=5\r\n", "Proxy-Connection: keep-alive\r\n", "Connection: close\r\n", "Connection: keep-alive\r\n",
+		"Connection: X-A\r\nX-A: b\r\n", "Connection: Authorization\r\n", "Connection: close, Authorization, Host, Via\r\n",
+		"Authorization: Bearer mine\r\n",
+		"Authorization: Bearer mine\r\nAuthorization: Basic eA==\r\n", "Via: 1.1 a\r\n", "Cookie: a=b\r\n", "X-Http-Method-Override: DELETE\r\n",
+		"Range: bytes=0-1\r\n", "Max-Forwards: 0\r\n"} {
 		rows = append(rows, served("fields "+lines, wireGet(lines), servedLine, ""))
 	}
-	for _, lines := range []string{"X_Token_Subject: a\r\n", "X-Token_Scope: write\r\n", "x_token_route: a\r\n", "Authorization_: Bearer mine\r\n", "X_Sidecar_Token: a\r\n"} {
+	for _, lines := range []string{"X_Token_Subject: a\r\n", "X-Token_Scope: write\r\n", "x_token_route: a\r\n", "Authorization_: Bearer mine\r\n",
+		"X_Sidecar_Token: a\r\n"} {
 		rows = append(rows, denied("fields "+lines, wireGet(lines), 400, "header_invalid"))
 	}
 	return append(rows,

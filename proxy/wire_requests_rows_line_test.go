@@ -69,27 +69,36 @@ func wireMethodRows() (rows []wireRequest) {
 // wireTargetRows are about the target of the request line.
 func wireTargetRows() (rows []wireRequest) {
 	for _, target := range []string{"/alpha/x\x00", "/alpha/x\x01y", "/alpha/x\ry", "/alpha/x\ny", "/alpha/x\v", "/alpha/x\x7f", "/alpha/%", "/alpha/%2", "/alpha/%zz",
-		"/alpha/%u0041", "/alpha/x?a=\x00", "/alpha/x?a=\x1f", "http://[::1/x", "http://local host/x", "http://{target}/%zz", "http://{target}\\@evil/", "alpha/x", "?x", "#x", "x", "**",
+		"/alpha/%u0041", "/alpha/x?a=\x00", "/alpha/x?a=\x1f", "/alpha/x?a#b", "/alpha/x?#", "http://{target}/x?a#b", "http://[::1/x",
+		"http://local host/x", "http://{target}/%zz", "http://{target}\\@evil/", "alpha/x", "?x", "#x", "x", "**",
 		"http://evil%zz/", "http://a:b/x", "://x"} {
 		rows = append(rows, malformed("target "+target, wireLine("GET "+target+" HTTP/1.1")))
 	}
-	for _, target := range []string{"*", "localhost:80", "http:/alpha/x", "http:alpha", "alpha:/x", "http:///alpha/x", "/alpha/../x", "/alpha/./x", "/alpha/..", "/alpha/%2e%2E/x", "/alpha/%252e%252e/x",
-		"/alpha/..;a/x", "/alpha/.;/x", "/alpha/x\\y", "/alpha/..\\x", "/alpha/%5c", "/alpha/%00", "/alpha/%0d%0aHost:%20evil", "/alpha/%250a", "/alpha//x", "/alpha//evil.example/x", "/alpha/x#f",
+	for _, target := range []string{"*", "localhost:80", "http:/alpha/x", "http:alpha", "alpha:/x", "http:///alpha/x", "/alpha/../x", "/alpha/./x",
+		"/alpha/..", "/alpha/%2e%2E/x", "/alpha/%252e%252e/x",
+		"/alpha/..;a/x", "/alpha/.;/x", "/alpha/x\\y", "/alpha/..\\x", "/alpha/%5c", "/alpha/%00", "/alpha/%0d%0aHost:%20evil", "/alpha/%250a", "/alpha//x",
+		"/alpha//evil.example/x", "/alpha/x#f",
 		"/alpha/#", "/alpha/caf\xc3\xa9", "http://{target}/../x", "http://{target}/a/%2e%2e/x"} {
 		rows = append(rows, denied("target "+target, wireLine("GET "+target+" HTTP/1.1"), 400, "path_invalid"))
 	}
-	for _, target := range []string{"/", "/beta/x", "/ALPHA/x", "/alphax", "/%61lpha/x", "/alpha;a/x", "//alpha/x", "//{target}/x", "/http://{target}/x", "https://{target}/x", "http://a@{target}/x",
-		"http://evil.example/x", "http://evil.example@{target}/x", "ftp://{target}/x", "http://evil.{target}/x", "http://127.0.0.1/alpha/x", "http://localhost/alpha/x", "http://{target}0/x"} {
+	for _, target := range []string{"/", "/beta/x", "/ALPHA/x", "/alphax", "/%61lpha/x", "/alpha;a/x", "//alpha/x", "//{target}/x", "/http://{target}/x",
+		"https://{target}/x", "http://a@{target}/x",
+		"http://evil.example/x", "http://evil.example@{target}/x", "ftp://{target}/x", "http://evil.{target}/x", "http://127.0.0.1/alpha/x",
+		"http://localhost/alpha/x", "http://{target}0/x"} {
 		rows = append(rows, denied("target "+target, wireLine("GET "+target+" HTTP/1.1"), 404, "unknown_route"))
 	}
 	for _, query := range []string{"access_token=a", "a=b&access_token=c", "%61ccess_token=a", "a;access_token=b", "ACCESS_TOKEN=a"} {
 		rows = append(rows, denied("query "+query, wireLine("GET /alpha/x?"+query+" HTTP/1.1"), 400, "query_token_refused"))
 	}
 	for target, want := range map[string]string{
-		"/alpha": "/", "/alpha/": "/", "/alpha?x=1": "/?x=1", "/alpha/x?": "/x?", "/alpha/x?a=%zz&b=%": "/x?a=%zz&b=%", "/alpha/a%20b": "/a%20b", "/alpha/a%2Fb%3Fc": "/a%2Fb%3Fc", "/alpha/x//y": "/x//y",
-		"/alpha/x?u=http://evil.example/../": "/x?u=http://evil.example/../", "/alpha/:@!$&'()*+,;=~": "/:@!$&'()*+,;=~", "/alpha/x?{|}^`\"<>": "/x?{|}^`\"<>", "/alpha/x???": "/x???", "/alpha/...": "/...",
-		"/alpha/100%25": "/100%25", "/alpha/alpha/x": "/alpha/x", "/alpha/HTTP/1.1": "/HTTP/1.1", "/alpha/x?HTTP/1.1": "/x?HTTP/1.1", "/alpha/" + strings.Repeat("a", 8000): "/" + strings.Repeat("a", 8000),
-		"http://{target}/x": "/x", "http://{target}": "/", "http://{target}/": "/", "http://{target}?q": "/?q", "HTTP://{target}/x?y": "/x?y", "http://{target}/alpha/x": "/alpha/x", "http://{target}/x/http://evil.example/": "/x/http://evil.example/",
+		"/alpha": "/", "/alpha/": "/", "/alpha?x=1": "/?x=1", "/alpha/x?": "/x?", "/alpha/x?a=%zz&b=%": "/x?a=%zz&b=%", "/alpha/a%20b": "/a%20b",
+		"/alpha/a%2Fb%3Fc": "/a%2Fb%3Fc", "/alpha/x//y": "/x//y",
+		"/alpha/x?u=http://evil.example/../": "/x?u=http://evil.example/../", "/alpha/:@!$&'()*+,;=~": "/:@!$&'()*+,;=~",
+		"/alpha/x?{|}^`\"<>": "/x?{|}^`\"<>", "/alpha/x???": "/x???", "/alpha/...": "/...",
+		"/alpha/100%25": "/100%25", "/alpha/alpha/x": "/alpha/x", "/alpha/HTTP/1.1": "/HTTP/1.1", "/alpha/x?HTTP/1.1": "/x?HTTP/1.1",
+		"/alpha/" + strings.Repeat("a", 8000): "/" + strings.Repeat("a", 8000),
+		"http://{target}/x":                   "/x", "http://{target}": "/", "http://{target}/": "/", "http://{target}?q": "/?q", "HTTP://{target}/x?y": "/x?y",
+		"http://{target}/alpha/x": "/alpha/x", "http://{target}/x/http://evil.example/": "/x/http://evil.example/",
 	} {
 		rows = append(rows, served("target "+target, wireLine("GET "+target+" HTTP/1.1"), "GET "+want+" HTTP/1.1", ""))
 	}

@@ -84,6 +84,9 @@ func (h *Head) judge() error {
 	case h.hosts > 1 || h.hosts == 0 && h.minor > 0:
 		return errHosts
 	}
+	if !digitsBehindPort(h.Host) {
+		return errHost
+	}
 	if !all(h.Host, inHost) || h.Host == "" {
 		h.Plain = false
 		for i := range len(h.Host) { // as net/http takes it: RFC 3986 section 3.2.2, without its structure
@@ -93,6 +96,13 @@ func (h *Head) judge() error {
 		}
 	}
 	return nil
+}
+
+// digitsBehindPort reports whether nothing but digits follow the colon of a Host that has one (RFC
+// 3986 section 3.2.3). Colons in brackets are those of an IPv6 address.
+func digitsBehindPort(host string) bool {
+	_, port, _ := strings.Cut(host[strings.IndexByte(host, ']')+1:], ":")
+	return all(port, isDigit)
 }
 
 // checkTrailer refuses a Trailer field that names one which must not be a trailer (RFC 9110

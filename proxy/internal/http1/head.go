@@ -123,6 +123,9 @@ func (h *Head) checkTarget() error {
 		return nil
 	}
 	h.Plain = false
+	if query := strings.IndexByte(target, '?'); query >= 0 && strings.IndexByte(target[query:], '#') >= 0 {
+		return errTarget // a fragment is not sent (RFC 9112 section 3.2)
+	}
 	if h.Method == "CONNECT" && target[0] != '/' {
 		target = "http://" + target
 	}

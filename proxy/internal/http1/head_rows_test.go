@@ -111,7 +111,7 @@ var requestLines = []group{
 	{wellFormed, []string{"GET / HTTP/1.0", "GET / HTTP/1.2", "GET / HTTP/1.9"}},
 	{wellFormed, []string{ // another form of the target, or characters in it
 		"GET http://h/a HTTP/1.1", "GET HTTP://h:80/a?b HTTP/1.1", "GET https://u:p@i/ HTTP/1.1", "GET http://h HTTP/1.1", "OPTIONS * HTTP/1.1", "GET * HTTP/1.1",
-		"GET mailto:a@b HTTP/1.1", "GET /a#b HTTP/1.1", `GET /a\b HTTP/1.1`, "GET /?# HTTP/1.1", "GET /\xc3\xa9 HTTP/1.1", "GET /\xff HTTP/1.1", "GET /a?\x80 HTTP/1.1",
+		"GET mailto:a@b HTTP/1.1", "GET /a#b HTTP/1.1", `GET /a\b HTTP/1.1`, "GET /\xc3\xa9 HTTP/1.1", "GET /\xff HTTP/1.1", "GET /a?\x80 HTTP/1.1",
 	}},
 	{malformedBy(errRequestLine), []string{
 		"GET", "GET ", "GET /", "GET / ", "GET HTTP/1.1", "GET  / HTTP/1.1", "GET /  HTTP/1.1", "GET  HTTP/1.1", "GET / HTTP/1.1 ", "GET / HTTP/1.1\t", "GET / a HTTP/1.1",
@@ -130,18 +130,19 @@ var requestLines = []group{
 		"GET /%u0041 HTTP/1.1", "GET /%\xc3\xa9 HTTP/1.1", "GET /\x00 HTTP/1.1", "GET /\x01 HTTP/1.1", "GET /a\tb HTTP/1.1", "GET /a\x0bb HTTP/1.1", "GET /a\rb HTTP/1.1",
 		"GET /a?\x1f HTTP/1.1", "GET /a\x7f HTTP/1.1", "GET a HTTP/1.1", "GET ?a HTTP/1.1", "GET # HTTP/1.1", `GET \ HTTP/1.1`, "GET . HTTP/1.1", "GET :443 HTTP/1.1",
 		"GET http://h/%zz HTTP/1.1", "GET http://[::1/ HTTP/1.1", "GET http://h:x/ HTTP/1.1", "GET http://h\x00/ HTTP/1.1", "CONNECT h:x HTTP/1.1", "CONNECT [::1 HTTP/1.1", "GET ** HTTP/1.1",
+		"GET /?# HTTP/1.1", "GET /a?b#c HTTP/1.1", "GET http://h/a?b#c HTTP/1.1",
 	}},
 }
 
 // hostLines are about the field Host (RFC 9112 section 3.2). There is no other Host.
 var hostLines = []group{
 	{plain, []string{
-		"Host: h", "Host:h", "HOST: h", "hOsT: h", "Host: \t h \t", "Host: h:80", "Host: [::1]:80", "Host: a_b", "Host: 127.0.0.1", "Host: A-1.example.", "X-A: b\r\nHost: h\r\nX-B: c",
+		"Host: h", "Host:h", "HOST: h", "hOsT: h", "Host: \t h \t", "Host: h:80", "Host: h:", "Host: [::1]:80", "Host: [::1]", "Host: a_b", "Host: 127.0.0.1", "Host: A-1.example.", "X-A: b\r\nHost: h\r\nX-B: c",
 	}},
 	{wellFormed, []string{"Host:", "Host: \t", "Host: a%b", "Host: a,b", "Host: !$&'()*+,;=~"}},
 	{malformedBy(errHost), []string{
 		"Host: a b", "Host: a\tb", "Host: a/b", "Host: http://a", "Host: u@a", "Host: a?b", "Host: a#b", `Host: a"b"`, `Host: a\b`, "Host: <a>", "Host: {a}", "Host: a|b", "Host: a^b",
-		"Host: a`b", "Host: \xc3\xa9", "Host: a\xff",
+		"Host: a:b", "Host: a:80:80", "Host: a:80b", "Host: ::1", "Host: [::1]:a", "Host: a:1.evil.example", "Host: a`b", "Host: \xc3\xa9", "Host: a\xff",
 	}},
 	{malformedBy(errHosts), []string{
 		"X-A: b", "Hosts: h", "Hots: h", "X-Host: h", "Host: h\r\nHost: h", "Host: h\r\nHost: i", "Host: h\r\nhost: h", "Host: h\r\nHost:", "Host:\r\nHost: h", "Host: h\r\nX-A: b\r\nHOST: h",

@@ -61,7 +61,7 @@ func TestEachByteIsTakenWhereTheGrammarHasIt(t *testing.T) {
 	}{
 		{"the method", "GET", " / HTTP/1.1\r\nHost: h\r\n\r\n", "", token},
 		{"the target", "GET /a", "b HTTP/1.1\r\nHost: h\r\n\r\n", plainTarget, token + marks + above},
-		{"the query", "GET /?", "b HTTP/1.1\r\nHost: h\r\n\r\n", plainTarget, token + marks + above},
+		{"the query", "GET /?", "b HTTP/1.1\r\nHost: h\r\n\r\n", plainTarget, strings.ReplaceAll(token+marks, "#", "") + above},
 		{"a name", "GET / HTTP/1.1\r\nHost: h\r\nX", "Y: b\r\n\r\n", strings.ReplaceAll(token, "_", ""), token},
 		{"a value", "GET / HTTP/1.1\r\nHost: h\r\nX: a", "b\r\n\r\n", token + marks + " \t", token + marks + " \t" + above},
 		{"the Host", "GET / HTTP/1.1\r\nHost: a", "b\r\n\r\n", letters + ".-_:[]", letters + ".-_:[]!$%&'()*+,;=~"},
@@ -69,8 +69,8 @@ func TestEachByteIsTakenWhereTheGrammarHasIt(t *testing.T) {
 		for c := range 256 {
 			head := place.before + string([]byte{byte(c)}) + place.behind
 			taken := strings.IndexByte(place.good, byte(c)) >= 0
-			if c == ':' && place.name == "a name" || c == '%' && place.name == "the target" {
-				continue // the name ends there; an escape begins there
+			if c == ':' && place.name == "a name" || c == '%' && place.name == "the target" || c == ':' && place.name == "the Host" {
+				continue // the name ends there; an escape begins there; a port does
 			}
 			var h Head
 			length, err := judgeHead(&h, []byte(head))
