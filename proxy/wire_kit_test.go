@@ -175,6 +175,9 @@ func wireOne(raw, method string) (a wireAnswer, rest string, err error) {
 		if f == nil && fields != "" {
 			return a, "", fmt.Errorf("no header field: %q", field)
 		} else if f != nil {
+			if reserved := string(letters(make([]byte, 0, 24), f[1])); (reserved == "contentlength" || reserved == "transferencoding") && strings.ContainsAny(f[1], "_.") {
+				return a, "", fmt.Errorf("some reader takes the field %q for framing", field)
+			}
 			a.header.Add(f[1], f[2])
 		}
 	}
@@ -236,13 +239,14 @@ func (a *wireAnswer) takeChunks(raw string) (rest string, err error) {
 type timedReader struct {
 	io.Reader
 	last time.Time
+	read func() // is called when something was read
 }
 
 // Read implements [io.Reader].
 func (r *timedReader) Read(b []byte) (int, error) {
 	n, err := r.Reader.Read(b)
 	if n > 0 {
-		r.last = time.Now()
+		r.read()
 	}
 	return n, err
 }
@@ -253,6 +257,12 @@ const wirePause = 300 * time.Millisecond
 // converse sends the pieces, with pauses in place of those that are empty, and returns what comes
 // until the connection ends, and when the last byte of that came.
 func (c *rawClient) converse(pieces ...string) (got string, last time.Time) {
+	return c.converseUntil(0, pieces...)
+}
+
+// converseUntil is converse, but it ends the connection itself when nothing has come for a while,
+// unless quiet is zero.
+func (c *rawClient) converseUntil(quiet time.Duration, pieces ...string) (got string, last time.Time) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -264,6 +274,12 @@ func (c *rawClient) converse(pieces ...string) (got string, last time.Time) {
 		}
 	}()
 	in := timedReader{Reader: c.br}
+	in.read = func() {
+		if in.last = time.Now(); quiet > 0 {
+			_ = c.SetReadDeadline(in.last.Add(quiet))
+		}
+	}
+	in.read()
 	all, _ := io.ReadAll(&in)
 	_ = c.Close() // which ends writing, too
 	<-done

@@ -17,7 +17,7 @@ func TestWireRefusalsDependOnTheirRequestAlone(t *testing.T) {
 		refused("a malformed first chunk behind Expect", wirePost("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n", "0x5\r\nhello\r\n0\r\n\r\n"), 400, "body_incomplete"),
 	} {
 		t.Run(wireName(i, row.name), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { row.run(newSide(t, setup{pipes: &pipes{}}), false) })
+			synctest.Test(t, func(t *testing.T) { row.run(t, false) })
 		})
 	}
 	t.Run("a malformed request behind HEAD", func(t *testing.T) {
