@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -65,6 +66,19 @@ func TestWireAnswersAreReadInOneWay(t *testing.T) {
 	t.Logf("%d rows", len(rows))
 }
 
+// last reports whether the answer is the last one on its connection (RFC 9112 section 9.3). That
+// is not asked of informational answers in front of it.
+func (row wireReply) last() bool {
+	head, _, _ := strings.Cut(row.send, "\r\n\r\n")
+	switch {
+	case strings.HasPrefix(head, "HTTP/1.1 1"), strings.HasPrefix(head, "HTTP/1.0 1"):
+		return false
+	case strings.HasPrefix(head, "HTTP/1.0 "):
+		return !strings.Contains(head, "keep-alive")
+	}
+	return regexp.MustCompile("\r\nConnection: (.*, )?close\r\n").MatchString(head + "\r\n")
+}
+
 // run has the target answer one request, of an app that speaks a version of HTTP/1, and judges what
 // the app gets.
 func (row wireReply) run(t *testing.T, inBytes, closes bool, version string) {
@@ -88,6 +102,9 @@ func (row wireReply) run(t *testing.T, inBytes, closes bool, version string) {
 	}
 	if r := s.up.last(); r.target != "/next" {
 		t.Errorf("the target saw %q last", r.target)
+	}
+	if row.last() && wireDials(s) < 2 {
+		t.Error("a connection whose last answer this was is used again")
 	}
 	if t.Failed() {
 		t.Fatalf("in bytes: %t, closes: %t, HTTP/%s; the app got %.600q", inBytes, closes, version, got)

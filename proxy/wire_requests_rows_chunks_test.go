@@ -88,5 +88,9 @@ func wireTrailerRows() (rows []wireRequest) {
 		"Expect: 100-continue\r\n"} {
 		rows = append(rows, served("chunks and the trailers "+trailers, wireChunks("5\r\nhello\r\n0\r\n"+trailers+"\r\n"), "POST /x HTTP/1.1", "hello"))
 	}
+	for _, fields := range []string{"Trailer: X-A\r\n", "Trailer: X-A\r\nTE: trailers\r\n", "Trailer: Host, X-A, Authorization\r\nConnection: Trailer\r\n"} {
+		send := wirePost(fields+"Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nX-A: b\r\nHost: evil.example\r\n\r\n")
+		rows = append(rows, served("announced "+fields, send, "POST /x HTTP/1.1", "hello"))
+	}
 	return rows
 }

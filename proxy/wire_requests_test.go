@@ -120,8 +120,7 @@ func (row wireRequest) run(t *testing.T, inBytes bool) {
 func (row wireRequest) runOn(s *side, inBytes bool) {
 	t := s.t
 	target := watch(s, func(*upRequest) string { return ok("hello") })
-	host := s.up.l.Addr().String()
-	send := strings.ReplaceAll(row.send, "{target}", host)
+	send := strings.ReplaceAll(row.send, "{target}", s.up.l.Addr().String())
 	if row.ends() {
 		send += wireNext
 	}
@@ -151,18 +150,26 @@ func (row wireRequest) runOn(s *side, inBytes bool) {
 	if row.ends() && (ended > time.Second || !answers[0].closes()) {
 		t.Errorf("the connection ends after %v, with %q", ended, answers[0].header["Connection"])
 	}
-	seen := target.all()
+	if strings.Contains(s.log.String(), "panic") {
+		t.Errorf("the log says %q", s.log.String())
+	}
+	row.reached(s, target.all(), inBytes)
+}
+
+// reached fails the test unless what the side's target has seen is what it must get.
+func (row wireRequest) reached(s *side, seen []wireSeen, inBytes bool) {
+	s.t.Helper()
 	switch {
 	case row.kind == wireServed && len(seen) == 1 && wireDials(s) == 1 && s.idp.count.Load() == 1:
-		seen[0].check(t, row.line, row.body, host)
+		seen[0].check(s.t, row.line, row.body, s.up.l.Addr().String())
 	case row.kind == wireServed:
-		t.Errorf("the target saw %d requests and %d connections", len(seen), wireDials(s))
+		s.t.Errorf("the target saw %d requests and %d connections", len(seen), wireDials(s))
 	case row.cut(inBytes):
-		neverWhole(t, seen)
+		neverWhole(s.t, seen)
 	default:
 		s.untouched()
 		if n := wireDials(s); n != 0 {
-			t.Errorf("%d connections to the target", n)
+			s.t.Errorf("%d connections to the target", n)
 		}
 	}
 }
