@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"io"
 	"net/http"
-	"os"
 	"time"
 )
 
@@ -104,17 +102,41 @@ func (x *exchange) blame(ctx context.Context, err error) error {
 	return cmp.Or(x.bodyFault(), context.Cause(ctx), err)
 }
 
+// appConn is the connection of an app while net/http serves it.
+type appConn interface {
+	// bodyFault returns why the body of the request could not be read, or nil. net/http, which
+	// cancels the request then, does not say all of it.
+	bodyFault() *problem
+	// abort closes the connection so that its client sees that something is missing, even if the
+	// answer ends with the connection.
+	abort()
+}
+
+// appConnKey is the key of the appConn in the context of a request.
+type appConnKey struct{}
+
+// appConn returns the connection of the app, nil if net/http does not serve it.
+func (x *exchange) appConn() appConn {
+	c, _ := x.in.Context().Value(appConnKey{}).(appConn)
+	return c
+}
+
 // bodyFault returns why the body did not come to its end. It returns nil if the body did,
 // or if it still may.
 func (x *exchange) bodyFault() error {
 	if x.upload == nil {
 		return nil
 	}
-	switch err := x.upload.ended(); {
-	case err == nil, err == io.EOF:
+	err := x.upload.ended()
+	if err == io.EOF {
 		return nil
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return errBodySlow
+	}
+	if c := x.appConn(); c != nil && c.bodyFault() != nil {
+		return c.bodyFault()
+	}
+	switch {
+	case err == nil:
+		return nil
 	case x.in.Context().Err() != nil:
 		return context.Canceled // the app left
 	}

@@ -7,12 +7,19 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"token-sidecar/proxy/internal/http1"
 )
 
 // halfCloseTime is how long after a whole request the end of its client's direction may
 // arrive and still be taken for a half-close. What comes later says that the client left.
 const halfCloseTime = 20 * time.Millisecond
+
+// maxAhead is how many bytes of further requests are read while one is under way. Behind them
+// nobody notices that the client leaves.
+const maxAhead = 4 << 10
 
 // clientConn is a connection of an app that net/http serves. It lets net/http read nothing that
 // package http1 has not judged; judgedReader does that. And it tells a half-close from a client
@@ -26,6 +33,7 @@ const halfCloseTime = 20 * time.Millisecond
 type clientConn struct {
 	net.Conn // TCP, a Unix socket, or TLS over TCP
 	judgedReader
+	fault atomic.Pointer[problem] // of the body of the request under way, the last one then; nil if there is none
 
 	mu       sync.Mutex    // guards all below; it is not held while reading from the connection
 	changed  sync.Cond     // on mu: phase or closed has changed
@@ -46,12 +54,12 @@ const (
 	phaseInterrupted                  // a deadline long past interrupts the read that waits for what may follow
 )
 
-// newClientConn returns a clientConn of c, of which the bytes in read have been read already.
-// refuse answers a request that is refused.
-func newClientConn(c net.Conn, read []byte, refuse func(c net.Conn, p *problem, method string)) *clientConn {
+// newClientConn returns a clientConn of c, of which the bytes in read have been read already. The
+// first head must be whole by headEnd. refuse answers a request that is refused.
+func newClientConn(c net.Conn, read []byte, headEnd time.Time, refuse func(c net.Conn, p *problem, method string)) *clientConn {
 	client := &clientConn{Conn: c}
 	client.changed.L = &client.mu
-	client.judgedReader = judgedReader{conn: c, limit: client.limit, moved: client.moved, buf: read, refuse: refuse}
+	client.judgedReader = judgedReader{conn: c, limit: client.limit, moved: client.moved, buf: read, headEnd: headEnd, refuse: refuse}
 	return client
 }
 
@@ -64,7 +72,21 @@ func (c *clientConn) Read(b []byte) (int, error) {
 	case phase != phaseReading && c.atHead():
 		return 0, c.awaitAnswer(b)
 	}
-	return c.read(b)
+	n, err := c.read(b)
+	if err != nil && c.inBody() {
+		c.bodyFailed(err)
+	}
+	return n, err
+}
+
+// bodyFailed notes why reading a body fails, before net/http learns of it: that cancels the
+// request, whatever the cause, and does not say all of them to its handler.
+func (c *clientConn) bodyFailed(err error) {
+	if _, ok := errors.AsType[*http1.Fault](err); ok {
+		c.fault.Store(errBody)
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.fault.Store(errBodySlow)
+	}
 }
 
 // state returns the phase, and whether the connection was closed or hijacked.
@@ -79,7 +101,10 @@ func (c *clientConn) state() (readPhase, bool) {
 // answer. What the client sends meanwhile is kept, and judged then.
 func (c *clientConn) awaitAnswer(b []byte) error {
 	var err error
-	if c.buffered() == 0 {
+	for err == nil && c.buffered() < maxAhead {
+		if c.buffered() > 0 { // b has room for one byte, which is enough for most
+			b = make([]byte, maxAhead)
+		}
 		err = c.fill(b)
 	}
 	if err != nil && err != io.EOF {
@@ -175,6 +200,21 @@ func closeWrite(c net.Conn) error {
 		return half.CloseWrite()
 	}
 	return errors.ErrUnsupported
+}
+
+// bodyFault implements [appConn].
+func (c *clientConn) bodyFault() *problem { return c.fault.Load() }
+
+// abort implements [appConn].
+func (c *clientConn) abort() {
+	raw := c.Conn
+	if secure, ok := raw.(*tls.Conn); ok {
+		raw = secure.NetConn()
+	}
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = raw.Close()
 }
 
 // secureClientConn is a clientConn over TLS, whose handshake is over. net/http asks it for the

@@ -36,9 +36,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // leanServer reports whether a leanConn may serve requests.
 func (p *Proxy) leanServer() bool { return !p.config.noLeanServer && !p.config.general }
 
-// observeRefused counts a request that no handler got to see, and writes its line.
-func (p *Proxy) observeRefused(why *problem) {
-	x := &exchange{proxy: p, in: new(http.Request), began: time.Now(), problem: why.code}
+// observeRefused counts a request that no handler got to see, by a method that may be unknown, and
+// writes its line.
+func (p *Proxy) observeRefused(why *problem, method string) {
+	x := &exchange{proxy: p, in: &http.Request{Method: method}, began: time.Now(), problem: why.code}
 	x.out.status = why.status
+	if method != http.MethodHead {
+		x.out.size = int64(len(why.document()))
+	}
 	x.observe()
 }

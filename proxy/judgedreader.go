@@ -31,6 +31,8 @@ type judgedReader struct {
 	buf  []byte // read from the connection; what net/http has read of it is gone
 	free int    // how many bytes of buf net/http may read
 
+	headEnd time.Time // by when the first head must be there; zero behind that
+
 	head   http1.Head // of the request under way
 	left   int64      // how many bytes of its body were not judged yet, if it has a length
 	chunks http1.Chunks
@@ -172,10 +174,14 @@ func (r *judgedReader) readFields(b []byte) error {
 			return r.fail(faultProblem(err))
 		}
 		if length > 0 {
+			r.headEnd = time.Time{}
 			return nil
 		}
 		if known == 0 && len(r.buf) > 0 {
-			r.limit(headTime)
+			if r.headEnd.IsZero() {
+				r.headEnd = time.Now().Add(headTime)
+			}
+			r.limit(max(1, time.Until(r.headEnd)))
 		}
 		known = len(r.buf)
 		err = r.fill(b)

@@ -167,7 +167,7 @@ func (x *exchange) answerLean(res *http.Response) error {
 		_ = http.NewResponseController(&x.out).Flush()
 	}
 	for name, values := range res.Trailer { // those that were not announced, too
-		h[http.TrailerPrefix+name] = values
+		x.out.Header()[http.TrailerPrefix+name] = values
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"net/textproto"
 	"net/url"
 	"os"
-	"sync"
 	"time"
 
 	"token-sidecar/proxy/internal/http1"
@@ -32,6 +31,7 @@ type leanConn struct {
 
 	head     http1.Head // of the request that is served
 	length   int        // of the head
+	headEnd  time.Time  // by when it must be there, once it has begun
 	unread   bool       // its answer has begun before its body was here
 	request  *http.Request
 	values   []string // of the fields of request
@@ -42,10 +42,11 @@ type leanConn struct {
 	leaving leaving
 }
 
-// newLeanConn returns a leanConn, which the caller serves.
-func newLeanConn(s *Server, c net.Conn) *leanConn {
+// newLeanConn returns a leanConn, which the caller serves. The first head must be there by headEnd,
+// which is the deadline of c.
+func newLeanConn(s *Server, c net.Conn, headEnd time.Time) *leanConn {
 	ctx, cancel := newLeanContext(context.WithValue(s.base, http.LocalAddrContextKey, c.LocalAddr()))
-	l := &leanConn{Conn: c, server: s}
+	l := &leanConn{Conn: c, server: s, headEnd: headEnd}
 	request := http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, URL: new(url.URL), Body: http.NoBody, Header: http.Header{}}
 	if secure, ok := c.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		state := secure.ConnectionState()
@@ -105,7 +106,8 @@ func (c *leanConn) readHead(first bool) (int, error) {
 			return length, nil
 		}
 		if known == 0 && c.from < c.to && !first {
-			_ = c.SetReadDeadline(time.Now().Add(headTime))
+			c.headEnd = time.Now().Add(headTime)
+			_ = c.SetReadDeadline(c.headEnd)
 		}
 		known = c.to - c.from
 		if c.from > 0 {
@@ -196,7 +198,9 @@ func (c *leanConn) serveRequest() (then next) {
 	x := &c.exchange
 	x.out = responseWriter{ResponseWriter: &c.writer}
 	defer func() {
-		if c.leaving.stop(); recover() != nil {
+		c.leaving.stop()
+		c.exchange = exchange{} // so that no answer is kept while the connection waits
+		if recover() != nil {
 			then = endConnection
 		}
 	}()
@@ -227,69 +231,5 @@ func (c *leanConn) setRequest() {
 		n := len(c.values)
 		c.values = append(c.values, f.Value)
 		r.Header[name] = c.values[n : n+1 : n+1]
-	}
-}
-
-// leaving notices that an app leaves while its request is under way on a leanConn. Most
-// requests take less time than a half-close may come late, so that it only sets a timer for
-// them. Behind that it reads: an end that is there already is a half-close, and one that comes
-// later says that the app has left.
-type leaving struct {
-	conn   *leanConn
-	cancel context.CancelFunc // of the requests of the connection
-	timer  *time.Timer        // runs read; nil before the first request
-	begun  bool               // watch was called, and stop was not
-	ended  chan struct{}      // read has returned
-
-	mu      sync.Mutex // guards stopped, and the deadline of reading while read may run
-	stopped bool       // read must not wait any more
-}
-
-// watch begins to watch.
-func (l *leaving) watch() {
-	l.begun, l.stopped = true, false
-	if l.timer == nil {
-		l.timer = time.AfterFunc(halfCloseTime, l.read)
-		return
-	}
-	l.timer.Reset(halfCloseTime)
-}
-
-// stop ends watching, if it was begun. What came meanwhile is in the buffer of the connection.
-func (l *leaving) stop() {
-	begun := l.begun
-	if l.begun = false; !begun || l.timer.Stop() {
-		return
-	}
-	l.mu.Lock()
-	l.stopped = true
-	_ = l.conn.SetReadDeadline(time.Unix(1, 0))
-	l.mu.Unlock()
-	<-l.ended
-}
-
-// mayWait has reading wait for as long as the request takes. It reports false if that is over.
-func (l *leaving) mayWait() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.stopped {
-		_ = l.conn.SetReadDeadline(time.Time{})
-	}
-	return !l.stopped
-}
-
-// read waits for the end of what the app sends, or for anything else.
-func (l *leaving) read() {
-	c := l.conn
-	defer func() { l.ended <- struct{}{} }()
-	if c.to == len(c.buf) || !l.mayWait() {
-		return // the next request is here in part, or this one has ended
-	}
-	began := time.Now()
-	n, err := c.Read(c.buf[c.to:])
-	c.to += n
-	halfClosed := err == io.EOF && time.Since(began) < halfCloseTime
-	if n == 0 && err != nil && !halfClosed && !errors.Is(err, os.ErrDeadlineExceeded) {
-		l.cancel()
 	}
 }

@@ -36,17 +36,13 @@ const maxHeld = 4 << 10
 // answer, as it does if closing is set when that begins.
 func (w *leanWriter) begin(toHEAD, last bool, closing *atomic.Bool) {
 	clear(w.own)
-	if cap(w.buf) > 4*maxHeld { // after an answer with a large head
-		w.buf, w.own, w.names = nil, http.Header{}, nil
-	}
 	*w = leanWriter{conn: w.conn, own: w.own, header: w.own, names: w.names[:0], buf: w.buf[:0], toHEAD: toHEAD, last: last, closing: closing}
 }
 
-// adopt has the writer use a header in place of its own, for this answer. Nobody else may change h
-// before the head of the answer was written, or, if the body is sent in chunks, before finish.
+// adopt has the writer use a header in place of its own, until the head of this answer is written.
 func (w *leanWriter) adopt(h http.Header) { w.header = h }
 
-// Header implements [http.ResponseWriter].
+// Header implements [http.ResponseWriter]. Behind the head of the answer it is for trailers.
 func (w *leanWriter) Header() http.Header { return w.header }
 
 // WriteHeader implements [http.ResponseWriter].
@@ -70,6 +66,8 @@ func (w *leanWriter) WriteHeader(status int) {
 		w.buf = append(time.Now().UTC().AppendFormat(append(w.buf, "Date: "...), http.TimeFormat), "\r\n"...)
 	}
 	w.writeFields()
+	clear(w.own)
+	w.header = w.own
 }
 
 var (
@@ -221,6 +219,9 @@ func (w *leanWriter) finish() bool {
 	}
 	if len(w.buf) > 0 {
 		w.send(nil)
+	}
+	if cap(w.buf) > 4*maxHeld { // its head was large
+		w.buf, w.names = nil, nil
 	}
 	return w.err == nil && w.left == 0 && !w.last
 }

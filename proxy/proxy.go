@@ -6,8 +6,8 @@
 // The files, in the order in which a request meets them:
 //
 //   - server.go accepts the connections of apps, and shutdown.go ends it all.
-//   - leanconn.go serves the plain requests of a connection: leancontext.go tells them that the app
-//     has left, and leanwriter.go writes the answers.
+//   - leanconn.go serves the plain requests of a connection: leaving.go notices that the app has
+//     left, leancontext.go tells them so, and leanwriter.go writes the answers.
 //   - clientconn.go is a connection from the first other request on: net/http serves it, and
 //     judgedreader.go lets it read nothing that is not well-formed. handler.go is what net/http
 //     calls.
@@ -271,6 +271,9 @@ func (x *exchange) end() {
 	x.observe()
 	x.auditEnd()
 	if broken {
+		if c := x.appConn(); c != nil && !x.in.ProtoAtLeast(1, 1) {
+			c.abort() // an answer that ends with its connection would look whole
+		}
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -53,7 +53,10 @@ func NewServer(h http.Handler) *Server {
 			defer s.active.Add(-1)
 			h.ServeHTTP(w, r)
 		}),
-		BaseContext:                  func(net.Listener) context.Context { return base },
+		BaseContext: func(net.Listener) context.Context { return base },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, appConnKey{}, clientConnOf(c))
+		},
 		ReadHeaderTimeout:            headTime,
 		IdleTimeout:                  idleTime,
 		MaxHeaderBytes:               1 << 20,
@@ -126,9 +129,10 @@ func (s *Server) accept(c net.Conn, config *tls.Config) {
 			s.open.Add(-1)
 			return
 		}
-		read, handOver := s.begin(c)
-		s.track(func() { delete(s.conns, c) })
-		if !handOver || !s.handOver(c, read) {
+		read, headEnd, handOver := s.begin(c)
+		// Shutdown may still set the deadline of a connection that it has not seen go.
+		open := s.track(func() { delete(s.conns, c) })
+		if !open || !handOver || !s.handOver(c, read, headEnd) {
 			_ = c.Close()
 			s.open.Add(-1)
 		}
@@ -136,27 +140,30 @@ func (s *Server) accept(c net.Conn, config *tls.Config) {
 }
 
 // begin serves a connection on the lean way as long as that can. It reports whether net/http
-// is to go on, and returns what was read and not served.
-func (s *Server) begin(c net.Conn) (read []byte, handOver bool) {
-	_ = c.SetDeadline(time.Now().Add(headTime))
+// is to go on, and returns what was read and not served, and by when the head in that must be whole.
+func (s *Server) begin(c net.Conn) (read []byte, headEnd time.Time, handOver bool) {
+	headEnd = time.Now().Add(headTime)
+	_ = c.SetDeadline(headEnd)
 	if secure, ok := c.(*tls.Conn); ok {
 		if err := secure.HandshakeContext(s.base); err != nil {
 			s.explainTLS(err)
-			return nil, false
+			return nil, headEnd, false
 		}
 	}
 	_ = c.SetWriteDeadline(time.Time{})
 	if s.lean == nil || !s.lean.proxy.leanServer() {
-		return nil, true
+		return nil, headEnd, true
 	}
-	return newLeanConn(s, c).serve()
+	lean := newLeanConn(s, c, headEnd)
+	read, handOver = lean.serve()
+	return read, lean.headEnd, handOver
 }
 
 // handOver has net/http serve a connection, of which the bytes in read were read already. It
 // reports whether net/http still takes any.
-func (s *Server) handOver(c net.Conn, read []byte) bool {
+func (s *Server) handOver(c net.Conn, read []byte, headEnd time.Time) bool {
 	_ = c.SetDeadline(time.Time{})
-	client := newClientConn(c, read, s.refuse)
+	client := newClientConn(c, read, headEnd, s.refuse)
 	if _, ok := c.(*tls.Conn); ok {
 		return s.handed.give(secureClientConn{client})
 	}
@@ -167,7 +174,7 @@ func (s *Server) handOver(c net.Conn, read []byte) bool {
 // ends the direction to the app. It waits for lingerTime at most for the app to have read that.
 func (s *Server) refuse(c net.Conn, p *problem, method string) {
 	if s.lean != nil {
-		s.lean.proxy.observeRefused(p)
+		s.lean.proxy.observeRefused(p, method)
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(lingerTime))
 	if _, err := c.Write(p.answer(method)); err == nil {

@@ -34,7 +34,7 @@ type Conn struct {
 	headLeft int          // bytes that may still be read of the head of an answer; below zero: any number
 
 	interrupt    func()      // makes reading and writing fail at once; made once, so that Begin allocates less
-	stopWatching func() bool // ends what Begin began; it reports whether interrupt has not run
+	stopWatching func() bool // ends what Begin began; it reports whether interrupt has not run; nil between exchanges
 	spare        [1]byte     // receives a byte that should not have come
 	unasked      bool        // the target was seen to send bytes that belong to no answer
 	idleEntry    any         // where it stands among the idle connections of its Pool, which owns this
@@ -99,7 +99,9 @@ func (c *Conn) Finish() bool {
 	if c.in.Buffered() > 0 {
 		c.unasked = true
 	}
-	return c.stopWatching() && !c.unasked && (c.records == nil || c.drained())
+	stop := c.stopWatching
+	c.stopWatching = nil // it may be another connection's by then that watches the same context
+	return stop() && !c.unasked && (c.records == nil || c.drained())
 }
 
 // drained reports whether TLS holds nothing that came behind the answer, be it a whole

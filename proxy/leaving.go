@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// leaving notices that an app leaves while its request is under way on a leanConn. Most
+// requests take less time than a half-close may come late, so that it only sets a timer for
+// them. Behind that it reads: an end that comes within halfCloseTime then is taken for a
+// half-close, and any later one says that the app has left. It stops to look once the buffer of the
+// connection is full of further requests.
+type leaving struct {
+	conn   *leanConn
+	cancel context.CancelFunc // of the requests of the connection
+	timer  *time.Timer        // runs read; nil before the first request
+	begun  bool               // watch was called, and stop was not
+	ended  chan struct{}      // read has returned
+
+	mu      sync.Mutex // guards stopped, and the deadline of reading while read may run
+	stopped bool       // read must not wait any more
+}
+
+// watch begins to watch.
+func (l *leaving) watch() {
+	l.begun, l.stopped = true, false
+	if l.timer == nil {
+		l.timer = time.AfterFunc(halfCloseTime, l.read)
+		return
+	}
+	l.timer.Reset(halfCloseTime)
+}
+
+// stop ends watching, if it was begun. What came meanwhile is in the buffer of the connection.
+func (l *leaving) stop() {
+	begun := l.begun
+	if l.begun = false; !begun || l.timer.Stop() {
+		return
+	}
+	l.mu.Lock()
+	l.stopped = true
+	_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+	l.mu.Unlock()
+	<-l.ended
+}
+
+// mayWait has reading wait for as long as the request takes. It reports false if that is over.
+func (l *leaving) mayWait() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.stopped {
+		_ = l.conn.SetReadDeadline(time.Time{})
+	}
+	return !l.stopped
+}
+
+// read waits for the end of what the app sends, and keeps what comes before that. Shutdown may
+// interrupt it, which is no end.
+func (l *leaving) read() {
+	c := l.conn
+	defer func() { l.ended <- struct{}{} }()
+	for c.to < len(c.buf) && l.mayWait() {
+		began := time.Now()
+		n, err := c.Read(c.buf[c.to:])
+		c.to += n
+		switch {
+		case n > 0, errors.Is(err, os.ErrDeadlineExceeded):
+			continue
+		case err != io.EOF || time.Since(began) >= halfCloseTime:
+			l.cancel()
+		}
+		return
+	}
+}
