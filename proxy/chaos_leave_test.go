@@ -120,7 +120,7 @@ func (s *side) letGo(t *testing.T, server *Server) {
 
 // TestChaosResetsEndTheTargetsRequest has apps reset their connections, on loopback.
 func TestChaosResetsEndTheTargetsRequest(t *testing.T) {
-	s := newSide(t, setup{})
+	s := newSide(t, setup{config: func(c *Config) { c.TargetTimeout = time.Hour }})
 	addr, server := s.serve(s.proxy.Handler())
 	came, left := make(chan bool), make(chan bool)
 	s.up.play(func(r *upRequest) bool {
@@ -143,7 +143,11 @@ func TestChaosResetsEndTheTargetsRequest(t *testing.T) {
 			<-came
 			_ = c.Conn.(*net.TCPConn).SetLinger(0)
 			_ = c.Close()
-			<-left
+			select {
+			case <-left:
+			case <-time.After(time.Minute):
+				t.Fatal("the connection to the target is still open")
+			}
 		}
 	}
 	s.atRest(t, server, 0)
@@ -187,4 +191,43 @@ func TestChaosClosingAnIdleConnectionLeavesRequestsWatched(t *testing.T) {
 			slow.close()
 		}
 	})
+}
+
+// TestChaosHalfClosesAreToldFromLeaving: an app that ends its direction before the sidecar looks
+// waits for its answer, and one that does so after that has left, however little later.
+func TestChaosHalfClosesAreToldFromLeaving(t *testing.T) {
+	if !leanWay() {
+		t.Skip("net/http has read on since the request came")
+	}
+	s := newSide(t, setup{})
+	came := make(chan bool, 1)
+	left := make(chan bool, 1)
+	s.up.play(func(r *upRequest) bool {
+		came <- true
+		_ = r.SetReadDeadline(time.Now().Add(20 * halfCloseTime))
+		_, err := r.br.ReadByte()
+		left <- !timedOut(err)
+		return echo(r)
+	})
+	for _, half := range []bool{true, false} {
+		c := dialRaw(t, s.addr)
+		a := newAsk("GET", "/alpha/x", "1", "")
+		c.write(a.text)
+		if !half {
+			<-came
+			time.Sleep(5 * halfCloseTime)
+		}
+		_ = c.Conn.(*net.TCPConn).CloseWrite()
+		if half {
+			<-came
+		}
+		if gone := <-left; gone == half {
+			t.Errorf("half-closed at once: %t; taken for one that left: %t", half, gone)
+		}
+		if half {
+			if wrong := a.wrong(c.read("GET")); wrong != "" {
+				t.Error(wrong)
+			}
+		}
+	}
 }

@@ -55,6 +55,7 @@ func newLeanConn(s *Server, c net.Conn, headEnd time.Time) *leanConn {
 	l.request = request.WithContext(ctx)
 	l.writer = leanWriter{conn: c, own: http.Header{}}
 	l.fits = l.canServe
+	l.leaving.peeker.Init(c)
 	l.leaving.conn, l.leaving.cancel, l.leaving.ended = l, cancel, make(chan struct{}, 1)
 	return l
 }

@@ -7,17 +7,20 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"token-sidecar/proxy/internal/peek"
 )
 
 // leaving notices that an app leaves while its request is under way on a leanConn. Most
 // requests take less time than a half-close may come late, so that it only sets a timer for
-// them. Behind that it reads: an end that comes within halfCloseTime then is taken for a
-// half-close, and any later one says that the app has left. It stops to look once the buffer of the
+// them. Behind that it reads: an end that is there already is taken for a half-close, and one that
+// comes later says that the app has left. It stops to look once the buffer of the
 // connection is full of further requests.
 type leaving struct {
 	conn   *leanConn
 	cancel context.CancelFunc // of the requests of the connection
 	timer  *time.Timer        // runs read; nil before the first request
+	peeker peek.Peeker        // looks at the connection
 	begun  bool               // watch was called, and stop was not
 	ended  chan struct{}      // read has returned
 
@@ -64,13 +67,17 @@ func (l *leaving) read() {
 	c := l.conn
 	defer func() { l.ended <- struct{}{} }()
 	for c.to < len(c.buf) && l.mayWait() {
-		began := time.Now()
+		before, began := l.peeker.Look(), time.Now()
 		n, err := c.Read(c.buf[c.to:])
 		c.to += n
-		switch {
-		case n > 0, errors.Is(err, os.ErrDeadlineExceeded):
+		if n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 			continue
-		case err != io.EOF || time.Since(began) >= halfCloseTime:
+		}
+		there := before == peek.Touched
+		if before == peek.Unknown { // the time has to tell, which is late on a busy machine
+			there = time.Since(began) < halfCloseTime
+		}
+		if err != io.EOF || !there {
 			l.cancel()
 		}
 		return

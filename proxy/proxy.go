@@ -38,7 +38,8 @@
 //   - syntax.go has the names of headers, and the parts of the syntax of HTTP and URIs that
 //     several of these files read.
 //
-// Package targetconn, below this one, opens, keeps and judges the connections to targets.
+// Below this package are http1, the grammar of HTTP/1.1; targetconn, which opens, keeps and judges
+// the connections to targets; and peek, which looks whether anything has come on a connection.
 package proxy
 
 import (

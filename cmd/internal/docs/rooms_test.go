@@ -11,6 +11,7 @@ import (
 var floors = map[string]int{
 	"metrics":                   0,
 	"proxy/internal/http1":      0,
+	"proxy/internal/peek":       0,
 	"proxy/internal/targetconn": 1,
 	"upstream/egress":           0,
 	"upstream":                  1,

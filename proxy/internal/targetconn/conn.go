@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"token-sidecar/proxy/internal/peek"
 )
 
 // Conn is an HTTP/1.1 connection to a target. It serves one exchange at a time, of
@@ -22,7 +24,7 @@ import (
 type Conn struct {
 	conn    net.Conn       // for requests and answers: raw itself, or TLS over it
 	raw     net.Conn       // TCP
-	peeker  peeker         // looks at raw
+	peeker  peek.Peeker    // looks at raw
 	records *recordTracker // between raw and TLS; nil without TLS
 	in      *bufio.Reader
 	out     *bufio.Writer
@@ -44,7 +46,7 @@ type Conn struct {
 // lies below conn or is the same. r is between them if conn is TLS, and otherwise nil.
 func newConn(raw, conn net.Conn, r *recordTracker) *Conn {
 	c := &Conn{conn: conn, raw: raw, records: r}
-	c.peeker.init(raw)
+	c.peeker.Init(raw)
 	c.interrupt = func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) }
 	c.in, c.out = bufio.NewReaderSize(answerReader{c}, 4<<10), bufio.NewWriterSize(conn, 4<<10)
 	return c
@@ -113,6 +115,14 @@ func (c *Conn) drained() bool {
 	c.records.held = false
 	c.unasked = n > 0
 	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.records.whole()
+}
+
+// untouched reports whether the target has neither closed an idle connection nor sent anything on
+// it, as far as one can look. What a target sends while no request is under way is no answer to the
+// next one, and makes the connection unfit for it (RFC 9112 section 9.2). It does not block.
+func (c *Conn) untouched() bool {
+	seen := c.peeker.Look()
+	return seen == peek.Quiet || seen == peek.Unknown
 }
 
 // checkUnasked finds out what the target did to an idle connection that is no longer

@@ -16,10 +16,11 @@
 //   - dial.go opens a connection of either kind.
 //   - conn.go is a connection of a Pool, which the caller writes to and reads from; answer.go reads
 //     the head of an answer.
-//   - peek_unix.go, or peek_other.go on other systems, looks whether a kept connection is
-//     still good. records.go lies below TLS and knows whether what was read of it ends with
+//   - records.go lies below TLS and knows whether what was read of it ends with
 //     a whole record.
 //   - protocol.go knows whether a target speaks HTTP/2 or HTTP/1.1.
+//
+// Package peek, below this one, finds out whether a kept connection is still good.
 package targetconn
 
 import (
@@ -117,7 +118,7 @@ func (p *Pool[K]) Get(ctx context.Context, key K, kept bool) (*Conn, error) {
 		if c == nil {
 			break
 		}
-		if c.peeker.untouched() {
+		if c.untouched() {
 			c.reused = true
 			return c, nil
 		}
@@ -243,7 +244,7 @@ func (p *Pool[K]) sweepIdle() {
 	}
 	p.mu.Unlock()
 	for _, c := range old {
-		if !c.peeker.untouched() {
+		if !c.untouched() {
 			c.checkUnasked()
 		}
 		p.Drop(c)

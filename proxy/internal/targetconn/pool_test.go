@@ -238,7 +238,7 @@ func TestUnaskedBytesOnIdleConnectionsAreSeen(t *testing.T) {
 		p.Put(c)
 		_, _ = far.Write([]byte(sends))
 		_ = far.Close()
-		for end := time.Now().Add(patience); c.peeker.untouched(); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(patience); c.untouched(); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal("what the target did does not arrive")
 			}

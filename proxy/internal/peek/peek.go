@@ -1,0 +1,13 @@
+// Package peek looks at what has come on a connection without reading it: peek_unix.go does so, and
+// peek_other.go cannot.
+package peek
+
+// State is what a look finds.
+type State int
+
+const (
+	Unknown State = iota // nobody can look, as at TLS, at a pipe, or on other systems
+	Quiet                // nothing to read, and no end
+	Touched              // something to read, or the end of what the other side sends
+	Broken               // the connection has failed, or was closed here
+)
