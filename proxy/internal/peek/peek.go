@@ -1,5 +1,5 @@
-// Package peek looks at what has come on a connection without reading it: peek_unix.go does so, and
-// peek_other.go cannot.
+// Package peek looks at what has come on a connection without reading it: peek_unix.go does so,
+// peek_other.go cannot, and peek.go names what a look finds.
 package peek
 
 // State is what a look finds.
