@@ -195,9 +195,9 @@ func (c *leanConn) serveRequest() (then next) {
 	defer c.server.active.Add(-1)
 	c.setRequest()
 	c.writer.begin(c.head.Method == http.MethodHead, c.head.Close, &c.server.closing)
-	c.exchange = exchange{proxy: c.server.lean.proxy, in: c.request, began: time.Now(), fits: c.fits}
-	x := &c.exchange
-	x.out = responseWriter{ResponseWriter: &c.writer}
+	x := &c.exchange // nothing is set of it
+	x.proxy, x.in, x.began, x.fits = c.server.lean.proxy, c.request, time.Now(), c.fits
+	x.out.ResponseWriter = &c.writer
 	defer func() {
 		c.leaving.stop()
 		c.exchange = exchange{} // so that no answer is kept while the connection waits

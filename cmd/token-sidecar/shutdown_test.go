@@ -273,8 +273,9 @@ func awaitTokenRequests(t *testing.T, books *provider, n int) {
 	})
 }
 
-// A client that has gone when the end comes holds nothing up. (One that ends its
-// connection within 20 ms of its request may have ended half of it, and is waited for.)
+// A client that has gone when the end comes holds nothing up. (One that ends its connection before the
+// sidecar looks, 20 ms behind its request or later on a busy machine, may have ended half of it, and
+// is waited for.)
 func TestClientsThatLeftDoNotHoldUpTheEnd(t *testing.T) {
 	t.Parallel()
 	books := newProvider(t, upstreamtest.OAuth2Options{})
@@ -283,7 +284,7 @@ func TestClientsThatLeftDoNotHoldUpTheEnd(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	go func() {
 		<-came
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(time.Second)
 		leave()
 	}()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.addrs["data"]+"/books/hang", nil)
