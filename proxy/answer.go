@@ -205,7 +205,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 // read of a chunk that has not come whole waits, whatever has come of it.
 func (b *answerBody) readyLean() error {
 	x := b.exchange
-	if x.attempt.conn.Buffered() == 0 {
+	if !x.attempt.conn.Ready() {
 		x.out.ResponseWriter.(http.Flusher).Flush() // that of net/http is one
 	} else if b.limit == bodyIdle {
 		return nil

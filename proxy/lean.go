@@ -143,6 +143,33 @@ func (x *exchange) roundTripLean(began time.Time) (*http.Response, error) {
 	}
 }
 
+// copyBody sends the body of the answer to the app as it comes: what is there already is sent
+// together, and nothing of it waits for more.
+func (x *exchange) copyBody(res *http.Response) error {
+	buffer := buffers.Get()
+	defer buffers.Put(buffer)
+	if res.ContentLength > bufferSize {
+		ahead := buffers.Get()
+		defer buffers.Put(ahead)
+		x.attempt.conn.ReadAhead(ahead)
+		defer x.attempt.conn.ReadAhead(nil)
+	}
+	for have := 0; ; {
+		n, err := res.Body.Read(buffer[have:])
+		if have += n; err == nil && have < len(buffer) && x.attempt.conn.Ready() {
+			continue
+		}
+		if _, broken := x.out.Write(buffer[:have]); broken != nil {
+			return broken
+		}
+		if have = 0; err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
 // answerLean sends the answer to the app.
 func (x *exchange) answerLean(res *http.Response) error {
 	h := x.out.useHeader(res.Header)
@@ -155,9 +182,7 @@ func (x *exchange) answerLean(res *http.Response) error {
 			return err
 		}
 	} else if x.attempt.answer.ReadCloser != http.NoBody {
-		buffer := buffers.Get()
-		defer buffers.Put(buffer)
-		if _, err := io.CopyBuffer(&x.out, res.Body, buffer); err != nil {
+		if err := x.copyBody(res); err != nil {
 			return err
 		}
 	}

@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -103,5 +105,48 @@ func TestTLSSessionsAreResumed(t *testing.T) {
 	}
 	if resumed < 3 { // the first on each way cannot
 		t.Errorf("%d of 5 connections resumed a session", resumed)
+	}
+}
+
+// TestLongAnswersOverTLSArriveAsTheyAreSent: each piece of an answer of known length is here before the
+// target sends the next, and the connection serves the next request.
+func TestLongAnswersOverTLSArriveAsTheyAreSent(t *testing.T) {
+	if *general {
+		t.Skip("net/http holds up to 4 KiB of an answer of known length back")
+	}
+	const size = 200 << 10
+	target := newTLSTarget(t, 0)
+	arrived := make(chan int, 1)
+	sent := bytes.Repeat([]byte("0123456789abcde\n"), size/16)
+	target.serve = func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(size))
+		for rest := sent; len(rest) > 0; {
+			n := min(len(rest), 1+len(rest)/3)
+			_, _ = w.Write(rest[:n])
+			_ = http.NewResponseController(w).Flush()
+			rest = rest[n:]
+			for size-len(rest) > <-arrived {
+			}
+		}
+	}
+	s := newSide(t, setup{config: func(c *Config) { c.Roots = target.roots["trusted"] },
+		upstreams: func(s *side) []upstream.Upstream { return []upstream.Upstream{s.oauth2("alpha", target.url)} }})
+	for range 3 {
+		res, err := http.Get("http://" + s.addr + "/alpha/x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 0, size)
+		for err == nil {
+			var n int
+			n, err = res.Body.Read(got[len(got):min(cap(got), len(got)+5000)])
+			if got = got[:len(got)+n]; n > 0 {
+				arrived <- len(got)
+			}
+		}
+		_ = res.Body.Close()
+		if err != io.EOF || !bytes.Equal(got, sent) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
 	}
 }

@@ -82,9 +82,18 @@ var errHeadTooLarge = errors.New("the head of the answer is too large")
 // maxAnswerHead is how many bytes the head of an answer may have.
 const maxAnswerHead = 256 << 10
 
-// Buffered returns how many bytes of the answer can be read without blocking, since
-// they were read from the connection already.
-func (c *Conn) Buffered() int { return c.in.Buffered() }
+// ReadAhead has several records of TLS read from the socket at once, by way of room, until it is
+// called with nil. Without TLS it does nothing.
+func (c *Conn) ReadAhead(room []byte) {
+	if c.records != nil {
+		c.records.readAhead(room)
+	}
+}
+
+// Ready reports whether more of the answer can be read without blocking, as far as is known.
+func (c *Conn) Ready() bool {
+	return c.in.Buffered() > 0 || c.records != nil && c.records.ready()
+}
 
 // Reused reports whether the connection was idle before it was handed out. Then the
 // target may have closed it just before the request was sent.

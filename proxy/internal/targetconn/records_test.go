@@ -1,6 +1,7 @@
 package targetconn
 
 import (
+	"bytes"
 	"net"
 	"slices"
 	"testing"
@@ -32,4 +33,48 @@ func TestRecordsAreFollowedInPiecesOfAnySize(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestWhatWasReadAheadIsKnown: a record is ready once all of it was read ahead, and nothing that was
+// is lost when reading ahead ends, wherever the pieces are cut.
+func TestWhatWasReadAheadIsKnown(t *testing.T) {
+	record := func(n int) []byte { return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, make([]byte, n)...) }
+	all := slices.Concat(record(0), record(1), record(300), record(7), record(0))
+	for room := 1; room <= len(all)+1; room++ {
+		for _, size := range []int{1, 3, 5, 64, 302, len(all)} {
+			source := &source{rest: all}
+			r := &recordTracker{Conn: source}
+			for total, b := 0, make([]byte, size); total < len(all); {
+				r.readAhead([][]byte{make([]byte, room), nil}[total%2])
+				n, err := r.Read(b)
+				if err != nil || !bytes.Equal(b[:n], all[total:total+n]) {
+					t.Fatalf("room %d, pieces of %d: wrong bytes behind %d (%v)", room, size, total, err)
+				}
+				total += n
+				taken := len(all) - len(source.rest)
+				end := 0 // of the record that is read next
+				for end <= total && end < len(all) {
+					end += 5 + int(all[end+3])<<8 + int(all[end+4])
+				}
+				if want := total < len(all) && end <= taken; r.ready() != want {
+					t.Fatalf("room %d, pieces of %d, %d read and %d taken: ready is %t", room, size, total, taken, r.ready())
+				}
+				if want := total == taken && slices.Contains([]int{5, 11, 316, 328, 333}, total); r.whole() != want {
+					t.Fatalf("room %d, pieces of %d, %d read: whole is %t", room, size, total, r.whole())
+				}
+			}
+		}
+	}
+}
+
+// source is a connection on which rest has come.
+type source struct {
+	net.Conn
+	rest []byte
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n := copy(b, s.rest)
+	s.rest = s.rest[n:]
+	return n, nil
 }
