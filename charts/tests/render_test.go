@@ -230,7 +230,12 @@ func firstDifference(old, new string) string {
 // lines that docs/kubernetes.md promises.
 func parent(t *testing.T, alias string) *chart.Chart {
 	t.Helper()
-	sub := sidecarChart(t)
+	return parentOf(t, sidecarChart(t), alias)
+}
+
+// parentOf is the same with another version of this chart.
+func parentOf(t *testing.T, sub *chart.Chart, alias string) *chart.Chart {
+	t.Helper()
 	sub.Metadata.Version = "0.1.0"
 	dependency := &chart.Dependency{Name: "token-sidecar", Version: "0.1.0", Alias: alias}
 	c := &chart.Chart{

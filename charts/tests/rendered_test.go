@@ -59,6 +59,9 @@ func TestRenderedForKube(t *testing.T) {
 	}
 	release(sidecarChart(t), docsFile[map[string]any](t, "tokens.yaml"), "tokens", "tokens")
 	put("kustomize/example.yaml", strings.ReplaceAll(onDisk.buildText(t, kustomizeDir+"/example"), "  namespace: shop\n", ""))
+	for _, u := range upgrades {
+		put("upgrade-"+u.name+"/now.yaml", u.render(t, chartDir))
+	}
 	manifests := ""
 	for _, b := range blocks(t) {
 		if b.language == "yaml" && (b.file == "" || b.file == "annotated.yaml") {
