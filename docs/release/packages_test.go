@@ -28,7 +28,7 @@ func install(t *testing.T, variant string) map[string]string {
 	}
 	t.Logf("%s", out)
 	steps := map[string]string{}
-	for _, step := range strings.Split(string(out), "\n= ")[1:] {
+	for _, step := range strings.Split("\n"+string(out), "\n= ")[1:] {
 		name, text, _ := strings.Cut(step, "\n")
 		steps[name] = text
 	}
