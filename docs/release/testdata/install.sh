@@ -39,7 +39,7 @@ dpkg -r token-sidecar
 [ ! -e /usr/bin/token-sidecar ] && ls /etc/token-sidecar
 echo "= purge"
 dpkg -P token-sidecar
-find /etc /usr /var -name '*token-sidecar*' -cnewer /package.deb
+find /etc /usr /var/lib -name '*token-sidecar*' -cnewer /package.deb
 getent passwd token-sidecar >/dev/null && echo "the user stays"
 INSIDE
 chroot root sh /inside.sh "$3"
