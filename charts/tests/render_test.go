@@ -231,8 +231,8 @@ func firstDifference(old, new string) string {
 func parent(t *testing.T, alias string) *chart.Chart {
 	t.Helper()
 	sub := sidecarChart(t)
-	sub.Metadata.Version = "0.1.0"
-	dependency := &chart.Dependency{Name: "token-sidecar", Version: "0.1.0", Alias: alias}
+	sub.Metadata.Version = "1.0.0"
+	dependency := &chart.Dependency{Name: "token-sidecar", Version: "1.0.0", Alias: alias}
 	c := &chart.Chart{
 		Metadata: &chart.Metadata{APIVersion: "v2", Name: "shop", Version: "1.0.0", Dependencies: []*chart.Dependency{dependency}},
 	}
