@@ -4,7 +4,8 @@
 # make bench       measures against a bare reverse proxy
 # make soak        the long runs
 # make kube        the chart against a real API server; the first run builds that, for minutes
-.PHONY: test test-short tools demo bench lint generate fuzz soak kube build
+# make release VERSION=v1.2.3   the files of a release, in dist; see docs/release/README.md
+.PHONY: test test-short tools demo bench lint generate fuzz soak kube build release
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -53,3 +54,7 @@ soak: tools
 kube:
 	./.ci/tools kube
 	./.ci/kube
+
+# With IMAGE=1 it fails if the image cannot be made, which needs BASE_IMAGE.
+release:
+	cd docs/release && go run . -version "$(VERSION)" -out ../../dist $(if $(IMAGE),-image)

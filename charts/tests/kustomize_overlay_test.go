@@ -62,7 +62,7 @@ func TestComponentServesEveryKindOfWorkload(t *testing.T) {
 func TestOverlayNamesImageSettingsAndSecrets(t *testing.T) {
 	configMapOf := func(objects []runtime.Object, name string) string {
 		c, _ := sidecar(t, &named[*apps.Deployment](t, objects, name).Spec.Template)
-		if c.Image != "registry.example/token-sidecar:0.1.0" {
+		if c.Image != "registry.example/token-sidecar:1.0.0" {
 			t.Errorf("the image is %s", c.Image)
 		}
 		configMap(t, objects, c.EnvFrom[0].ConfigMapRef.Name)

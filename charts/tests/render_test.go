@@ -236,8 +236,7 @@ func parent(t *testing.T, alias string) *chart.Chart {
 // parentOf is the same with another version of this chart.
 func parentOf(t *testing.T, sub *chart.Chart, alias string) *chart.Chart {
 	t.Helper()
-	sub.Metadata.Version = "0.1.0"
-	dependency := &chart.Dependency{Name: "token-sidecar", Version: "0.1.0", Alias: alias}
+	dependency := &chart.Dependency{Name: "token-sidecar", Version: sub.Metadata.Version, Alias: alias}
 	c := &chart.Chart{
 		Metadata: &chart.Metadata{APIVersion: "v2", Name: "shop", Version: "1.0.0", Dependencies: []*chart.Dependency{dependency}},
 	}
