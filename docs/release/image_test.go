@@ -117,7 +117,7 @@ func TestImageIsThatOfTheDockerfile(t *testing.T) {
 	}
 	want := built.Docker.Config
 	delete(want.Labels, "io.buildah.version")
-	want.Hostname = "" // of the container that buildah has made for the build
+	want.Hostname = ""                                                                                   // of the container that buildah has made for the build
 	want.Env = slices.DeleteFunc(want.Env, func(s string) bool { return strings.HasPrefix(s, "PATH=") }) // it sets one without a base image
 
 	image := images(t, releaseFile("oci.tar"))[host.arch]
