@@ -73,18 +73,19 @@ func (r *release) contents(t target, own string) files.Contents {
 	file := func(source, destination string, mode fs.FileMode) *files.Content {
 		return &files.Content{Source: source, Destination: destination, FileInfo: &files.ContentFileInfo{Mode: mode}}
 	}
-	directory := func(destination, group string, mode fs.FileMode) *files.Content {
-		return &files.Content{Destination: destination, Type: files.TypeDir, FileInfo: &files.ContentFileInfo{Mode: mode, Group: group}}
+	directory := func(destination, owner string, mode fs.FileMode) *files.Content {
+		return &files.Content{Destination: destination, Type: files.TypeDir, FileInfo: &files.ContentFileInfo{Mode: mode, Owner: owner}}
 	}
 	settings := file(examples+"token-sidecar.env", "/etc/token-sidecar/token-sidecar.env", 0o640)
-	settings.Type, settings.FileInfo.Group = files.TypeConfigNoReplace, "token-sidecar"
+	settings.Type = files.TypeConfigNoReplace
 	return files.Contents{
 		file(r.binary(t), "/usr/bin/token-sidecar", 0o755),
 		file(examples+"token-sidecar.service", "/usr/lib/systemd/system/token-sidecar.service", 0o644),
 		file(own+"/sysusers.conf", "/usr/lib/sysusers.d/token-sidecar.conf", 0o644),
 		directory("/etc/token-sidecar", "root", 0o755),
 		settings,
-		directory("/etc/token-sidecar/secrets", "token-sidecar", 0o750),
+		// Not for the group token-sidecar: an app that uses a Unix socket is in it.
+		directory("/etc/token-sidecar/secrets", "token-sidecar", 0o500),
 		directory("/usr/share/doc/token-sidecar", "root", 0o755),
 		file(root+"/LICENSE", docs+"copyright", 0o644),
 		file(root+"/README.md", docs+"README.md", 0o644),

@@ -54,8 +54,8 @@ func TestDebIsInstalledUpgradedAndRemoved(t *testing.T) {
 			steps := install(t, variant)
 			lines(t, steps["install"],
 				"drwxr-xr-x root root /etc/token-sidecar",
-				"drwxr-x--- root token-sidecar /etc/token-sidecar/secrets",
-				"-rw-r----- root token-sidecar /etc/token-sidecar/token-sidecar.env",
+				"dr-x------ token-sidecar root /etc/token-sidecar/secrets",
+				"-rw-r----- root root /etc/token-sidecar/token-sidecar.env",
 				"-rwxr-xr-x root root /usr/bin/token-sidecar",
 				"token-sidecar:x:N:N:token-sidecar:/:/usr/sbin/nologin")
 			if !strings.Contains(steps["install"], "\ntoken-sidecar 1.0.0 ") {
@@ -116,8 +116,8 @@ func TestRPMHasTheSameFilesAsTheDeb(t *testing.T) {
 	}
 	want := []string{
 		"drwxr-xr-x root root /etc/token-sidecar",
-		"drwxr-x--- root token-sidecar /etc/token-sidecar/secrets",
-		"-rw-r----- root token-sidecar /etc/token-sidecar/token-sidecar.env config(noreplace)",
+		"dr-x------ token-sidecar root /etc/token-sidecar/secrets",
+		"-rw-r----- root root /etc/token-sidecar/token-sidecar.env config(noreplace)",
 		"-rwxr-xr-x root root /usr/bin/token-sidecar",
 		"-rw-r--r-- root root /usr/lib/systemd/system/token-sidecar.service",
 		"-rw-r--r-- root root /usr/lib/sysusers.d/token-sidecar.conf",
