@@ -184,10 +184,15 @@ func (c *clientConn) moved() {
 	}
 }
 
-// Close implements [net.Conn].
+// Close implements [net.Conn]. It does not block: what the app still sends is read for lingerTime at
+// most, so that it can read its last answer.
 func (c *clientConn) Close() error {
 	c.release()
-	return c.Conn.Close()
+	go func() {
+		linger(c.Conn)
+		_ = c.Conn.Close()
+	}()
+	return nil
 }
 
 // CloseWrite ends the direction to the app: net/http does so before it closes a
