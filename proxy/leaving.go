@@ -66,18 +66,22 @@ func (l *leaving) mayWait() bool {
 func (l *leaving) read() {
 	c := l.conn
 	defer func() { l.ended <- struct{}{} }()
-	for c.to < len(c.buf) && l.mayWait() {
+	for waited := false; c.to < len(c.buf) && l.mayWait(); {
 		before, began := l.peeker.Look(), time.Now()
 		n, err := c.Read(c.buf[c.to:])
 		c.to += n
-		if n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			waited = true // whatever comes now was not there before
+			continue
+		}
+		if n > 0 {
 			continue
 		}
 		there := before == peek.Touched
 		if before == peek.Unknown { // the time has to tell, which is late on a busy machine
 			there = time.Since(began) < halfCloseTime
 		}
-		if err != io.EOF || !there {
+		if err != io.EOF || !there || waited {
 			l.cancel()
 		}
 		return
