@@ -199,6 +199,15 @@ func (c *clientConn) Close() error {
 // connection, and so does ReverseProxy when one direction of a WebSocket ends.
 func (c *clientConn) CloseWrite() error { return closeWrite(c.Conn) }
 
+// linger ends the direction to the app, and reads what it still sends, for lingerTime at most, so
+// that the app can read its answer: else the system would tell it that the connection was reset.
+func linger(c net.Conn) {
+	_ = c.SetDeadline(time.Now().Add(lingerTime))
+	if closeWrite(c) == nil {
+		_, _ = io.Copy(io.Discard, c)
+	}
+}
+
 // closeWrite ends the direction of c to the app.
 func closeWrite(c net.Conn) error {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {

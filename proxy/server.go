@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -179,15 +178,6 @@ func (s *Server) refuse(c net.Conn, p *problem, method string) {
 	_ = c.SetWriteDeadline(time.Now().Add(lingerTime))
 	if _, err := c.Write(p.answer(method)); err == nil {
 		linger(c)
-	}
-}
-
-// linger ends the direction to the app, and reads what it still sends, for lingerTime at most, so
-// that the app can read its answer: else the system would tell it that the connection was reset.
-func linger(c net.Conn) {
-	_ = c.SetDeadline(time.Now().Add(lingerTime))
-	if closeWrite(c) == nil {
-		_, _ = io.Copy(io.Discard, c)
 	}
 }
 
