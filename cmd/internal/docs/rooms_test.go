@@ -34,6 +34,7 @@ var floors = map[string]int{
 	"cmd/internal/fleet":        8,
 	"cmd/internal/flows":        8,
 	"cmd/internal/soak":         8,
+	"docs/examples/clients/go":  0, // it knows nothing of ours
 }
 
 // notInTheProgram are the packages that tests, the demo and the bench share; the
