@@ -21,7 +21,7 @@ func (r *release) chart() error {
 	}
 	versions := regexp.MustCompile(`(?m)^(version|appVersion): .*$`)
 	if n := len(versions.FindAll(text, -1)); n != 2 {
-		return fmt.Errorf("Chart.yaml has %d lines with version or appVersion, and must have one of each", n)
+		return fmt.Errorf("%d lines of Chart.yaml have version or appVersion, and one of each must", n)
 	}
 	text = versions.ReplaceAll(text, []byte("${1}: "+r.version))
 	entries := []entry{{"token-sidecar/Chart.yaml", 0o644, text}}

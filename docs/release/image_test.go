@@ -117,8 +117,10 @@ func TestImageIsThatOfTheDockerfile(t *testing.T) {
 	}
 	want := built.Docker.Config
 	delete(want.Labels, "io.buildah.version")
-	want.Hostname = ""                                                                                   // of the container that buildah has made for the build
-	want.Env = slices.DeleteFunc(want.Env, func(s string) bool { return strings.HasPrefix(s, "PATH=") }) // it sets one without a base image
+	// It is that of the container that buildah has made for the build.
+	want.Hostname = ""
+	// Without a base image buildah sets one.
+	want.Env = slices.DeleteFunc(want.Env, func(s string) bool { return strings.HasPrefix(s, "PATH=") })
 
 	image := images(t, releaseFile("oci.tar"))[host.arch]
 	config, err := image.ConfigFile()

@@ -6,7 +6,7 @@
 // main.go reads the command line; release.go says what is made, in which order, and from which
 // version and time; program.go builds the program; sbom.go writes down its modules; linuxpackage.go
 // makes the packages; chart.go packages the chart; image.go makes the image; archive.go writes the
-// archives of them all.
+// archives of them all. names.go has what all of these share: what a release is, and how its files are called.
 //
 // Usage: release -version v1.2.3 -out DIR [-image]
 package main
@@ -16,9 +16,6 @@ import (
 	"fmt"
 	"os"
 )
-
-// root is the top of the source, as seen from the directory that the go command runs this in.
-const root = "../.."
 
 func main() {
 	version := flag.String("version", "", "the version, such as v1.2.3 or v1.2.3-rc.1")

@@ -7,11 +7,6 @@ import (
 	"path/filepath"
 )
 
-// binary is the path of the program that is built for t.
-func (r *release) binary(t target) string {
-	return filepath.Join(r.work, t.os+"_"+t.arch)
-}
-
 // build builds the program as the Dockerfile does. What the environment could change in it is set.
 func (r *release) build(t target) error {
 	path, err := filepath.Abs(r.binary(t))

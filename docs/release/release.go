@@ -15,24 +15,11 @@ import (
 	"time"
 )
 
-// target is what a binary is built for, in the words of the go command.
-type target struct{ os, arch string }
-
 var targets = []target{{"darwin", "amd64"}, {"darwin", "arm64"}, {"linux", "amd64"}, {"linux", "arm64"}}
 
 // versionForm is semantic versioning with the v of a tag in front and without build metadata, which
 // an image's tag cannot hold.
 var versionForm = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(0|[1-9]\d*|\d*[a-zA-Z-][\da-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][\da-zA-Z-]*))*)?$`)
-
-// release is one release that is being made.
-type release struct {
-	version  string // without the v
-	revision string // the commit, or "unknown" outside of a clone
-	time     time.Time
-	out      string // where the files go
-	work     string // where the binaries are; removed at the end
-	targets  []target
-}
 
 // newRelease checks the version and finds out the time. Nothing is written.
 func newRelease(version, out string, targets []target) (*release, error) {
@@ -134,11 +121,6 @@ func (r *release) forTarget(t target) error {
 		}
 	}
 	return nil
-}
-
-// file is the path of a file of the release: token-sidecar_1.2.3_ with the rest of its name.
-func (r *release) file(rest string) string {
-	return filepath.Join(r.out, "token-sidecar_"+r.version+"_"+rest)
 }
 
 // sums writes the SHA-256 sums of all files, in the form of sha256sum and sorted by name.

@@ -29,7 +29,10 @@ dpkg -i package.deb
 stat -c '%A %U %G %n' /etc/token-sidecar /etc/token-sidecar/* /usr/bin/token-sidecar
 getent passwd token-sidecar | sed -E 's/:[0-9]+:[0-9]+:/:N:N:/'
 token-sidecar version
-systemd-analyze verify /usr/lib/systemd/system/token-sidecar.service && echo "the unit is right"
+# It succeeds in spite of lines that systemd would ignore, and also tells of other units.
+unit=/usr/lib/systemd/system/token-sidecar.service
+faults=$(systemd-analyze verify $unit 2>&1 || echo "token-sidecar.service is refused")
+echo "$faults" | grep token-sidecar || echo "the unit is right"
 echo "= upgrade"
 echo "SIDECAR_LISTEN=127.0.0.1:1" >>/etc/token-sidecar/token-sidecar.env
 dpkg -i package.deb
