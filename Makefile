@@ -4,7 +4,7 @@
 # make bench       measures against a bare reverse proxy
 # make soak        the long runs
 # make kube        the chart against a real API server; the first run builds that, for minutes
-.PHONY: test test-short tools demo bench lint generate fuzz soak kube build
+.PHONY: test test-short tools demo bench lint generate screenshot fuzz soak kube build
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -32,11 +32,15 @@ lint:
 	go run $(STATICCHECK) ./... ./.ci/structure
 	go run ./.ci/structure ./...
 
-# What is generated from the settings and the tests: README, chart, docs.
+# What is generated from the settings and the tests: docs and chart.
 generate:
-	go test ./cmd/internal/config -run Readme -update
-	go test ./cmd/internal/docs -run EveryCase -update
+	go test ./cmd/internal/config -run SettingsPage -update
+	go test ./cmd/internal/docs -run 'EveryCase|Picture' -update
 	cd charts/tests && go test ./... -update
+
+# The status page in docs, of four providers that do well; look at both pictures before a commit.
+screenshot: tools
+	go test ./cmd/internal/sidecar -run Screenshots -screenshots -count=1
 
 # Each fuzz target for half a minute, and those of the reader of HTTP for an hour together.
 fuzz:
