@@ -5,7 +5,7 @@
 # make soak        the long runs
 # make kube        the chart against a real API server; the first run builds that, for minutes
 # make release VERSION=v1.2.3   the files of a release, in dist; see docs/release/README.md
-.PHONY: test test-short tools demo bench lint generate fuzz soak kube build release
+.PHONY: test test-short tools demo bench lint generate screenshot fuzz soak kube build release
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -33,11 +33,15 @@ lint:
 	go run $(STATICCHECK) ./... ./.ci/structure
 	go run ./.ci/structure ./...
 
-# What is generated from the settings and the tests: README, chart, docs.
+# What is generated from the settings and the tests: docs and chart.
 generate:
-	go test ./cmd/internal/config -run Readme -update
-	go test ./cmd/internal/docs -run EveryCase -update
+	go test ./cmd/internal/config -run SettingsPage -update
+	go test ./cmd/internal/docs -run 'EveryCase|Picture' -update
 	cd charts/tests && go test ./... -update
+
+# The status page in docs, of four providers that do well; look at both pictures before a commit.
+screenshot: tools
+	go test ./cmd/internal/sidecar -run Screenshots -screenshots -count=1
 
 # Each fuzz target for half a minute, and those of the reader of HTTP for an hour together.
 fuzz:

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// TestBoundsAreAsDocumented holds the numbers that README and docs/security.md give.
+// TestBoundsAreAsDocumented holds the numbers that docs/problems.md and docs/security.md give.
 func TestBoundsAreAsDocumented(t *testing.T) {
 	eitherWay(t)
 	slots := newSide(t, setup{}).proxy.routes["alpha"].connections.slots
 	for file, sentences := range map[string][]string{
-		"../README.md": {
+		"../docs/problems.md": {
 			fmt.Sprintf("there may be: %s, %d uploads, %s WebSockets", apart(cap(slots.requests)), cap(slots.uploads), apart(cap(slots.upgrades))),
 			fmt.Sprintf("the request body stood still for %d s,", bodyTime/time.Second),
 			fmt.Sprintf("after %d minutes if its length is known, after %d hours if it is", bodyIdle/time.Minute, streamIdle/time.Hour),

@@ -29,7 +29,7 @@ var followers = []struct {
 
 // Clients that follow redirects by themselves arrive at the target, by
 // each way in, with the right token and through the sidecar. What they send to a
-// foreign host is what README.md says, and nothing of the sidecar's.
+// foreign host is what docs/requests.md says, and nothing of the sidecar's.
 //
 // Cases B6, P2, P6.
 func TestClientsThatFollowRedirectsStayInTheSidecar(t *testing.T) {

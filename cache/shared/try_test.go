@@ -68,7 +68,7 @@ func TestBeginNamesTheRightsThatAreMissing(t *testing.T) {
 	}
 }
 
-// TestTryTriesAllRights makes sure that the try knows every command that README.md
+// TestTryTriesAllRights makes sure that the try knows every command that docs/redis.md
 // tells users to allow, beside those of a mode; time is for budgets alone.
 func TestTryTriesAllRights(t *testing.T) {
 	url, _ := redistest.Start(t)

@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"os"
 	"reflect"
 	"regexp"
 	"strings"
@@ -26,14 +25,10 @@ var (
 	firstLine = regexp.MustCompile(`\A# (\S+\.yaml)\n`)
 )
 
-// blocks are those of docs/kubernetes.md and of README's section on Kubernetes.
+// blocks are those of docs/kubernetes.md.
 func blocks(t *testing.T) []block {
 	t.Helper()
 	text := string(read(t, root+"/docs/kubernetes.md"))
-	if readme, err := os.ReadFile(root + "/README.md"); err == nil {
-		section := regexp.MustCompile(`(?ms)^## Kubernetes$.*?(^## |\z)`)
-		text += "\n" + section.FindString(string(readme))
-	}
 	var all []block
 	for _, m := range fence.FindAllStringSubmatch(text, -1) {
 		b := block{language: m[1], text: m[2]}
@@ -201,31 +196,3 @@ type externalSecret struct {
 }
 
 func (e *externalSecret) DeepCopyObject() runtime.Object { c := *e; return &c }
-
-// TestDocsLinks follows links between the documents.
-func TestDocsLinks(t *testing.T) {
-	slug := func(heading string) string {
-		heading = regexp.MustCompile("[^a-z0-9 -]").ReplaceAllString(strings.ToLower(heading), "")
-		return strings.ReplaceAll(heading, " ", "-")
-	}
-	headings := func(file string) map[string]bool {
-		found := map[string]bool{}
-		for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(string(read(t, file)), -1) {
-			found[slug(m[1])] = true
-		}
-		return found
-	}
-	for _, name := range []string{"kubernetes.md", "runbook.md"} {
-		for _, m := range regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`).FindAllStringSubmatch(string(read(t, root+"/docs/"+name)), -1) {
-			file := root + "/docs/" + m[1]
-			if m[1] == "" {
-				file = root + "/docs/" + name
-			}
-			if _, err := os.Stat(file); err != nil {
-				t.Errorf("%s links to %s", name, m[1])
-			} else if m[2] != "" && !headings(file)[m[2]] {
-				t.Errorf("%s links to %s#%s", name, m[1], m[2])
-			}
-		}
-	}
-}

@@ -39,6 +39,18 @@ func free(address string) string {
 	return l.Addr().String()
 }
 
+// beside returns the address whose port is two above that of address, as 8082 is above the
+// 8080 that the documentation speaks of; or any port if another program has that one, or if
+// address leaves the choice to the system.
+func beside(address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	n, _ := strconv.Atoi(port)
+	if n == 0 {
+		return anyPort
+	}
+	return free(net.JoinHostPort(host, strconv.Itoa(n+2)))
+}
+
 // address returns where a listener of the sidecar listens: data, admin, or
 // that of a route.
 func (d *demo) address(listener string) string { return d.sidecar.Addr(listener).String() }

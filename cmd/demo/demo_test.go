@@ -20,6 +20,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asSidecar) != "" {
+		os.Exit(runAsSidecar())
+	}
 	testkit.NoNameServer()
 	os.Exit(testkit.Run(m, 2))
 }

@@ -133,7 +133,6 @@ func oclcSettings(s *upstreamtest.Server) []string {
 		"OCLC_TARGET=" + s.APIURL(),
 		"OCLC_TARGETS=discovery=" + s.HostURL("discovery"),
 		"OCLC_INSTITUTION=" + homeInstitution,
-		"OCLC_LISTEN=" + anyPort,
 	}
 }
 

@@ -93,6 +93,7 @@ func (d *demo) awaitShared(ctx context.Context) error {
 func (d *demo) environ(data, admin string) []string {
 	key := sha256.Sum256([]byte("a demo's key is known to everyone"))
 	all := append(d.providers.environ(), "SIDECAR_LISTEN="+data, "SIDECAR_ADMIN_LISTEN="+admin,
+		"SIDECAR_OCLC_LISTEN="+beside(data),
 		"SIDECAR_REDIS_URL=redis://"+d.redis.Addr(),
 		"SIDECAR_REDIS_KEYS=demo:"+base64.StdEncoding.EncodeToString(key[:]))
 	for _, setting := range d.more {

@@ -78,7 +78,7 @@ var redisRules = slices.Concat([]rule{
 		mend:  "write user:password@ before the host in SIDECAR_REDIS_URL"},
 	{codes: "NOPERM",
 		cause: "the user of SIDECAR_REDIS_URL lacks rights: {missing}",
-		mend:  "give the user {rights} with ACL SETUSER; README.md lists all rights that SIDECAR_REDIS_URL needs"},
+		mend:  "give the user {rights} with ACL SETUSER; docs/redis.md lists all rights that SIDECAR_REDIS_URL needs"},
 	{codes: "READONLY",
 		cause: "{host} is a replica of Redis, which takes no writes",
 		mend:  "name the master in SIDECAR_REDIS_URL, or set SIDECAR_REDIS_MODE=sentinel"},

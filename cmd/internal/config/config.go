@@ -37,8 +37,8 @@ const prefix = "SIDECAR_"
 func oauth2Section(n int) string { return fmt.Sprintf("%sOAUTH2_%d_", prefix, n) }
 
 // Config is the whole configuration of the program. The tags of its fields are
-// the only list of settings there is: parsing, help text and the table of the
-// README are made from them.
+// the only list of settings there is: parsing, help text and the table in
+// docs/settings.md are made from them.
 //
 //	env         name of the variable, without what envPrefix puts before it
 //	envPrefix   how the variables of the settings in this struct begin

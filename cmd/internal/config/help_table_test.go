@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// writeSettingsTable writes the settings as the Markdown table of the README,
-// made from the tags of Config.
+// writeSettingsTable writes the settings as the Markdown table of
+// docs/settings.md, made from the tags of Config.
 func writeSettingsTable(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprint(out, "| variable | default | file | meaning |\n|---|---|---|---|\n")

@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// TestReadmeListsEveryCode compares the codes of problem documents with the README.
-func TestReadmeListsEveryCode(t *testing.T) {
+// TestProblemsPageListsEveryCode compares the codes of problem documents with docs/problems.md.
+func TestProblemsPageListsEveryCode(t *testing.T) {
 	source, err := os.ReadFile("../../../proxy/problem.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile("../../../README.md")
+	page, err := os.ReadFile("../../../docs/problems.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,8 +22,8 @@ func TestReadmeListsEveryCode(t *testing.T) {
 		t.Fatalf("found only %d codes in problem.go", len(codes))
 	}
 	for _, code := range codes {
-		if code[1] != "client_closed" && !strings.Contains(string(readme), "`"+code[1]+"`") {
-			t.Errorf("README.md does not say what %s means", code[1])
+		if code[1] != "client_closed" && !strings.Contains(string(page), "`"+code[1]+"`") {
+			t.Errorf("docs/problems.md does not say what %s means", code[1])
 		}
 	}
 }

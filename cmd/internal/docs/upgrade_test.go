@@ -22,7 +22,7 @@ func TestUpgradePageNamesWhatThereIs(t *testing.T) {
 		exist []string
 		least int
 	}{
-		{"setting", "SIDECAR_[A-Z0-9_]+[A-Z0-9]", found(t, "README.md", "(?m)^\\| `(SIDECAR_[A-Z0-9_<>n]+)`"), 5},
+		{"setting", "SIDECAR_[A-Z0-9_]+[A-Z0-9]", found(t, "docs/settings.md", "(?m)^\\| `(SIDECAR_[A-Z0-9_<>n]+)`"), 5},
 		{"series", "token_sidecar_[a-z_]+", found(t, "metrics/*.go", `(?:counters|gauges|histograms|desc)\("(\w+)"`), 12},
 		{"alert", "TokenSidecar[A-Za-z]+", found(t, "charts/token-sidecar/files/rules.yaml", `alert: (\w+)`), 5},
 		{"problem code", "[a-z]+(?:_[a-z]+)+", found(t, "proxy/problem.go", `\{http\.Status\w+, "(\w+)"|code\w+ = "(\w+)"`), 15},

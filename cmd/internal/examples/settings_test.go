@@ -9,19 +9,19 @@ import (
 	"testing"
 )
 
-// settings returns the variables in the table of the README, which a test of package config
+// settings returns the variables in the table of docs/settings.md, which a test of package config
 // compares with the program.
 func settings(t *testing.T) map[string]bool {
 	t.Helper()
 	known := map[string]bool{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `(SIDECAR_[^`]+)` \\|[^|]*\\| *(.*?) *\\|").FindAllStringSubmatch(read(t, root+"/README.md"), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `(SIDECAR_[^`]+)` \\|[^|]*\\| *(.*?) *\\|").FindAllStringSubmatch(read(t, root+"/docs/settings.md"), -1) {
 		known[row[1]] = true
 		if row[2] != "" {
 			known[row[1]+"_FILE"] = true
 		}
 	}
 	if len(known) < 100 {
-		t.Fatalf("the README lists %d settings", len(known))
+		t.Fatalf("docs/settings.md lists %d settings", len(known))
 	}
 	return known
 }

@@ -244,14 +244,20 @@ func (b *browser) show(width int, scheme string) {
 // screenshot writes the whole page to screenshots/name.
 func (b *browser) screenshot(name string) {
 	b.t.Helper()
+	b.screenshotTo(filepath.Join("screenshots", name))
+}
+
+// screenshotTo writes the whole page to a file.
+func (b *browser) screenshotTo(path string) {
+	b.t.Helper()
 	var shot struct{ Data string }
 	b.call("Page.captureScreenshot", map[string]any{"captureBeyondViewport": true}, &shot)
 	image, err := base64.StdEncoding.DecodeString(shot.Data)
 	if err == nil {
-		err = os.MkdirAll("screenshots", 0o755)
+		err = os.MkdirAll(filepath.Dir(path), 0o755)
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join("screenshots", name), image, 0o644)
+		err = os.WriteFile(path, image, 0o644)
 	}
 	if err != nil {
 		b.t.Fatal(err)

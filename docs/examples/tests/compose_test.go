@@ -110,9 +110,9 @@ func TestPrometheusTakesItsConfiguration(t *testing.T) {
 	}
 }
 
-// TestUserOfRedisHasTheRightsOfTheReadme compares the two: it may do no more.
-func TestUserOfRedisHasTheRightsOfTheReadme(t *testing.T) {
-	rights := regexp.MustCompile("`(resetchannels resetkeys [^`]*)`").FindStringSubmatch(read(t, root+"/README.md"))
+// TestUserOfRedisHasTheRightsOfThePage compares docs/redis.md and the example: the user may do no more.
+func TestUserOfRedisHasTheRightsOfThePage(t *testing.T) {
+	rights := regexp.MustCompile("(?m)^(resetchannels resetkeys .*)$").FindStringSubmatch(read(t, root+"/docs/redis.md"))
 	if rights == nil || !strings.Contains(read(t, example+"/make-secrets.sh"), "#$hash "+rights[1]+"\n") {
 		t.Errorf("make-secrets.sh gives other rights than %q", rights)
 	}
