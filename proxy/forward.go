@@ -18,6 +18,7 @@ type attempt struct {
 	conn   *targetconn.Conn  // of the lean way; nil on the general way
 	cancel func(cause error) // of the general way: ends the attempt; nil on the lean way
 	timer  *sendTimer        // of the general way: bounds the time that the target may take nothing
+	tries  int               // of the general way: how many connections the request was given since it was sent last
 }
 
 // forward sends the request to the target and the answer to the app, by one of two ways.

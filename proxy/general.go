@@ -87,6 +87,9 @@ func (x *exchange) trace(req *http.Request, connected func()) {
 	trace := httptrace.ContextClientTrace(req.Context())
 	passOn := trace.Got1xxResponse
 	trace.Got1xxResponse = func(status int, h textproto.MIMEHeader) error {
+		if status == http.StatusSwitchingProtocols {
+			return errAnswer // over HTTP/2, where there is no switch (RFC 9113 section 8.6)
+		}
 		if pass, err := x.filterInformational(http.Header(h)); !pass {
 			return err
 		}
@@ -94,14 +97,23 @@ func (x *exchange) trace(req *http.Request, connected func()) {
 	}
 	trace.GotConn = func(httptrace.GotConnInfo) {
 		connected()
-		more := time.Duration(0)
-		if !x.isUnkept() && x.streams() {
-			more = bodyTime // which the app may take for the rest of it
+		switch x.attempt.tries++; {
+		case x.attempt.tries > maxTries:
+			x.attempt.cancel(errAnswer)
+			return
+		case x.attempt.tries > 1: // the target's time goes on
+		case !x.isUnkept() && x.streams():
+			x.attempt.timer.restart(bodyTime) // the app may take that for the rest of it
+		default:
+			x.attempt.timer.restart(0)
 		}
-		x.attempt.timer.restart(more)
 		x.renewToken(req)
 	}
 }
+
+// maxTries is how often net/http may send a request, each time because the target says that it has
+// not processed it, or has closed a kept connection. Of itself net/http knows no end of that.
+const maxTries = 5
 
 // unwritable is a path that net/http will not write, so that nothing at all is sent.
 const unwritable = "\x00"
@@ -133,6 +145,7 @@ func (x *exchange) authorize(req *http.Request, token upstream.Token) {
 
 // send sends req with a token and returns the answer, whose body is still to be read.
 func (x *exchange) send(req *http.Request, token upstream.Token) (res *http.Response, err error) {
+	x.attempt.tries = 0
 	x.authorize(req, token)
 	x.setFields(req.Header)
 	x.setBody(req)
