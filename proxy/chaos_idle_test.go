@@ -84,7 +84,6 @@ func TestChaosIdleConnectionsAreBounded(t *testing.T) {
 // TestChaosIdleConnectionsKeepNoAnswer has answers with large heads on many connections. What they
 // have taken is given back while the connections are idle.
 func TestChaosIdleConnectionsKeepNoAnswer(t *testing.T) {
-
 	const conns, size, most = 50, 200 << 10, 150 << 10
 	s := newSide(t, setup{})
 	s.up.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + strings.Repeat("X-Fill: "+strings.Repeat("f", 1000)+"\r\n", size/1000) + "\r\nok")

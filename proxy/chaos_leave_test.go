@@ -157,7 +157,6 @@ func TestChaosResetsEndTheTargetsRequest(t *testing.T) {
 // to one target, which is closed when it was idle for long, while the app waits for another target.
 // That it leaves then is still noticed.
 func TestChaosClosingAnIdleConnectionLeavesRequestsWatched(t *testing.T) {
-
 	synctest.Test(t, func(t *testing.T) {
 		network := &pipes{}
 		slow := newUp(t, network.listen())

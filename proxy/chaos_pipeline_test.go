@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // sizes are lengths of heads, and of heads with bodies, around the borders of buffers: leanConn's
@@ -145,5 +147,33 @@ func TestChaosSizesAroundBordersPass(t *testing.T) {
 			}
 			_ = c.Close()
 		}
+	}
+}
+
+// TestChaosLastAnswersSurviveWhatFollows: an app that has sent much behind the last request of its
+// connection, which nobody reads, gets all of a long answer to that, though it reads slowly.
+func TestChaosLastAnswersSurviveWhatFollows(t *testing.T) {
+	const size = 4 << 20
+	s := newSide(t, setup{})
+	s.up.play(func(r *upRequest) bool {
+		r.readBody()
+		r.say(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size) + strings.Repeat("a", size))
+		return true
+	})
+	c := dialRaw(t, s.addr)
+	c.write(newChunkedAsk("POST", "/alpha/x", "last", "body", 2).text + strings.Repeat(newAsk("GET", "/alpha/x", "never", "").text, 1000))
+	got, piece := 0, make([]byte, 64<<10)
+	for {
+		n, err := c.Conn.Read(piece)
+		got += n
+		if err == io.EOF && got > size {
+			break
+		} else if err != nil {
+			t.Fatalf("%d bytes, %v", got, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if n := len(s.up.requests()); n != 1 {
+		t.Errorf("the target saw %d requests", n)
 	}
 }

@@ -165,7 +165,6 @@ func TestChaosConnectionCloseEndsTheConnection(t *testing.T) {
 // TestChaosNominatedLengthsDoNoHarm has a target name Content-Length in Connection, so that the
 // sidecar takes the field away and sends the body in chunks.
 func TestChaosNominatedLengthsDoNoHarm(t *testing.T) {
-
 	s := newSide(t, setup{})
 	s.up.play(func(r *upRequest) bool {
 		r.readBody()

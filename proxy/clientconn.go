@@ -33,7 +33,8 @@ const maxAhead = 4 << 10
 type clientConn struct {
 	net.Conn // TCP, a Unix socket, or TLS over TCP
 	judgedReader
-	fault atomic.Pointer[problem] // of the body of the request under way, the last one then; nil if there is none
+	fault   atomic.Pointer[problem] // of the body of the request under way, the last one then; nil if there is none
+	closing *atomic.Bool            // of the Server
 
 	mu       sync.Mutex    // guards all below; it is not held while reading from the connection
 	changed  sync.Cond     // on mu: phase or closed has changed
@@ -55,9 +56,10 @@ const (
 )
 
 // newClientConn returns a clientConn of c, of which the bytes in read have been read already. The
-// first head must be whole by headEnd. refuse answers a request that is refused.
-func newClientConn(c net.Conn, read []byte, headEnd time.Time, refuse func(c net.Conn, p *problem, method string)) *clientConn {
-	client := &clientConn{Conn: c}
+// first head must be whole by headEnd. refuse answers a request that is refused. closing says that
+// the Server ends.
+func newClientConn(c net.Conn, read []byte, headEnd time.Time, refuse func(c net.Conn, p *problem, method string), closing *atomic.Bool) *clientConn {
+	client := &clientConn{Conn: c, closing: closing}
 	client.changed.L = &client.mu
 	client.judgedReader = judgedReader{conn: c, limit: client.limit, moved: client.moved, buf: read, headEnd: headEnd, refuse: refuse}
 	return client
@@ -131,12 +133,15 @@ func (c *clientConn) setActive(active bool) {
 	}
 }
 
-// release has the connection hand on what comes as it is, and report its end at once, from now on.
-func (c *clientConn) release() {
+// release has the connection hand on what comes as it is, and report its end at once, from now on. It
+// reports whether it did not before.
+func (c *clientConn) release() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	served := !c.closed
 	c.closed = true
 	c.changed.Broadcast()
+	return served
 }
 
 // SetReadDeadline implements [net.Conn].
@@ -184,15 +189,14 @@ func (c *clientConn) moved() {
 	}
 }
 
-// Close implements [net.Conn]. It does not block: what the app still sends is read for lingerTime at
-// most, so that it can read its last answer.
+// Close implements [net.Conn]. The goroutine that serves the connection calls it behind the last
+// answer, and Shutdown does for many connections, one after the other. Only the first waits for the
+// app, as linger says.
 func (c *clientConn) Close() error {
-	c.release()
-	go func() {
+	if served := c.release(); served && !c.closing.Load() {
 		linger(c.Conn)
-		_ = c.Conn.Close()
-	}()
-	return nil
+	}
+	return c.Conn.Close()
 }
 
 // CloseWrite ends the direction to the app: net/http does so before it closes a

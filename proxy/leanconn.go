@@ -126,6 +126,7 @@ func (c *leanConn) readHead(first bool) (int, error) {
 		}
 		if known > 0 && errors.Is(err, os.ErrDeadlineExceeded) && !c.server.closing.Load() {
 			c.server.refuse(c.Conn, errHeadSlow, "")
+			linger(c.Conn)
 		}
 		return 0, err
 	}

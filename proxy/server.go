@@ -162,29 +162,28 @@ func (s *Server) begin(c net.Conn) (read []byte, headEnd time.Time, handOver boo
 // reports whether net/http still takes any.
 func (s *Server) handOver(c net.Conn, read []byte, headEnd time.Time) bool {
 	_ = c.SetDeadline(time.Time{})
-	client := newClientConn(c, read, headEnd, s.refuse)
+	client := newClientConn(c, read, headEnd, s.refuse, &s.closing)
 	if _, ok := c.(*tls.Conn); ok {
 		return s.handed.give(secureClientConn{client})
 	}
 	return s.handed.give(client)
 }
 
-// refuse answers a request that no handler gets to see, by a method that may be unknown, and
-// ends the direction to the app. It waits for lingerTime at most for the app to have read that.
+// refuse answers a request that no handler gets to see, by a method that may be unknown. The caller
+// ends the connection, and lingers before that.
 func (s *Server) refuse(c net.Conn, p *problem, method string) {
 	if s.lean != nil {
 		s.lean.proxy.observeRefused(p, method)
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(lingerTime))
-	if _, err := c.Write(p.answer(method)); err == nil {
-		linger(c)
-	}
+	_, _ = c.Write(p.answer(method))
 }
 
 // explainTLS answers 400 to a client that speaks plain HTTP where TLS is spoken.
 func (s *Server) explainTLS(err error) {
 	if plain, ok := errors.AsType[tls.RecordHeaderError](err); ok && plain.Conn != nil && plain.RecordHeader[0] >= 'A' {
 		s.refuse(plain.Conn, errNoTLS, "")
+		linger(plain.Conn)
 	}
 }
 
