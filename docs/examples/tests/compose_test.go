@@ -110,6 +110,17 @@ func TestPrometheusTakesItsConfiguration(t *testing.T) {
 	}
 }
 
+// TestExampleRunsTheVersionOfTheChart holds the two to one version, which a release sets in the chart.
+func TestExampleRunsTheVersionOfTheChart(t *testing.T) {
+	version := regexp.MustCompile(`(?m)^appVersion: (.+)$`).FindStringSubmatch(read(t, root+"/charts/token-sidecar/Chart.yaml"))[1]
+	compose := read(t, example+"/compose.yaml")
+	for _, want := range []string{"image: token-sidecar:" + version + "\n", "{VERSION: " + version + "}"} {
+		if !strings.Contains(compose, want) {
+			t.Errorf("compose.yaml has no %q", want)
+		}
+	}
+}
+
 // TestUserOfRedisHasTheRightsOfThePage compares docs/redis.md and the example: the user may do no more.
 func TestUserOfRedisHasTheRightsOfThePage(t *testing.T) {
 	rights := regexp.MustCompile("(?m)^(resetchannels resetkeys .*)$").FindStringSubmatch(read(t, root+"/docs/redis.md"))
