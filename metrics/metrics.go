@@ -65,7 +65,7 @@ func New(version string) *Metrics {
 func (m *Metrics) define(f factory) {
 	m.defineTargets(f)
 	m.requests = f.counters("requests_total",
-		"Requests that ended, by upstream, method and status code; problem says what the sidecar refused or failed in, and is empty where the target's answer went through.",
+		"Requests that ended, by upstream, method and status code; problem says what the sidecar refused or failed in, or what broke the answer off, and is empty where the target's answer went through.",
 		"upstream", "method", "code", "problem")
 	m.requestSeconds = f.histograms("request_duration_seconds",
 		"Time from a request's arrival to the end of its answer.", prometheus.DefBuckets, "upstream")
@@ -114,7 +114,7 @@ func (m *Metrics) defineTargets(f factory) {
 	m.targetSeconds = f.histograms("target_duration_seconds",
 		"Time from sending a request to its target until the head of the answer.", prometheus.DefBuckets, "upstream")
 	m.targetFailures = f.counters("target_failures_total",
-		"Requests that had no answer of their target that could be used, by cause: a proxy error type of RFC 9209 section 2.3.", "upstream", "cause")
+		"Requests that had no answer of their target that could be used, or not all of one, by cause: a proxy error type of RFC 9209 section 2.3.", "upstream", "cause")
 	m.unaskedBytes = f.counters("target_unasked_bytes_total",
 		"Times that a target was seen to send bytes that belong to no answer; for an hour afterwards no HTTP/1.1 connection to it is kept.", "upstream")
 	m.redirects = f.counters("redirects_total",

@@ -95,7 +95,7 @@ func (m *Metrics) Lookups(upstream string) (atOnce, all uint64) {
 // Request counts one request that has ended, and returns its method as it is counted. A
 // method or status outside the known sets counts as "other": a caller or a target must not
 // make new series. problem is one of the codes of the proxy, "" where the answer of the target went
-// through. traceID, if there is one, becomes the exemplar of the duration.
+// through whole. traceID, if there is one, becomes the exemplar of the duration.
 func (u *Upstream) Request(method string, status int, problem string, took time.Duration, traceID string) string {
 	observe(u.duration, took, traceID)
 	row := slices.Index(methods[:], method)
@@ -124,7 +124,7 @@ func (u *Upstream) Request(method string, status int, problem string, took time.
 // TargetAnswered records how long a target took until the head of its answer.
 func (u *Upstream) TargetAnswered(took time.Duration) { u.target.Observe(took.Seconds()) }
 
-// TargetFailed counts one request that had no answer of its target. The cause is one of a fixed
+// TargetFailed counts one request that had no answer of its target, or not all of one. The cause is one of a fixed
 // set: a proxy error type of RFC 9209.
 func (u *Upstream) TargetFailed(cause string) {
 	u.m.targetFailures.WithLabelValues(u.name, cause).Inc()

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"cmp"
 	"maps"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ type responseWriter struct {
 	http.ResponseWriter
 	status int   // of the final answer; 0 before that has begun
 	size   int64 // of its body, in bytes
+	err    error // of writing that
 
 	// last says that the answer is the last one on its connection. RFC 9112 section 6.1
 	// asks for that where a request has both Content-Length and Transfer-Encoding, or the
@@ -61,6 +63,7 @@ func (w *responseWriter) Write(b []byte) (int, error) {
 	}
 	n, err := w.ResponseWriter.Write(b)
 	w.size += int64(n)
+	w.err = cmp.Or(w.err, err)
 	return n, err
 }
 

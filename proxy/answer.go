@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -179,12 +180,22 @@ type answerBody struct {
 	io.ReadCloser
 	exchange *exchange
 	trailer  *http.Header
+	err      error         // that reading ended with before all was read
 	limit    time.Duration // how long a read may wait
 	idle     *time.Timer   // runs while a read waits, on the general way; nil before the first read
 }
 
 // Read implements [io.Reader].
 func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.read(p)
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+// read reads, and waits for limit at most.
+func (b *answerBody) read(p []byte) (int, error) {
 	if b.exchange.attempt.conn != nil {
 		if err := b.readyLean(); err != nil {
 			return 0, err
@@ -192,7 +203,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 		return b.ReadCloser.Read(p)
 	}
 	if b.idle == nil {
-		b.idle = time.AfterFunc(b.limit, func() { b.exchange.attempt.cancel(nil) })
+		b.idle = time.AfterFunc(b.limit, func() { b.exchange.attempt.cancel(os.ErrDeadlineExceeded) })
 	} else {
 		b.idle.Reset(b.limit)
 	}

@@ -160,13 +160,17 @@ func TestOnlyTargetsAreDialled(t *testing.T) {
 			return c, err
 		}
 	}
-	dialer := s.proxy.routes["alpha"].connections.sets.plain.kept.Dialer
-	dialer.DialContext = recorded(dialer.DialContext)
-	for _, transport := range []*http.Transport{s.proxy.routes["alpha"].connections.sets.plain.requests, s.proxy.routes["alpha"].connections.sets.plain.upgrades} {
+	over := s.proxy.routes["alpha"].connections.sets.plain
+	shared, asked := over.requests.Take(t.Context())
+	asked(false)
+	shared.Release()
+	for _, transport := range []*http.Transport{shared.Transport, over.uploads, over.upgrades} {
 		if transport.Proxy != nil {
 			t.Error("a proxy is set")
 		}
-		transport.DialContext = recorded(transport.DialContext)
+	}
+	for _, dialer := range over.dialers {
+		dialer.DialContext = recorded(dialer.DialContext)
 	}
 	for _, path := range []string{"/alpha/x", "/alpha//evil.example/x", "http://evil.example/x", "/alpha/http://evil.example/x", "//evil.example/alpha",
 		"/alpha/@evil.example", "/alpha/x?url=http://evil.example", s.up.url() + "@evil.example/x", s.up.url() + "/x"} {

@@ -35,6 +35,7 @@ type clientConn struct {
 	judgedReader
 	fault   atomic.Pointer[problem] // of the body of the request under way, the last one then; nil if there is none
 	closing *atomic.Bool            // of the Server
+	writing writeLimit
 
 	mu       sync.Mutex    // guards all below; it is not held while reading from the connection
 	changed  sync.Cond     // on mu: phase or closed has changed
@@ -187,6 +188,24 @@ func (c *clientConn) moved() {
 		c.deadline = time.Now().Add(c.patience)
 		_ = c.Conn.SetReadDeadline(c.deadline)
 	}
+}
+
+// Write implements [net.Conn].
+func (c *clientConn) Write(b []byte) (int, error) {
+	c.writing.beforeWrite(c.Conn)
+	return c.Conn.Write(b)
+}
+
+// SetWriteDeadline implements [net.Conn]. net/http takes the deadline away behind each answer.
+func (c *clientConn) SetWriteDeadline(t time.Time) error {
+	c.writing = writeLimit{}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline implements [net.Conn]. net/http takes the deadlines away when the protocol is switched.
+func (c *clientConn) SetDeadline(t time.Time) error {
+	c.writing = writeLimit{}
+	return c.Conn.SetDeadline(t)
 }
 
 // Close implements [net.Conn]. The goroutine that serves the connection calls it behind the last

@@ -11,14 +11,16 @@ import (
 // and what comes back. After a 401 the lean way makes another attempt, with another token;
 // on the general way the attempt goes on and its token changes.
 type attempt struct {
-	token  upstream.Token    // sent last, or about to be sent
-	fields []upstream.Field  // that are sent beside the token
-	answer answerBody        // once the head of the answer is there
-	over   *connectionSet    // that the token may be sent over; of the lean way
-	conn   *targetconn.Conn  // of the lean way; nil on the general way
-	cancel func(cause error) // of the general way: ends the attempt; nil on the lean way
-	timer  *sendTimer        // of the general way: bounds the time that the target may take nothing
-	tries  int               // of the general way: how many connections the request was given since it was sent last
+	token  upstream.Token        // sent last, or about to be sent
+	fields []upstream.Field      // that are sent beside the token
+	answer answerBody            // once the head of the answer is there
+	over   *connectionSet        // that the token may be sent over; of the lean way
+	conn   *targetconn.Conn      // of the lean way; nil on the general way
+	cancel func(cause error)     // of the general way: ends the attempt; nil on the lean way
+	timer  *sendTimer            // of the general way: bounds the time that the target may take nothing
+	shared *targetconn.Transport // of the general way: what the request was sent with last; nil if that had a connection of its own
+	asked  func(connected bool)  // of shared
+	tries  int                   // of the general way: how many connections the request was given since it was sent last
 }
 
 // forward sends the request to the target and the answer to the app, by one of two ways.

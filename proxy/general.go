@@ -24,6 +24,7 @@ func (x *exchange) forwardGeneral() {
 	defer cancel(nil)
 	x.attempt = attempt{token: x.attempt.token, fields: x.attempt.fields, cancel: cancel, timer: newSendTimer(x.proxy.config.TargetTimeout, cancel)}
 	defer x.attempt.timer.stop()
+	defer x.release()
 	if x.isUnkept() {
 		x.upload.timer = x.attempt.timer
 	}
@@ -58,12 +59,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	connected := func() {}
-	if !x.webSocket && !x.isUnkept() { // those have connections of their own
-		connected = x.route.connections.protocol.Ask(req.Context())
-		defer connected()
-	}
-	x.trace(req, connected)
+	x.trace(req)
 	res, err := x.send(req, token)
 	if err != nil || !refusesToken(res) {
 		return res, err
@@ -82,8 +78,8 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // trace adds to the trace by which ReverseProxy follows req: informational answers are
 // filtered before they are passed on, and the token is looked at once more when the request
-// has its connection. connected is called then.
-func (x *exchange) trace(req *http.Request, connected func()) {
+// has its connection.
+func (x *exchange) trace(req *http.Request) {
 	trace := httptrace.ContextClientTrace(req.Context())
 	passOn := trace.Got1xxResponse
 	trace.Got1xxResponse = func(status int, h textproto.MIMEHeader) error {
@@ -96,7 +92,9 @@ func (x *exchange) trace(req *http.Request, connected func()) {
 		return passOn(status, h)
 	}
 	trace.GotConn = func(httptrace.GotConnInfo) {
-		connected()
+		if x.attempt.shared != nil {
+			x.attempt.asked(true)
+		}
 		switch x.attempt.tries++; {
 		case x.attempt.tries > maxTries:
 			x.attempt.cancel(errAnswer)
@@ -149,24 +147,38 @@ func (x *exchange) send(req *http.Request, token upstream.Token) (res *http.Resp
 	x.authorize(req, token)
 	x.setFields(req.Header)
 	x.setBody(req)
+	over := x.route.connections.sets.of(token)
+	if !x.webSocket && !x.isUnkept() { // those have connections of their own
+		x.release()
+		x.attempt.shared, x.attempt.asked = over.requests.Take(req.Context())
+		defer x.attempt.asked(false)
+	}
 	if err := x.audit(eventSent); err != nil {
 		return nil, err
 	}
-	began, over := time.Now(), x.route.connections.sets.of(token)
+	began := time.Now()
 	switch {
 	case x.isUnkept():
-		res, err = x.sendUpload(req, over.requests)
+		res, err = x.sendUpload(req, over.uploads)
 	case x.webSocket:
 		res, err = over.upgrades.RoundTrip(req)
 		x.attempt.timer.stop()
 	default:
-		res, err = over.requests.RoundTrip(req)
+		res, err = x.attempt.shared.RoundTrip(req)
 		x.attempt.timer.stop()
 	}
 	if err == nil {
 		x.answered(time.Since(began))
 	}
 	return res, err
+}
+
+// release gives back what the request was sent with last, whose answer nobody reads any more.
+func (x *exchange) release() {
+	if x.attempt.shared != nil {
+		x.attempt.shared.Release()
+		x.attempt.shared = nil
+	}
 }
 
 // sendUpload sends an upload over a connection of its own, which over opens: on one of

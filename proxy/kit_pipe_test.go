@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"sync"
 	"syscall"
-
-	"token-sidecar/proxy/internal/targetconn"
 )
 
 // pipes is a network within the process, made of net.Pipe. Tests whose times must be
@@ -86,13 +84,8 @@ func (l *pipeListener) Addr() net.Addr { return &l.address }
 // still gets what package targetconn puts around it.
 func (s *side) useDialer(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
 	for _, r := range s.proxy.routes {
-		r.connections.sets.plain.kept.Dialer.DialContext = dial
-		for transport, protocols := range map[*http.Transport][]string{
-			r.connections.sets.plain.requests: {"h2", "http/1.1"}, r.connections.sets.plain.upgrades: {"http/1.1"}} {
-			d := targetconn.NewDialer(s.proxy.config.Roots, nil, protocols...)
+		for _, d := range r.connections.sets.plain.dialers {
 			d.DialContext = dial
-			made := targetconn.NewTransport(d, r.connections.protocol, 0)
-			transport.DialContext, transport.DialTLSContext = made.DialContext, made.DialTLSContext
 		}
 	}
 }

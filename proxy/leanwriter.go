@@ -18,7 +18,8 @@ type leanWriter struct {
 	header http.Header
 	names  []string // of the header, sorted
 	buf    []byte   // of the answer, not sent yet
-	err    error    // of sending
+	limit  writeLimit
+	err    error // of sending
 
 	toHEAD  bool         // the request's method is HEAD
 	last    bool         // the connection ends behind this answer
@@ -36,7 +37,7 @@ const maxHeld = 4 << 10
 // answer, as it does if closing is set when that begins.
 func (w *leanWriter) begin(toHEAD, last bool, closing *atomic.Bool) {
 	clear(w.own)
-	*w = leanWriter{conn: w.conn, own: w.own, header: w.own, names: w.names[:0], buf: w.buf[:0], toHEAD: toHEAD, last: last, closing: closing}
+	*w = leanWriter{conn: w.conn, own: w.own, header: w.own, names: w.names[:0], buf: w.buf[:0], limit: w.limit, toHEAD: toHEAD, last: last, closing: closing}
 }
 
 // adopt has the writer use a header in place of its own, until the head of this answer is written.
@@ -179,6 +180,7 @@ func (w *leanWriter) send(b []byte) {
 	if w.err != nil {
 		return
 	}
+	w.limit.beforeWrite(w.conn)
 	if len(b) == 0 {
 		_, w.err = w.conn.Write(w.buf)
 	} else if len(w.buf) == 0 {

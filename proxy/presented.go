@@ -15,7 +15,8 @@ import (
 type connectionSet struct {
 	kept     *targetconn.Pool[upstream.Key] // HTTP/1.1, for the lean way
 	dialers  [2]*targetconn.Dialer          // of requests and upgrades
-	requests *http.Transport                // for what goes the general way, except upgrades
+	requests *targetconn.Transports         // for what goes the general way, but for the next two
+	uploads  *http.Transport                // opens a connection for each upload
 	upgrades *http.Transport                // HTTP/1.1 only, since HTTP/2 has no upgrades
 }
 
@@ -30,7 +31,8 @@ func newConnectionSet(c Config, r upstream.Route, protocol *targetconn.Protocol,
 	return &connectionSet{
 		kept:     targetconn.NewPool[upstream.Key](http1, r.Target, protocol),
 		dialers:  [2]*targetconn.Dialer{both, http1},
-		requests: targetconn.NewTransport(both, protocol, c.TargetTimeout),
+		requests: targetconn.NewTransports(protocol, func() *http.Transport { return targetconn.NewTransport(both, protocol, c.TargetTimeout) }),
+		uploads:  targetconn.NewTransport(both, protocol, c.TargetTimeout),
 		upgrades: targetconn.NewTransport(http1, nil, c.TargetTimeout),
 	}
 }
@@ -39,7 +41,7 @@ func newConnectionSet(c Config, r upstream.Route, protocol *targetconn.Protocol,
 // closed after that.
 func (w *connectionSet) closeIdle() {
 	w.kept.CloseIdle()
-	w.requests.CloseIdleConnections()
+	w.requests.CloseIdle()
 	w.upgrades.CloseIdleConnections()
 }
 

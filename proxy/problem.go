@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -111,7 +112,7 @@ func problemOf(err error) *problem {
 		}
 	}
 	if errors.Is(err, context.Canceled) {
-		return &problem{statusClientClosed, "client_closed", "connection_terminated", "The client closed the connection.", 0}
+		return &problem{statusClientClosed, codeClientClosed, "connection_terminated", "The client closed the connection.", 0}
 	}
 	if _, ok := errors.AsType[tokenError](err); ok {
 		return tokenProblem(err)
@@ -234,6 +235,27 @@ func (x *exchange) fail(err error) {
 	h.Set("Content-Length", strconv.Itoa(len(document)))
 	x.out.WriteHeader(p.status)
 	_, _ = x.out.Write(document)
+}
+
+// Codes of what ends an answer that is under way. No app is told them.
+const (
+	codeClientClosed     = "client_closed"
+	codeClientStalled    = "client_stalled"
+	codeAnswerIncomplete = "answer_incomplete"
+)
+
+// brokeOff notes why an answer that is under way ends too early.
+func (x *exchange) brokeOff() {
+	switch {
+	case x.problem != "":
+	case errors.Is(x.out.err, os.ErrDeadlineExceeded):
+		x.problem = codeClientStalled
+	case x.out.err != nil, x.in.Context().Err() != nil:
+		x.problem = codeClientClosed
+	case x.attempt.answer.err != nil:
+		x.problem, x.cause = codeAnswerIncomplete, upstream.ConnError(x.attempt.answer.err)
+		x.route.metrics.TargetFailed(x.cause)
+	}
 }
 
 // describe sets the header fields of an answer that is p.

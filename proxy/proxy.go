@@ -10,7 +10,7 @@
 //     left, leancontext.go tells them so, and leanwriter.go writes the answers.
 //   - clientconn.go is a connection from the first other request on: net/http serves it, and
 //     judgedreader.go lets it read nothing that is not well-formed. handler.go is what net/http
-//     calls.
+//     calls. On both kinds of connections untaken.go ends what the app does not take.
 //   - explain.go says what all that follows would do with a request, and does none of it.
 //   - proxy.go takes a request through all of the following.
 //   - guard.go refuses what must not come any further; callers.go knows who may come.
@@ -201,8 +201,8 @@ type exchange struct {
 
 	informational int           // how many informational answers have come; the transport owns it until RoundTrip has returned
 	waited        time.Duration // for tokens
-	problem       string        // code of the problem that the app was told, if any
-	cause         string        // why the target cannot be reached, if that is the problem
+	problem       string        // code of the problem that the app was told, or that ended the answer; empty if there is none
+	cause         string        // what the target did wrong, if that is the problem
 }
 
 // serve answers the request. fixed is the route of a listener that has only one, and else
@@ -266,6 +266,7 @@ func (x *exchange) end() {
 			broken = false
 		}
 	case x.out.status != 0 && x.out.status != statusClientClosed:
+		x.brokeOff()
 		// A client that got nothing at all may send its request again.
 		_ = http.NewResponseController(x.out.ResponseWriter).Flush()
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -67,6 +68,7 @@ func newUnwillingTarget(t *testing.T, l net.Listener, donor *httptest.Server, le
 				return
 			}
 			all.Go(func() {
+				defer context.AfterFunc(t.Context(), func() { _ = c.Close() })()
 				u.talk(tls.Server(c, &tls.Config{Certificates: donor.TLS.Certificates, NextProtos: []string{"h2"}}))
 			})
 		}

@@ -183,7 +183,7 @@ func TestVendAbortsWhenTheAppHasLeft(t *testing.T) {
 		}()
 		s.proxy.Handler().ServeHTTP(goneWriter{httptest.NewRecorder()}, in)
 	}()
-	if line := s.log.String(); !strings.Contains(line, `"status":200`) || strings.Contains(line, `"problem"`) {
+	if line := s.log.String(); !strings.Contains(line, `"status":200`) || !strings.Contains(line, `"problem":"client_closed"`) || strings.Contains(line, `"cause"`) {
 		t.Errorf("logged %s", line)
 	}
 }

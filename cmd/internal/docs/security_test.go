@@ -157,6 +157,8 @@ var cases = []struct{ id, what, not string }{
 	{"P18", "trailers and framing of answers in disguise", ""},
 	{"P19", "requests that are refused before a handler sees them", ""},
 	{"P20", "an HTTP/2 target that processes no request", ""},
+	{"P21", "apps that do not read their answers", ""},
+	{"P22", "answers that break off", ""},
 	{"R1", "more token requests due than the limit allows", ""},
 	{"R2", "a token that a target refused and the provider will not replace", ""},
 	{"R3", "one revocation after another", ""},

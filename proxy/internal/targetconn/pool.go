@@ -12,7 +12,8 @@
 //   - try.go is none of a request's: it opens a connection only to see whether that works.
 //   - pool.go hands out the connections of a Pool and takes them back; idle.go has the order
 //     of those that nobody uses now.
-//   - transport.go makes an http.Transport, and what its connections have in common.
+//   - transports.go spreads requests over several of http.Transport, so that none has to wait for
+//     what others do not read; transport.go makes one, and what its connections have in common.
 //   - dial.go opens a connection of either kind.
 //   - conn.go is a connection of a Pool, which the caller writes to and reads from; answer.go reads
 //     the head of an answer.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -183,42 +182,6 @@ func TestDistrustLastsForAnHour(t *testing.T) {
 	})
 }
 
-// TestOthersWaitForTheFirstRequest: while nothing is known of a target one request asks, and the
-// others wait for it, whether it succeeds or not.
-func TestOthersWaitForTheFirstRequest(t *testing.T) {
-	for _, fails := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			p := NewProtocol(&url.URL{Scheme: "https"})
-			done := p.Ask(t.Context())
-			var waited atomic.Int64
-			for range 5 {
-				go func() {
-					defer p.Ask(t.Context())()
-					waited.Add(1)
-				}()
-			}
-			synctest.Wait()
-			if n := waited.Load(); n != 0 {
-				t.Errorf("%d did not wait", n)
-			}
-			if !fails {
-				p.setChosen(true)
-			}
-			done()
-			done()
-			synctest.Wait()
-			if n := waited.Load(); n != 5 {
-				t.Errorf("%d of 5 went on", n)
-			}
-			left, leave := context.WithCancel(t.Context())
-			leave()
-			done = p.Ask(left)
-			defer done()
-			p.Ask(left)() // does not block
-		})
-	}
-}
-
 // TestUnaskedBytesOnIdleConnectionsAreSeen: what a target sent on a connection that no request came
 // for is seen when that is closed for its age.
 func TestUnaskedBytesOnIdleConnectionsAreSeen(t *testing.T) {
@@ -250,30 +213,5 @@ func TestUnaskedBytesOnIdleConnectionsAreSeen(t *testing.T) {
 		if f := p.Figures(); f.Distrusted != (sends != "") || f.Idle != 0 || f.InUse != 0 {
 			t.Errorf("after %q: %+v", sends, f)
 		}
-	}
-}
-
-// TestRefusalOfHTTP1KeepsTheChoiceOfHTTP2: a target that is known to choose HTTP/2 and then
-// refuses HTTP/1.1 alone is not asked again. Of one that chose HTTP/1.1 nothing is known then.
-func TestRefusalOfHTTP1KeepsTheChoiceOfHTTP2(t *testing.T) {
-	for _, http2 := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
-			p := NewProtocol(&url.URL{Scheme: "https"})
-			p.setChosen(http2)
-			p.setRefused()
-			done := p.Ask(t.Context())
-			went := false
-			go func() {
-				p.Ask(t.Context())()
-				went = true
-			}()
-			synctest.Wait()
-			if went != http2 || p.HTTP1() || !p.RefusesHTTP1() {
-				t.Errorf("chose HTTP/2: %t; another request goes on: %t; HTTP/1.1: %t, refused: %t",
-					http2, went, p.HTTP1(), p.RefusesHTTP1())
-			}
-			done()
-			synctest.Wait()
-		})
 	}
 }

@@ -1,7 +1,6 @@
 package targetconn
 
 import (
-	"context"
 	"errors"
 	"net/url"
 	"sync"
@@ -17,10 +16,9 @@ var ErrNotHTTP1 = errors.New("the target does not speak HTTP/1.1")
 type Protocol struct {
 	refused atomic.Bool // the target did not choose HTTP/1.1 when only that was offered
 
-	mu     sync.Mutex // guards all below; it is never held over I/O
-	known  bool
-	http2  bool          // what the target has chosen, if it is known
-	asking chan struct{} // closed when the request that finds out has done so, or failed; nil if there is none
+	mu    sync.Mutex // guards all below; it is never held over I/O
+	known bool
+	http2 bool // what the target has chosen, if it is known
 }
 
 // NewProtocol returns what is known of target before the first connection: nothing, but
@@ -56,33 +54,4 @@ func (p *Protocol) setRefused() {
 	defer p.mu.Unlock()
 	p.known = p.known && p.http2
 	p.refused.Store(true)
-}
-
-// Ask lets one request go ahead of the others while nothing is known of the target, so
-// that they can share its connection if that turns out to speak HTTP/2. It returns at
-// once for that request, and for any once something is known. For the others it blocks
-// until the first one has called the function that Ask returned to it, or until ctx
-// ends. Every caller must call the function, as soon as it has a connection or none is
-// to be had. It may be called more than once.
-func (p *Protocol) Ask(ctx context.Context) (done func()) {
-	p.mu.Lock()
-	first := p.asking
-	if first == nil && !p.known {
-		defer p.mu.Unlock()
-		p.asking = make(chan struct{})
-		return sync.OnceFunc(func() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			close(p.asking)
-			p.asking = nil
-		})
-	}
-	p.mu.Unlock()
-	if first != nil {
-		select {
-		case <-first:
-		case <-ctx.Done():
-		}
-	}
-	return func() {}
 }

@@ -10,6 +10,13 @@ import (
 	"time"
 )
 
+const (
+	// streamBuffer and connBuffer are how many bytes a target may send on a stream of HTTP/2, and
+	// on a connection, before the app has read them.
+	streamBuffer = 256 << 10
+	connBuffer   = 16 << 20
+)
+
 // NewTransport returns a transport whose connections dialer opens. It speaks HTTP/2 to
 // targets that choose it, if dialer offers h2, and otherwise HTTP/1.1. An HTTP/2
 // connection serves any number of requests, whose answers it tells apart by the numbers
@@ -28,11 +35,13 @@ func NewTransport(dialer *Dialer, learned *Protocol, headerTimeout time.Duration
 		ForceAttemptHTTP2:   true,
 		MaxIdleConnsPerHost: -1, // no HTTP/1.1 connection is kept; this does not concern HTTP/2
 		HTTP2: &http.HTTP2Config{
-			SendPingTimeout: 15 * time.Second, // else a dead connection fails all requests for minutes
-			// What a target may send on a stream, and on a connection, before the app has
-			// read it. The defaults of net/http are 4 MiB and 1 GiB.
-			MaxReceiveBufferPerStream:     256 << 10,
-			MaxReceiveBufferPerConnection: 16 << 20,
+			// A connection on which nothing comes any more is given up after 15 s in all. Without
+			// that a dead one fails all requests for minutes.
+			SendPingTimeout: 10 * time.Second,
+			PingTimeout:     5 * time.Second,
+			// The defaults of net/http are 4 MiB and 1 GiB.
+			MaxReceiveBufferPerStream:     streamBuffer,
+			MaxReceiveBufferPerConnection: connBuffer,
 		},
 		IdleConnTimeout:        idleTimeout,
 		ResponseHeaderTimeout:  headerTimeout,

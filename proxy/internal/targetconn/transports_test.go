@@ -1,0 +1,87 @@
+package targetconn
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+)
+
+// newTestTransports returns Transports of a target that nothing is known of.
+func newTestTransports() (*Transports, *Protocol) {
+	p := NewProtocol(&url.URL{Scheme: "https"})
+	return NewTransports(p, func() *http.Transport { return new(http.Transport) }), p
+}
+
+// TestOthersWaitForTheFirstRequest: while there is no connection one request opens it, and the others
+// wait for it, whether it succeeds or not. If it does not, another one does. The wait ends with the
+// context.
+func TestOthersWaitForTheFirstRequest(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			all, _ := newTestTransports()
+			_, asked := all.Take(t.Context())
+			var went atomic.Int64
+			for range 5 {
+				go func() {
+					_, asked := all.Take(t.Context())
+					asked(!fails)
+					went.Add(1)
+				}()
+			}
+			synctest.Wait()
+			if n := went.Load(); n != 0 {
+				t.Errorf("%d did not wait", n)
+			}
+			asked(!fails)
+			asked(false)
+			synctest.Wait()
+			if n := went.Load(); n != 5 {
+				t.Errorf("%d of 5 went on", n)
+			}
+			again, asked := all.Take(t.Context())
+			defer asked(false)
+			if opens := again.asking != nil; opens != fails {
+				t.Errorf("after a failure (%t) the next request opens a connection: %t", fails, opens)
+			}
+			left, leave := context.WithCancel(t.Context())
+			leave()
+			all.Take(left) // does not block
+		})
+	}
+}
+
+// TestTransportsServeAFew: requests have one Transport in common until it serves as many as its
+// connection has room for, and again once one of them is done.
+func TestTransportsServeAFew(t *testing.T) {
+	all, p := newTestTransports()
+	p.setChosen(false)
+	first, _ := all.Take(t.Context())
+	for range perTransport - 1 {
+		if more, _ := all.Take(t.Context()); more != first {
+			t.Fatal("a request does not share what has room")
+		}
+	}
+	if second, _ := all.Take(t.Context()); second == first {
+		t.Errorf("a Transport serves more than %d", perTransport)
+	}
+	first.Release()
+	if again, _ := all.Take(t.Context()); again != first {
+		t.Error("what is given back is not used again")
+	}
+}
+
+// TestRefusalOfHTTP1KeepsTheChoiceOfHTTP2: a target that is known to choose HTTP/2 and then
+// refuses HTTP/1.1 alone is not asked again. Of one that chose HTTP/1.1 nothing is known then.
+func TestRefusalOfHTTP1KeepsTheChoiceOfHTTP2(t *testing.T) {
+	for _, http2 := range []bool{true, false} {
+		_, p := newTestTransports()
+		p.setChosen(http2)
+		p.setRefused()
+		if p.known != http2 || p.HTTP1() || !p.RefusesHTTP1() {
+			t.Errorf("chose HTTP/2: %t; known: %t, HTTP/1.1: %t, refused: %t", http2, p.known, p.HTTP1(), p.RefusesHTTP1())
+		}
+	}
+}
