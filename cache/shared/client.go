@@ -9,8 +9,8 @@ import (
 	"token-sidecar/upstream"
 )
 
-// Driver makes clients of Redis. Package goredis has the one of the sidecar; the demo has a
-// small one of its own, which is compiled in no time.
+// Driver makes clients of Redis. The sidecar has that of package goredis; the demo has a small
+// one of its own, because go-redis takes long to compile.
 type Driver interface {
 	// CheckURL returns an error if the URL is not one that Connect takes in this mode. It
 	// makes no connection, and its error does not quote the URL.

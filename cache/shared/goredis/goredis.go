@@ -1,12 +1,12 @@
-// Package goredis is the client of Redis by which package shared reaches it: go-redis, for
-// which a Redis that hangs, or is hostile, costs no more than is said.
+// Package goredis has go-redis reach Redis for package shared, within bounds: an operation
+// ends in time, and a hostile Redis costs little memory.
 //
-// goredis.go makes the client for a server, for sentinels or for a cluster, passes commands
-// on to it and says what its errors are. reply.go bounds what comes over a connection, before
+// goredis.go makes the client of a server, of sentinels or of a cluster, passes commands on
+// to it and translates its errors. reply.go bounds what comes over a connection, before
 // go-redis makes room for it.
 //
-// Nothing else of the program imports go-redis, which takes a quarter of the time in which
-// the demo is compiled.
+// No other package of the program imports go-redis. It is large, and whatever imports it
+// takes long to compile: the demo does without it.
 package goredis
 
 import (
