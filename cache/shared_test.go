@@ -14,6 +14,7 @@ import (
 
 	"token-sidecar/cache/internal/redistest"
 	"token-sidecar/cache/shared"
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
@@ -99,6 +100,7 @@ func (i *issuer) joinOn(t *testing.T, n *redistest.Network) (*Cache, *replica) {
 // mustShare returns the shared tokens, which are closed when the test ends.
 func mustShare(t *testing.T, config shared.Config) *shared.Store {
 	t.Helper()
+	config.Driver = goredis.Driver{}
 	store, err := shared.New(config)
 	if err != nil {
 		t.Fatal(err)

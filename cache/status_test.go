@@ -10,6 +10,7 @@ import (
 	"token-sidecar/cache"
 	"token-sidecar/cache/internal/redistest"
 	"token-sidecar/cache/shared"
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
@@ -121,7 +122,7 @@ func TestStatusOfSharedTokens(t *testing.T) {
 // sharedOn returns the shared tokens of the Redis on a network.
 func sharedOn(t *testing.T, n *redistest.Network) *shared.Store {
 	t.Helper()
-	store, err := shared.New(shared.Config{URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial, Metrics: metrics.New("test"),
+	store, err := shared.New(shared.Config{Driver: goredis.Driver{}, URL: upstream.NewSecret("redis://redis.test"), Dial: n.Dial, Metrics: metrics.New("test"),
 		Ring: []shared.SealKey{{ID: "k1", Key: upstream.NewSecret(strings.Repeat("k", 32))}}})
 	if err != nil {
 		t.Fatal(err)

@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"token-sidecar/cache/internal/redistest"
 	"token-sidecar/upstream"
 )
@@ -180,7 +178,7 @@ func TestGivingUpIsNoFailure(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		if err := s.do(ctx, "renew", func(ctx context.Context) error {
 			cancel()
-			return s.client.Ping(ctx).Err()
+			return s.client.Do(ctx, Command{"ping"})[0].Err
 		}); !errors.Is(err, context.Canceled) {
 			t.Errorf("broken off: %v", err)
 		}
@@ -206,7 +204,7 @@ func TestGivingUpIsNoFailure(t *testing.T) {
 	if !isOpen(&s.breaker) {
 		t.Error("it closed the breaker")
 	}
-	if err := s.do(t.Context(), "get", func(ctx context.Context) error { return s.client.Ping(ctx).Err() }); err != nil || isOpen(&s.breaker) {
+	if err := s.do(t.Context(), "get", func(ctx context.Context) error { return s.client.Do(ctx, Command{"ping"})[0].Err }); err != nil || isOpen(&s.breaker) {
 		t.Errorf("the next probe: %v", err)
 	}
 }
@@ -216,7 +214,7 @@ func TestRedisCause(t *testing.T) {
 		"none":                     nil,
 		"connection_read_timeout":  &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded},
 		"connection_refused":       &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
-		"connection_limit_reached": redis.ErrPoolTimeout,
+		"connection_limit_reached": ErrPoolTimeout,
 	} {
 		if got := redisCause(err); got != want {
 			t.Errorf("cause of %v: %s, want %s", err, got, want)

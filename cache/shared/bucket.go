@@ -1,7 +1,5 @@
 package shared
 
-import "github.com/redis/go-redis/v9"
-
 // A bucket is the text "<free> <promised> <trusted> <cause> <failed> <epoch> <last>", the
 // first three in microseconds of the clock of Redis: when the next turn is free, the latest
 // time for which a turn was promised, and until when a single failure after a recovery stops the fleet for a moment only; then why the fleet is stopped
@@ -81,13 +79,13 @@ end
 `
 
 var (
-	takeScript = redis.NewScript(bucketFunctions + `
+	takeScript = newScript(bucketFunctions + `
 return {take(2, 0, time())}`)
 
 	// failureScript notes a failure. The ARGV[4]th in a row, or one 429, has the fleet make no
 	// token request for ARGV[1] microseconds. One that is stopped already stays so for the
 	// longer time; else the turns that have not come yet are void, and free again.
-	failureScript = redis.NewScript(bucketFunctions + `
+	failureScript = newScript(bucketFunctions + `
 local now, wait, cause, booked = time(), tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 if now == 0 then return 0 end
 local b = read(1, now, booked)
@@ -102,7 +100,7 @@ return 1`)
 
 	// recoveryScript ends a stop, and the failures in a row, in the buckets of all keys of the
 	// ring: in the midst of a rotation a stop in any of them counts.
-	recoveryScript = redis.NewScript(bucketFunctions + `
+	recoveryScript = newScript(bucketFunctions + `
 local now, resumed, booked = time(), tonumber(ARGV[1]), tonumber(ARGV[2])
 if now == 0 then return 0 end
 local b = read(1, now, booked)
@@ -114,7 +112,7 @@ return 1`)
 
 	// standsScript tells why the fleet is stopped, how long until the next turn, in
 	// microseconds, and how often it was stopped.
-	standsScript = redis.NewScript(bucketFunctions + `
+	standsScript = newScript(bucketFunctions + `
 local now = time()
 if now == 0 then return {0, 0, -1} end
 local b = read(1, now, tonumber(ARGV[1]))

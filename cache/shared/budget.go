@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"token-sidecar/upstream"
 )
 
@@ -113,7 +111,7 @@ func (b *Budget) names(p Place) []string {
 func (s *Store) Take(ctx context.Context, p Place, w Want) (Turn, error) {
 	var t Turn
 	err := s.do(ctx, "budget", func(ctx context.Context) error {
-		reply, err := s.scripts.run(ctx, takeScript, w.Budget.names(p), w.args(s.replica)...).Int64Slice()
+		reply, err := numbers(s.scripts.run(ctx, takeScript, w.Budget.names(p), w.args(s.replica)...))
 		if err == nil {
 			t, err = w.parseTurn(reply)
 		}
@@ -167,9 +165,9 @@ func (s *Store) Recovered(ctx context.Context, b *Budget) {
 	s.reportToBudget(ctx, b, recoveryScript, resumed.Microseconds(), maxBooked.Microseconds())
 }
 
-func (s *Store) reportToBudget(ctx context.Context, b *Budget, script *redis.Script, args ...any) {
+func (s *Store) reportToBudget(ctx context.Context, b *Budget, script *script, args ...any) {
 	err := s.do(ctx, "budget", func(ctx context.Context) error {
-		return s.scripts.run(ctx, script, b.buckets, args...).Err()
+		return s.scripts.run(ctx, script, b.buckets, args...).Err
 	})
 	if err == nil {
 		s.metrics.RedisOperation("budget", "ok")
@@ -182,7 +180,7 @@ func (s *Store) reportToBudget(ctx context.Context, b *Budget, script *redis.Scr
 func (s *Store) Stands(ctx context.Context, b *Budget, t Turn) (refusal Turn, stands bool) {
 	stands = true
 	err := s.do(ctx, "budget", func(ctx context.Context) error {
-		reply, err := s.scripts.run(ctx, standsScript, b.buckets, maxBooked.Microseconds()).Int64Slice()
+		reply, err := numbers(s.scripts.run(ctx, standsScript, b.buckets, maxBooked.Microseconds()))
 		if err != nil {
 			return err
 		}

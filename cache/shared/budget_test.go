@@ -490,7 +490,7 @@ func TestALeaseThatCannotStandIsGivenUp(t *testing.T) {
 	bubble(t, func(t *testing.T, n *redistest.Network, s *Store) {
 		s.cluster = true
 		w := Want{Lease: true, Budget: s.Budget(upstream.Fingerprint{}, 1), Wait: 2 * time.Second}
-		n.Play(redistest.Says("-ERR lost\r\n").On(func(command string) bool { return strings.Contains(command, renewScript.Hash()) }))
+		n.Play(redistest.Says("-ERR lost\r\n").On(func(command string) bool { return strings.Contains(command, renewScript.hash) }))
 		for _, subject := range []string{"at once", "later"} {
 			looked, err := s.Look(t.Context(), place(s, subject), Version{}, w)
 			if err != nil {

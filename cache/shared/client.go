@@ -2,119 +2,93 @@ package shared
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
-	"net"
 	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"token-sidecar/upstream"
 )
 
-// newRedisClient parses the URL by mode. Its errors do not quote it.
-func newRedisClient(c Config) (redis.UniversalClient, error) {
-	url := c.URL.Reveal()
-	switch c.Mode {
-	case "", "standalone":
-		o, err := redis.ParseURL(url)
-		if err != nil {
-			return nil, errors.New("the Redis URL is not valid")
-		}
-		bounded(o, c.Timeout)
-		secured(&o.TLSConfig, c.TLS)
-		o.Dialer = dialer(c, o.TLSConfig, serverLimits)
-		return redis.NewClient(o), nil
-	case "sentinel":
-		o, err := redis.ParseFailoverURL(url)
-		if err != nil || o.MasterName == "" {
-			return nil, errors.New("the Redis URL is not valid for sentinel; it needs master_name")
-		}
-		o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
-		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, c.Timeout, c.Timeout, c.Timeout
-		o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
-		o.PipelinePoolSize = -1
-		// A replica of Redis lags behind its master, and a lease is only at the master.
-		o.ReplicaOnly, o.RouteByLatency, o.RouteRandomly = false, false, false
-		secured(&o.TLSConfig, c.TLS)
-		o.Dialer = dialer(c, o.TLSConfig, serverLimits)
-		return redis.NewFailoverClient(o), nil
-	case "cluster":
-		o, err := redis.ParseClusterURL(url)
-		if err != nil {
-			return nil, errors.New("the Redis URL is not valid for cluster")
-		}
-		o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
-		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, c.Timeout, c.Timeout, c.Timeout
-		o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
-		o.PipelinePoolSize = -1
-		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-		o.MaxRedirects = 3
-		// Routing policies are for commands without a key, and they cost a COMMAND
-		// that keeps to no deadline of ours.
-		o.DisableRoutingPolicies = true
-		o.ReadOnly, o.RouteByLatency, o.RouteRandomly = false, false, false
-		secured(&o.TLSConfig, c.TLS)
-		o.Dialer = dialer(c, o.TLSConfig, clusterLimits)
-		return redis.NewClusterClient(o), nil
-	}
-	return nil, fmt.Errorf("no Redis mode is named %q", c.Mode)
+// Driver makes clients of Redis. The sidecar has that of package goredis; the demo has a small
+// one of its own, because go-redis takes long to compile.
+type Driver interface {
+	// CheckURL returns an error if the URL is not one that Connect takes in this mode. It
+	// makes no connection, and its error does not quote the URL.
+	CheckURL(mode string, url upstream.Secret) error
+	// Connect returns a client for what c says of URL, Mode, TLS, Timeout and Dial. It
+	// makes no connection yet, and its error does not quote the URL.
+	Connect(c Config) (Client, error)
 }
 
-const (
-	// poolSize is the most connections that one client has to one server.
-	poolSize = 16
-	// dialTimeout bounds the making of a connection. It may be longer than the
-	// timeout of an operation: the operation that needs the connection now gives up
-	// in time, and the connection is kept for a later one.
-	dialTimeout = time.Second
+// Client sends commands to Redis. Its methods are safe for concurrent use.
+type Client interface {
+	// Do sends the commands together, in one round trip if one node serves them all, and
+	// returns the reply to each. It blocks until they are there or ctx ends.
+	Do(ctx context.Context, commands ...Command) []Reply
+	// Reload has the client of a cluster ask anew, in the background, which node serves
+	// what. Other clients do nothing.
+	Reload()
+	// Close closes all connections. What is under way fails.
+	Close() error
+}
+
+// Command is the name of a command and its arguments: strings and whole numbers.
+type Command []any
+
+// Reply is what Redis answered to a command, or why there is no answer.
+type Reply struct {
+	Value any   // a string, an int64, a []any of both, or nil if Redis has nothing
+	Err   error // a ReplyError if Redis refused the command
+}
+
+// ReplyError is the text of an error that Redis answered. It begins with a code, and may
+// quote the command.
+type ReplyError string
+
+// Error returns the text.
+func (e ReplyError) Error() string { return string(e) }
+
+// What a Client may also fail with, beside errors of connections and contexts.
+var (
+	// ErrPoolTimeout says that all connections were in use for too long.
+	ErrPoolTimeout = errors.New("no connection to Redis is free")
+	// ErrReplyTooLarge says that a reply was larger than any that is needed.
+	ErrReplyTooLarge = errors.New("a reply of Redis is larger than any we need")
 )
 
-// bounded makes deadlines hold: by default go-redis does not end a read when
-// its context ends, and it tries three times.
-func bounded(o *redis.Options, timeout time.Duration) {
-	o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, timeout, timeout, timeout
-	o.PoolSize, o.MaxActiveConns, o.DisableIdentity, o.Protocol = poolSize, poolSize, true, 2
-	o.PipelinePoolSize = -1 // no second pool beside it
-	// Maintenance notifications are for version 3 of the protocol; yet each new
-	// client would look its server's name up for them, for up to two seconds,
-	// whatever the deadline.
-	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+const (
+	// MaxString is the most bytes of a string in a reply that is needed: of a sealed value,
+	// and one more by which a longer one is known.
+	MaxString = maxSealed + 1
+	// DialTimeout bounds the making of a connection. It may be longer than the timeout of
+	// an operation: the operation that needs the connection now gives up in time, and the
+	// connection is kept for a later one.
+	DialTimeout = time.Second
+)
+
+var errReply = errors.New("the reply does not have the parts it should")
+
+// as returns the value of a reply that has to be a T.
+func as[T string | int64 | []any](r Reply) (T, error) {
+	value, ok := r.Value.(T)
+	if r.Err == nil && !ok {
+		return value, errReply
+	}
+	return value, r.Err
 }
 
-// secured puts our roots and certificates in place of what the URL asked for,
-// and keeps its server name. A skip_verify in the URL is not honored. Without TLS
-// in the URL it does nothing.
-func secured(parsed **tls.Config, ours *tls.Config) {
-	if *parsed == nil {
-		return
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if ours != nil {
-		config = ours.Clone()
-	}
-	config.ServerName = (*parsed).ServerName
-	*parsed = config
-}
-
-// dialer returns how connections are made, in every mode: by c.Dial, else as go-redis
-// itself makes them, with TLS if config is not nil. Their replies are bounded.
-func dialer(c Config, config *tls.Config, most limits) func(ctx context.Context, network, address string) (net.Conn, error) {
-	dial := c.Dial
-	if dial == nil {
-		dial = redis.NewDialer(&redis.Options{DialTimeout: dialTimeout, TLSConfig: config})
-	}
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
+// numbers returns the value of a reply that has to be a list of numbers.
+func numbers(r Reply) ([]int64, error) {
+	list, err := as[[]any](r)
+	var all []int64
+	for _, part := range list {
+		n, ok := part.(int64)
+		if !ok {
+			return nil, errReply
 		}
-		return withLimits(conn, most), nil
+		all = append(all, n)
 	}
+	return all, err
 }
 
 // redisCause names an error by its code, since the text of a Redis error may
@@ -123,11 +97,11 @@ func redisCause(err error) string {
 	if err == nil {
 		return "none"
 	}
-	var answer redis.Error
+	var answer ReplyError
 	switch {
-	case errors.Is(err, redis.ErrPoolTimeout):
+	case errors.Is(err, ErrPoolTimeout):
 		return "connection_limit_reached"
-	case errors.Is(err, errReplyTooLarge):
+	case errors.Is(err, ErrReplyTooLarge):
 		return "reply_too_large"
 	case !errors.As(err, &answer):
 		cause := upstream.ConnError(err)

@@ -1,12 +1,11 @@
 package shared
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Get reads the token at p, and where a ring that is being rotated may have it,
@@ -31,16 +30,19 @@ func (s *Store) GetUnderOtherKeys(ctx context.Context, p Place) (Found, error) {
 
 func (s *Store) get(ctx context.Context, p Place, first string, others []string) (Found, error) {
 	names := append([]string{first}, others...)
-	values, ttls := make([]*redis.StringCmd, len(names)), make([]*redis.DurationCmd, len(names))
+	var commands []Command
+	for _, name := range names {
+		// GETRANGE, so that a huge value is never read whole.
+		commands = append(commands, Command{"getrange", name, 0, maxSealed}, Command{"pttl", name})
+	}
+	var replies []Reply
 	wrongType := false
 	began := time.Now()
-	err := s.do(ctx, "get", func(ctx context.Context) error {
-		pipe := s.client.Pipeline()
-		for i, name := range names {
-			// GETRANGE, so that a huge value is never read whole.
-			values[i], ttls[i] = pipe.GetRange(ctx, name, 0, maxSealed), pipe.PTTL(ctx, name)
+	err := s.do(ctx, "get", func(ctx context.Context) (err error) {
+		replies = s.client.Do(ctx, commands...)
+		for _, r := range replies {
+			err = cmp.Or(err, r.Err)
 		}
-		_, err := pipe.Exec(ctx)
 		if wrongType = err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"); wrongType {
 			return nil // Redis works: somebody else put this there
 		}
@@ -54,8 +56,9 @@ func (s *Store) get(ctx context.Context, p Place, first string, others []string)
 	}
 	now := s.clock.learn(time.Time{}, began)
 	for i := range names {
-		if value := values[i].Val(); value != "" {
-			if f := s.read("get", p, value, ttls[i].Val(), now, time.Since(began)); !f.Token.IsZero() {
+		if value, _ := replies[2*i].Value.(string); value != "" {
+			left, _ := replies[2*i+1].Value.(int64)
+			if f := s.read("get", p, value, time.Duration(left)*time.Millisecond, now, time.Since(began)); !f.Token.IsZero() {
 				return f, nil
 			}
 		}
@@ -74,11 +77,11 @@ func (s *Store) Add(ctx context.Context, p Place, t Sealed, known Version) {
 		return
 	}
 	err := s.do(ctx, "add", func(ctx context.Context) error {
-		err := s.scripts.run(ctx, storeScript, p.names(), "", t.value, left.Milliseconds(), maxSealed, known.hex()).Err()
-		if errors.Is(err, ErrNoScripts) {
-			err = s.client.SetNX(ctx, p.value, t.value, left).Err()
+		reply := s.scripts.run(ctx, storeScript, p.names(), "", t.value, left.Milliseconds(), maxSealed, known.hex())
+		if errors.Is(reply.Err, ErrNoScripts) {
+			reply = s.client.Do(ctx, Command{"set", p.value, t.value, "px", left.Milliseconds(), "nx"})[0]
 		}
-		return err
+		return reply.Err
 	})
 	if err == nil {
 		s.metrics.RedisOperation("add", "ok")

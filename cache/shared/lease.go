@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // LeaseTime is how long a lease stands after it was taken or renewed, and so how
@@ -29,7 +27,7 @@ type Lease struct {
 // route them.
 var (
 	// renewScript has the lease stand for its full time again, if it is the owner's.
-	renewScript = redis.NewScript(`
+	renewScript = newScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
 
@@ -37,7 +35,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
 	// when its token request began: that other one is newer. It gives the lease
 	// back, if it is the owner's, and returns 1 if it was; 2 means that there was no
 	// owner.
-	storeScript = redis.NewScript(`
+	storeScript = newScript(`
 local ours = ARGV[1] ~= '' and redis.call('GET', KEYS[2]) == ARGV[1]
 local value = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[4])
 if type(value) ~= 'string' or value == '' or redis.sha1hex(value) == ARGV[5] then
@@ -50,7 +48,7 @@ return 1`)
 
 	// forgetScript deletes the value, if it is the one named, and gives the lease
 	// back, if it is the owner's.
-	forgetScript = redis.NewScript(`
+	forgetScript = newScript(`
 local value = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[2])
 if type(value) == 'string' and redis.sha1hex(value) == ARGV[3] then redis.call('DEL', KEYS[1]) end
 if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
@@ -58,7 +56,7 @@ redis.call('DEL', KEYS[2])
 return 1`)
 
 	// releaseScript gives the lease back, if it is the owner's.
-	releaseScript = redis.NewScript(`
+	releaseScript = newScript(`
 if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`)
 )
@@ -142,11 +140,11 @@ func (l *Lease) Release(ctx context.Context) {
 
 // run runs one of the owner's scripts, and counts a lease that turned out to be lost. It
 // reports whether the lease was there.
-func (l *Lease) run(ctx context.Context, operation string, script *redis.Script, keys []string, args ...any) bool {
+func (l *Lease) run(ctx context.Context, operation string, script *script, keys []string, args ...any) bool {
 	s := l.store
 	lost := false
 	err := s.do(ctx, operation, func(ctx context.Context) error {
-		n, err := s.scripts.run(ctx, script, keys, args...).Int()
+		n, err := as[int64](s.scripts.run(ctx, script, keys, args...))
 		lost = err == nil && n == 0
 		return err
 	})

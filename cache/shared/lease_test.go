@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 
 	"token-sidecar/cache/internal/redistest"
 	"token-sidecar/upstream"
@@ -20,7 +21,7 @@ func TestLeaseIsTakenOnce(t *testing.T) {
 		owner string
 		taken int64
 	}{{"a", 1}, {"a", 1}, {"b", 0}, {"a", 1}} {
-		reply, err := lookScript.Run(t.Context(), client, []string{"{x}value", "{x}lease"}, want.owner, LeaseTime.Milliseconds(), 100, "").Slice()
+		reply, err := redis.NewScript(lookScript.text).Run(t.Context(), client, []string{"{x}value", "{x}lease"}, want.owner, LeaseTime.Milliseconds(), 100, "").Slice()
 		if err != nil || len(reply) != 8 || reply[3] != want.taken {
 			t.Errorf("attempt %d, by %s: %v, %v", n+1, want.owner, reply, err)
 		}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Looked is what came of a look at a place.
@@ -34,8 +32,8 @@ type Looked struct {
 // fleet is stopped. The same owner may take the lease twice, because the client of a
 // cluster sends the script again if the connection ends before the answer. A lease stands
 // for longer if its turn comes later.
-func look(functions, turn string) *redis.Script {
-	return redis.NewScript(functions + `
+func look(functions, turn string) *script {
+	return newScript(functions + `
 local value, wrong = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[3]), 0
 if type(value) ~= 'string' then value, wrong = '', 1 end
 local t, now = redis.pcall('TIME'), 0
@@ -80,13 +78,13 @@ func (s *Store) Look(ctx context.Context, p Place, known Version, w Want) (Looke
 	began := time.Now()
 	var r lookReply
 	err := s.do(ctx, "acquire", func(ctx context.Context) error {
-		reply, err := s.scripts.run(ctx, script, keys, args...).Slice()
+		reply, err := as[[]any](s.scripts.run(ctx, script, keys, args...))
 		if err == nil {
 			r, err = w.parseLook(reply)
 		}
 		return err
 	})
-	var answer redis.Error
+	var answer ReplyError
 	switch {
 	case err == nil:
 	case !w.Lease, errors.Is(err, errSkipped), errors.Is(err, ErrNoScripts), errors.As(err, &answer):

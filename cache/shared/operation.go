@@ -3,12 +3,10 @@ package shared
 import (
 	"context"
 	"errors"
-
-	"github.com/redis/go-redis/v9"
 )
 
-// do makes one operation within the timeout and reports it to the breaker. A nil
-// reply is no failure, and a context that the caller cancelled is none either.
+// do makes one operation within the timeout and reports it to the breaker. A context
+// that the caller cancelled is no failure.
 func (s *Store) do(caller context.Context, operation string, f func(context.Context) error) error {
 	began, ok := s.breaker.allow()
 	if !ok {
@@ -31,7 +29,7 @@ func (s *Store) do(caller context.Context, operation string, f func(context.Cont
 		})
 		return err
 	}
-	failed := err != nil && !errors.Is(err, redis.Nil)
+	failed := err != nil
 	cause := redisCause(err)
 	if failed {
 		s.health.record(operation, cause)
@@ -50,19 +48,10 @@ func (s *Store) do(caller context.Context, operation string, f func(context.Cont
 	}
 	if failed {
 		s.metrics.RedisOperation(operation, "error")
-		s.reloadCluster(ctx)
-		return err
+		// The failure may be that of a node which another has replaced.
+		s.client.Reload()
 	}
-	return nil
+	return err
 }
 
 var errSkipped = errors.New("redis is left alone for a while")
-
-// reloadCluster has the client of a cluster ask anew which node serves what, in the
-// background: the failure may be that of a node which another has replaced. By
-// itself go-redis asks a node for that only if it answers, or every 10 s.
-func (s *Store) reloadCluster(ctx context.Context) {
-	if cluster, ok := s.client.(*redis.ClusterClient); ok {
-		cluster.ReloadState(ctx)
-	}
-}

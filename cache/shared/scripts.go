@@ -2,21 +2,21 @@ package shared
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/hex"
 	"errors"
 	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // scripts runs scripts in Redis. Those that are asked for while all senders are on
 // their way go together afterwards, so that many keys at a time cost few round trips
 // and few connections. Its methods are safe for concurrent use.
 type scripts struct {
-	client     redis.UniversalClient
+	client     Client
 	timeout    time.Duration // of one round trip
 	calls      chan *scriptCall
 	ctx        context.Context // ends with close
@@ -28,11 +28,11 @@ type scripts struct {
 
 type scriptCall struct {
 	ctx    context.Context
-	script *redis.Script
+	script *script
 	keys   []string
 	args   []any
-	result *redis.Cmd    // set before done is closed
-	done   chan struct{} // closed when the result is there
+	reply  Reply         // set before done is closed
+	done   chan struct{} // closed when the reply is there
 }
 
 const (
@@ -50,7 +50,24 @@ var ErrNoScripts = errors.New("the user of Redis may not run scripts")
 // refusedPause is how long scripts are not tried after Redis has refused one.
 const refusedPause = time.Minute
 
-func newScripts(client redis.UniversalClient, timeout time.Duration) *scripts {
+// script is a script, and the hash of it by which Redis knows it once it was sent.
+type script struct{ text, hash string }
+
+func newScript(text string) *script {
+	sum := sha1.Sum([]byte(text))
+	return &script{text, hex.EncodeToString(sum[:])}
+}
+
+// command returns the command that runs a script, which is given by its text or its hash.
+func (c *scriptCall) command(name, script string) Command {
+	command := append(make(Command, 0, 3+len(c.keys)+len(c.args)), name, script, len(c.keys))
+	for _, key := range c.keys {
+		command = append(command, key)
+	}
+	return append(command, c.args...)
+}
+
+func newScripts(client Client, timeout time.Duration) *scripts {
 	s := &scripts{client: client, timeout: timeout, calls: make(chan *scriptCall, 4*maxTogether)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	for range senders {
@@ -66,32 +83,26 @@ func (s *scripts) close() {
 
 // run runs a script and blocks until Redis has answered or ctx ends. A script that
 // was sent is not called back when ctx ends.
-func (s *scripts) run(ctx context.Context, script *redis.Script, keys []string, args ...any) *redis.Cmd {
+func (s *scripts) run(ctx context.Context, script *script, keys []string, args ...any) Reply {
 	if time.Now().UnixNano() < s.refused.Load() {
-		return failedCmd(ctx, ErrNoScripts)
+		return Reply{Err: ErrNoScripts}
 	}
 	c := &scriptCall{ctx: ctx, script: script, keys: keys, args: args, done: make(chan struct{})}
 	select {
 	case s.calls <- c:
 	case <-ctx.Done():
-		return failedCmd(ctx, ctx.Err())
+		return Reply{Err: ctx.Err()}
 	case <-s.ctx.Done():
-		return failedCmd(ctx, redis.ErrClosed)
+		return Reply{Err: errClosed}
 	}
 	select {
 	case <-c.done:
-		return c.result
+		return c.reply
 	case <-ctx.Done():
-		return failedCmd(ctx, ctx.Err())
+		return Reply{Err: ctx.Err()}
 	case <-s.ctx.Done():
-		return failedCmd(ctx, redis.ErrClosed)
+		return Reply{Err: errClosed}
 	}
-}
-
-func failedCmd(ctx context.Context, err error) *redis.Cmd {
-	cmd := redis.NewCmd(ctx)
-	cmd.SetErr(err)
-	return cmd
 }
 
 // send sends calls until close.
@@ -116,9 +127,9 @@ func (s *scripts) connect(ctx context.Context) {
 		return
 	}
 	defer s.connecting.Store(false)
-	ctx, cancel := context.WithTimeout(ctx, 3*dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 3*DialTimeout)
 	defer cancel()
-	ping := func() { _ = s.client.PTTL(ctx, "token-sidecar:{nothing}").Err() } // what the user may do anyway
+	ping := func() { s.client.Do(ctx, Command{"pttl", "token-sidecar:{nothing}"}) } // what the user may do anyway
 	ping()
 	began := time.Now()
 	ping()
@@ -152,25 +163,21 @@ func (s *scripts) gather(first *scriptCall) []*scriptCall {
 // sendAll makes the calls in one round trip, and a second one for scripts that Redis
 // does not know yet.
 func (s *scripts) sendAll(calls []*scriptCall) {
-	s.exec(calls, func(ctx context.Context, pipe redis.Pipeliner, c *scriptCall) *redis.Cmd {
-		return pipe.EvalSha(ctx, c.script.Hash(), c.keys, c.args...)
-	})
+	s.exec(calls, func(c *scriptCall) Command { return c.command("evalsha", c.script.hash) })
 	var unknown []*scriptCall
 	for _, c := range calls {
-		if redis.HasErrorPrefix(c.result.Err(), "NOSCRIPT") {
+		if isUnknown(c.reply.Err) {
 			unknown = append(unknown, c)
 		}
 	}
-	s.exec(unknown, func(ctx context.Context, pipe redis.Pipeliner, c *scriptCall) *redis.Cmd {
-		return c.script.Eval(ctx, pipe, c.keys, c.args...)
-	})
+	s.exec(unknown, func(c *scriptCall) Command { return c.command("eval", c.script.text) })
 	slow := false
 	for _, c := range calls {
 		var failed net.Error
-		slow = slow || errors.As(c.result.Err(), &failed) && failed.Timeout()
-		if mayNot(c.result.Err()) {
+		slow = slow || errors.As(c.reply.Err, &failed) && failed.Timeout()
+		if mayNot(c.reply.Err) {
 			s.refused.Store(time.Now().Add(refusedPause).UnixNano())
-			c.result = failedCmd(s.ctx, ErrNoScripts)
+			c.reply = Reply{Err: ErrNoScripts}
 		}
 		close(c.done)
 	}
@@ -180,36 +187,37 @@ func (s *scripts) sendAll(calls []*scriptCall) {
 }
 
 // exec makes the calls in one round trip, whose time is bounded.
-func (s *scripts) exec(calls []*scriptCall, queue func(context.Context, redis.Pipeliner, *scriptCall) *redis.Cmd) {
+func (s *scripts) exec(calls []*scriptCall, command func(*scriptCall) Command) {
 	if len(calls) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
 	defer cancel()
-	pipe := s.client.Pipeline()
-	for _, c := range calls {
-		c.result = queue(ctx, pipe, c)
+	commands := make([]Command, len(calls))
+	for i, c := range calls {
+		commands[i] = command(c)
 	}
-	// Each script has its own error, unless Redis refused the connection itself: go-redis
-	// then tells that here alone, and leaves the scripts with neither error nor reply.
-	if _, err := pipe.Exec(ctx); err != nil {
-		for _, c := range calls {
-			if c.result.Err() == nil && c.result.Val() == nil {
-				c.result.SetErr(err)
-			}
-		}
+	for i, reply := range s.client.Do(ctx, commands...) {
+		calls[i].reply = reply
 	}
+}
+
+// isUnknown reports whether err says that Redis does not know the script yet.
+func isUnknown(err error) bool {
+	var answer ReplyError
+	// Kvrocks says ERR before the code.
+	return errors.As(err, &answer) && strings.HasPrefix(strings.TrimPrefix(string(answer), "ERR "), "NOSCRIPT")
 }
 
 // mayNot reports whether err says that the user may not run scripts at all, or not
 // what is in one.
 func mayNot(err error) bool {
-	var answer redis.Error
+	var answer ReplyError
 	if !errors.As(err, &answer) {
 		return false
 	}
-	text := answer.Error()
+	text := string(answer)
 	return strings.HasPrefix(text, "NOPERM") || strings.Contains(text, "ACL failure in script")
 }
 
-var errReply = errors.New("the reply does not have the parts it should")
+var errClosed = errors.New("the client of Redis is closed")

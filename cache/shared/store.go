@@ -12,9 +12,8 @@
 // Whatever is asked of Redis goes through operation.go, which bounds and counts it, and
 // status.go remembers how it went. value.go is the form in which a token is shared.
 // scripts.go sends the scripts that are asked for at the same time together. breaker.go
-// leaves a Redis that fails alone for a while. client.go is the connection to Redis and
-// what its errors are called, and reply.go bounds what comes over it, before go-redis
-// makes room for it. seal.go says in which [Place] of Redis the token of a key belongs,
+// leaves a Redis that fails alone for a while. client.go is what is needed of a client of
+// Redis, and what its errors are called; package goredis has one. seal.go says in which [Place] of Redis the token of a key belongs,
 // seals it for that place, and opens what was found there. clock.go dates it by the clock
 // of Redis, the one clock that all replicas see.
 package shared
@@ -26,7 +25,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
@@ -36,7 +34,9 @@ import (
 
 // Config configures a [Store]. New keeps a copy.
 type Config struct {
-	// URL is a Redis URL as go-redis parses it in Mode. It may hold a password.
+	// Driver makes the client. Required.
+	Driver Driver
+	// URL is a Redis URL that Driver takes in Mode. It may hold a password.
 	URL upstream.Secret
 	// Mode is "standalone", "sentinel" or "cluster". Empty means standalone.
 	Mode string
@@ -60,7 +60,7 @@ type Config struct {
 	TokenTimeout time.Duration
 	// Budgets is whether Budget will be called, which needs one right more.
 	Budgets bool
-	// Dial makes the connections, in every mode. Nil means that go-redis makes
+	// Dial makes the connections, in every mode. Nil means that the driver makes
 	// them, which is right for everything but tests with a network of their own:
 	// a connection that Dial returns is used as it is, without TLS. Replies are
 	// bounded all the same.
@@ -77,7 +77,7 @@ const defaultTimeout = 240 * time.Millisecond
 // take), and while Redis is left alone after failures they return at once.
 type Store struct {
 	timeout  time.Duration
-	client   redis.UniversalClient
+	client   Client
 	scripts  *scripts
 	sealer   *sealer
 	clock    clock
@@ -96,8 +96,7 @@ type Store struct {
 // New returns a Store, which the caller must Close. It fails if the URL, the mode
 // or a key is not valid, and its errors quote neither the URL nor a key. It makes
 // no connection yet: the first operation does, because a Redis that is not there
-// is no reason not to start. New turns go-redis' own logging off, for the whole
-// process: it would write addresses and errors of servers to stderr.
+// is no reason not to start.
 func New(c Config) (*Store, error) {
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
@@ -109,11 +108,10 @@ func New(c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := newRedisClient(c)
+	client, err := c.Driver.Connect(c)
 	if err != nil {
 		return nil, err
 	}
-	redis.SetLogger(silent{})
 	s := &Store{replica: 1 + rand.IntN(1e9), timeout: c.Timeout, client: client, scripts: newScripts(client, c.Timeout), sealer: sealer,
 		longest: c.TokenTimeout, cluster: c.Mode == "cluster", budgets: c.Budgets, metrics: c.Metrics, log: c.Log, telling: rate.Sometimes{Interval: time.Minute}}
 	if c.Budgets {
@@ -121,10 +119,6 @@ func New(c Config) (*Store, error) {
 	}
 	return s, nil
 }
-
-type silent struct{}
-
-func (silent) Printf(context.Context, string, ...any) {}
 
 // Close closes all connections to Redis. Operations that are under way fail.
 func (s *Store) Close() error {

@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
 	"token-sidecar/cache/internal/redistest"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Redis is the driver of the tests, see TestMain.
+var Redis Driver
 
 // patient is the timeout in tests that are not about it: a machine may stand
 // still for longer than the usual one.
@@ -25,7 +25,7 @@ const patient = time.Minute
 // mustNew returns a store with one key, which is closed when the test ends.
 func mustNew(t *testing.T, c Config) *Store {
 	t.Helper()
-	c.Ring, c.Metrics, c.Log = ring("a"), metrics.New("test"), zerolog.Nop()
+	c.Driver, c.Ring, c.Metrics, c.Log = Redis, ring("a"), metrics.New("test"), zerolog.Nop()
 	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)

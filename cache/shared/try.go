@@ -7,8 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/redis/go-redis/v9"
+	"time"
 
 	"token-sidecar/upstream"
 )
@@ -38,34 +37,20 @@ func (e *TryError) Error() string {
 const keysRight = "~token-sidecar:*"
 
 // probes are the commands that the operations of a Store consist of, inside and
-// outside of scripts. The first stores a value that ends in two seconds.
-var probes = []struct {
-	right string
-	run   func(ctx context.Context, c redis.UniversalClient, name string) error
-}{
-	{"set", func(ctx context.Context, c redis.UniversalClient, name string) error {
-		return c.SetNX(ctx, name, "try", LeaseTime).Err()
-	}},
-	{"get", func(ctx context.Context, c redis.UniversalClient, name string) error { return c.Get(ctx, name).Err() }},
-	{"getrange", func(ctx context.Context, c redis.UniversalClient, name string) error {
-		return c.GetRange(ctx, name, 0, 1).Err()
-	}},
-	{"pttl", func(ctx context.Context, c redis.UniversalClient, name string) error { return c.PTTL(ctx, name).Err() }},
-	{"pexpire", func(ctx context.Context, c redis.UniversalClient, name string) error {
-		return c.PExpire(ctx, name, LeaseTime).Err()
-	}},
-	{"evalsha", func(ctx context.Context, c redis.UniversalClient, name string) error {
-		err := c.EvalSha(ctx, redis.NewScript(tryScript).Hash(), []string{name}).Err()
-		if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			return nil // it may be run, and nobody has sent it yet
-		}
-		return err
-	}},
-	{"eval", func(ctx context.Context, c redis.UniversalClient, name string) error {
-		return c.Eval(ctx, tryScript, []string{name}).Err()
-	}},
-	{"del", func(ctx context.Context, c redis.UniversalClient, name string) error { return c.Del(ctx, name).Err() }},
-	{timeRight, func(ctx context.Context, c redis.UniversalClient, _ string) error { return c.Time(ctx).Err() }},
+// outside of scripts: each begins with the right that it needs. The first stores a value
+// that ends in two seconds.
+func probes(name string) []Command {
+	return []Command{
+		{"set", name, "try", "ex", int64(LeaseTime / time.Second), "nx"},
+		{"get", name},
+		{"getrange", name, 0, 1},
+		{"pttl", name},
+		{"pexpire", name, LeaseTime.Milliseconds()},
+		{"evalsha", tryScript.hash, 1, name},
+		{"eval", tryScript.text, 1, name},
+		{"del", name},
+		{timeRight},
+	}
 }
 
 // timeRight is needed for budgets alone. Without it, replicas do not date what they share
@@ -73,7 +58,7 @@ var probes = []struct {
 const timeRight = "time"
 
 // tryScript calls nothing, so that it fails only if no script may be run.
-const tryScript = "return #KEYS"
+var tryScript = newScript("return #KEYS")
 
 // Try connects to Redis and runs every command that the Store needs, on a name of
 // its own that it chooses at random and removes again; where it may not remove it,
@@ -85,20 +70,21 @@ func (s *Store) Try(ctx context.Context) error {
 	_, _ = rand.Read(nobody[:])
 	name := s.Place(nobody, upstream.Key{}).lease
 	missing := &TryError{Cause: "NOPERM", Answered: true}
-	for _, probe := range probes {
-		if probe.right == timeRight && !s.budgets {
+	for _, probe := range probes(name) {
+		sent := probe[0].(string)
+		if sent == timeRight && !s.budgets {
 			continue
 		}
-		err := s.probe(ctx, name, probe.run)
+		err := s.probe(ctx, probe)
 		if err == nil {
 			continue
 		}
-		var answer redis.Error
+		var answer ReplyError
 		cause, answered := redisCause(err), errors.As(err, &answer)
 		if cause != "NOPERM" {
 			return &TryError{Cause: cause, Answered: answered}
 		}
-		right, all := missingRight(err, probe.right)
+		right, all := missingRight(err, sent)
 		if all {
 			return &TryError{Cause: cause, Missing: []string{right}, Answered: true}
 		}
@@ -110,10 +96,12 @@ func (s *Store) Try(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) probe(ctx context.Context, name string, run func(context.Context, redis.UniversalClient, string) error) error {
+// probe makes one of the probes. A script that may be run, and that nobody has sent yet, is
+// no failure.
+func (s *Store) probe(ctx context.Context, probe Command) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if err := run(ctx, s.client, name); !errors.Is(err, redis.Nil) {
+	if err := s.client.Do(ctx, probe)[0].Err; !isUnknown(err) {
 		return err
 	}
 	return nil

@@ -77,8 +77,8 @@ func TestTryTriesAllRights(t *testing.T) {
 		t.Error(err)
 	}
 	var rights []string
-	for _, probe := range probes {
-		rights = append(rights, probe.right)
+	for _, probe := range probes("name") {
+		rights = append(rights, probe[0].(string))
 	}
 	slices.Sort(rights)
 	if want := []string{"del", "eval", "evalsha", "get", "getrange", "pexpire", "pttl", "set", "time"}; !slices.Equal(rights, want) {

@@ -17,6 +17,7 @@ import (
 
 	"token-sidecar/cache"
 	"token-sidecar/cache/shared"
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/metrics"
 	"token-sidecar/upstream"
 )
@@ -101,6 +102,7 @@ func newTokenLoader(o tokenLoadOptions) (*tokenLoader, error) {
 		return nil, err
 	}
 	store, err := shared.New(shared.Config{
+		Driver:  goredis.Driver{},
 		URL:     upstream.NewSecret("redis://" + o.redis),
 		Ring:    []shared.SealKey{{ID: "bench", Key: upstream.NewSecret(strings.Repeat("k", 32))}},
 		Metrics: metrics.New("bench"),

@@ -8,7 +8,7 @@
 // With -v the sidecar's own log lines are shown too.
 //
 // main.go reads the flags; start.go starts the providers, an embedded Redis, the sidecar
-// and a replica of it. watch.go shows a person what to type, and each token request
+// and a replica of it, which reach that Redis by redis.go. watch.go shows a person what to type, and each token request
 // that comes of it; trouble.go is what can go wrong meanwhile; once.go plays all rows and checks
 // what comes of them. providers.go is
 // the table of the simulated providers, rows.go the requests to each of them and their

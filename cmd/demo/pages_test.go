@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/sidecar"
 	"token-sidecar/upstream/upstreamtest"
 )
@@ -38,7 +39,7 @@ const asSidecar = "DEMO_TEST_IS_TOKEN_SIDECAR"
 
 func runAsSidecar() int {
 	environ := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, asSidecar) })
-	if err := (sidecar.Program{}).Run(context.Background(), os.Args[1:], environ, os.Stdout, os.Stderr); err != nil {
+	if err := (sidecar.Program{Redis: goredis.Driver{}}).Run(context.Background(), os.Args[1:], environ, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -91,7 +92,7 @@ func startPaged(t *testing.T) *paged {
 		}
 	}
 	var help bytes.Buffer
-	if err := (sidecar.Program{}).Run(t.Context(), []string{"--help", "all"}, nil, &help, &help); err != nil {
+	if err := (sidecar.Program{Redis: goredis.Driver{}}).Run(t.Context(), []string{"--help", "all"}, nil, &help, &help); err != nil {
 		t.Fatal(err)
 	}
 	p.settings = help.String()

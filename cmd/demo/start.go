@@ -52,7 +52,7 @@ func start(ctx context.Context, data, admin string, life lives, log zerolog.Logg
 
 // startSidecar starts a sidecar and blocks until it has the tokens that need no subject.
 func (d *demo) startSidecar(ctx context.Context, data, admin string, log zerolog.Logger, more ...string) (*sidecar.Sidecar, error) {
-	settings, err := config.Parse(append(d.environ(data, admin), more...))
+	settings, err := config.Parse(append(d.environ(data, admin), more...), redisDriver{})
 	if err != nil {
 		return nil, fmt.Errorf("configure the sidecar: %w", err)
 	}

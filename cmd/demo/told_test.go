@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/sidecar"
 	"token-sidecar/cmd/internal/testkit"
 )
@@ -47,7 +48,7 @@ func (c checked) failed() []checkedRow {
 // check runs the subcommand with the settings of the first sidecar.
 func (d *demo) check(ctx context.Context) (said checked, err error) {
 	var out bytes.Buffer
-	failed := sidecar.Program{}.Run(ctx, []string{"check", "--json", "--subject", "humanapi=user-42"}, d.environ(anyPort, anyPort), &out, &bytes.Buffer{})
+	failed := sidecar.Program{Redis: goredis.Driver{}}.Run(ctx, []string{"check", "--json", "--subject", "humanapi=user-42"}, d.environ(anyPort, anyPort), &out, &bytes.Buffer{})
 	if err := json.Unmarshal(out.Bytes(), &said); err != nil {
 		return said, errors.Join(err, failed)
 	}

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/sidecar"
 )
 
@@ -28,7 +29,7 @@ func main() {
 		// and saves an eighth of the time of a request.
 		debug.SetGCPercent(200)
 	}
-	err := sidecar.Program{Version: version, Stdin: os.Stdin}.Run(untilSignal(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	err := sidecar.Program{Version: version, Stdin: os.Stdin, Redis: goredis.Driver{}}.Run(untilSignal(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	if err == nil {
 		return
 	}

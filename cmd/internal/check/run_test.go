@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
@@ -39,7 +40,7 @@ func TestMain(m *testing.M) {
 // configOf makes what Run needs of settings.
 func configOf(t *testing.T, settings []string) Config {
 	t.Helper()
-	parsed, err := config.Parse(testkit.Environ(settings...))
+	parsed, err := config.Parse(testkit.Environ(settings...), goredis.Driver{})
 	if err != nil {
 		t.Fatal(err)
 	}

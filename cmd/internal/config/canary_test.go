@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/testkit"
 )
 
@@ -42,11 +43,11 @@ func TestNoFaultQuotesAValue(t *testing.T) {
 				elsewhere := strings.HasPrefix(e, "SIDECAR_MYDATAHELPS_") && !strings.HasPrefix(name, "SIDECAR_MYDATAHELPS_")
 				return elsewhere || strings.HasPrefix(e, name+"=")
 			})
-			if _, err := Parse(append(environ, entry)); err != nil && strings.Contains(err.Error(), canary) {
+			if _, err := Parse(append(environ, entry), goredis.Driver{}); err != nil && strings.Contains(err.Error(), canary) {
 				t.Errorf("%q:\n%v", entry, err)
 			}
 		}
-		if _, err := Parse(append(everything(), name+"="+canary+" ")); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := Parse(append(everything(), name+"="+canary+" "), goredis.Driver{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: no fault for a value with white space behind it, but %v", name, err)
 		}
 	}

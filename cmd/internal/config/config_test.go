@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/testkit"
 )
 
@@ -54,7 +55,7 @@ func with(base []string, more ...string) []string {
 
 func mustParse(t *testing.T, environ []string) *Config {
 	t.Helper()
-	c, err := Parse(environ)
+	c, err := Parse(environ, goredis.Driver{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +64,7 @@ func mustParse(t *testing.T, environ []string) *Config {
 
 func faultsOf(t *testing.T, environ []string) []Fault {
 	t.Helper()
-	_, err := Parse(environ)
+	_, err := Parse(environ, goredis.Driver{})
 	var faults *Error
 	if !errors.As(err, &faults) || len(faults.Faults) == 0 {
 		t.Fatalf("Parse error = %v, want a Error with faults", err)
@@ -241,12 +242,12 @@ func TestSecretFileLosesOneLineBreak(t *testing.T) {
 // TestVariableLosesOneLineBreak, as Kubernetes makes one of a file.
 func TestVariableLosesOneLineBreak(t *testing.T) {
 	for _, end := range []string{"\n", "\r\n"} {
-		c, err := Parse(testkit.Environ("PDX_CLIENT_ID=id"+end, "PDX_CLIENT_SECRET=secret"+end))
+		c, err := Parse(testkit.Environ("PDX_CLIENT_ID=id"+end, "PDX_CLIENT_SECRET=secret"+end), goredis.Driver{})
 		if err != nil || c.PDX.ClientID != "id" || c.PDX.ClientSecret.Reveal() != "secret" {
 			t.Errorf("%q: %v", end, err)
 		}
 	}
-	if _, err := Parse(testkit.Environ("PDX_CLIENT_ID=id", "PDX_CLIENT_SECRET=secret\n\n")); err == nil {
+	if _, err := Parse(testkit.Environ("PDX_CLIENT_ID=id", "PDX_CLIENT_SECRET=secret\n\n"), goredis.Driver{}); err == nil {
 		t.Error("two are taken")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/testkit"
 )
 
@@ -39,7 +40,7 @@ func TestWrongEgressSettingsAreRefused(t *testing.T) {
 func TestEgressProxyReachesEveryProvider(t *testing.T) {
 	c, err := Parse(pdxWith("EGRESS_PROXY=http://proxy.test:3128/", "EGRESS_PROXY_AUTH=user:"+testkit.Canary, "EGRESS_DIRECT=.a.test, 10.0.0.0/8",
 		"OAUTH2_0_NAME=books", "OAUTH2_0_CLIENT_ID=id", "OAUTH2_0_CLIENT_SECRET=secret",
-		"OAUTH2_0_TARGET=https://api.test", "OAUTH2_0_TOKEN_URL=https://id.test/token"))
+		"OAUTH2_0_TARGET=https://api.test", "OAUTH2_0_TOKEN_URL=https://id.test/token"), goredis.Driver{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func TestIgnoredProxyVariablesAreNamed(t *testing.T) {
 		{append(pdxWith("EGRESS_PROXY=http://proxy.test:3128"), others...), false},
 		{append(pdxWith(), "HTTPS_PROXY="), false},
 	} {
-		parsed, err := Parse(c.environ)
+		parsed, err := Parse(c.environ, goredis.Driver{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/testkit"
 )
 
@@ -28,7 +29,7 @@ func FuzzParse(f *testing.F) {
 			environ = append(environ, "SIDECAR_"+line)
 		}
 		var out bytes.Buffer
-		c, err := Parse(environ)
+		c, err := Parse(environ, goredis.Driver{})
 		var faults *Error
 		switch {
 		case err == nil:

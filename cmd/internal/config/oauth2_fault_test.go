@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/testkit"
 )
 
@@ -222,7 +223,7 @@ func TestTokenRequestsOfEveryKindAreTaken(t *testing.T) {
 		for i, s := range settings {
 			settings[i] = "OAUTH2_0_" + s
 		}
-		if _, err := Parse(with(settings)); err != nil {
+		if _, err := Parse(with(settings), goredis.Driver{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

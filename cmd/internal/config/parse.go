@@ -3,16 +3,19 @@ package config
 import (
 	"slices"
 	"strings"
+
+	"token-sidecar/cache/shared"
 )
 
 // Parse reads the configuration from environ, which is in the form of os.Environ, and
 // from the files that it names. It does not read the environment of the process. If the
 // configuration cannot be used, the error is a *Error that holds every fault there is.
 // An empty value is a fault: an unset variable that some template filled in must not
-// switch off a default or a guard.
-func Parse(environ []string) (*Config, error) {
+// switch off a default or a guard. The driver makes the clients of Redis, and says what URLs
+// it takes; it may be nil for settings without Redis.
+func Parse(environ []string, driver shared.Driver) (*Config, error) {
 	l := newLoader(environ)
-	c := &Config{OAuth2: make([]OAuth2, l.countOAuth2())}
+	c := &Config{OAuth2: make([]OAuth2, l.countOAuth2()), Redis: Redis{driver: driver}}
 	all := c.settings()
 	l.dropUnknown(all)
 	for _, s := range all {

@@ -12,8 +12,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/redis/go-redis/v9"
-
+	"token-sidecar/cache/shared"
 	"token-sidecar/upstream"
 )
 
@@ -29,10 +28,15 @@ type Redis struct {
 	CAFile   string          `env:"CA_FILE" check:"cafile" help:"PEM file with the roots that rediss:// trusts in place of the system's. Read at start."`
 	CertFile string          `env:"CERT_FILE" help:"PEM file with the client certificate for rediss://. Read at start."`
 	KeyFile  string          `env:"KEY_FILE" help:"PEM file with the private key of that certificate. Read at start."`
+
+	driver shared.Driver // see Parse
 }
 
 // On reports whether Redis is configured.
 func (c *Redis) On() bool { return c.URL.IsSet() }
+
+// Driver returns what makes the clients of Redis, as Parse was given it.
+func (c *Redis) Driver() shared.Driver { return c.driver }
 
 // Host returns host and port of the URL, which names no more than that in clear. It
 // is empty if Redis is off.
@@ -44,15 +48,9 @@ func (c *Redis) Host() string {
 	return u.Host
 }
 
-// RedisKey is one key of the ring that seals values in Redis.
-type RedisKey struct {
-	ID  string
-	Key upstream.Secret // 32 bytes
-}
-
 // KeyRing returns the keys of Keys: the first seals, all open. It is empty if
 // Redis is off.
-func (c *Redis) KeyRing() []RedisKey {
+func (c *Redis) KeyRing() []shared.SealKey {
 	ring, _ := parseKeyRing(c.Keys.Reveal()) // Parse checked it
 	return ring
 }
@@ -76,12 +74,12 @@ func (c *Redis) subjectHashKey() []byte {
 var keyID = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
 // parseKeyRing reads the keys of the form id:base64,... An empty text is no key.
-func parseKeyRing(s string) ([]RedisKey, *flaw) {
+func parseKeyRing(s string) ([]shared.SealKey, *flaw) {
 	if s == "" {
 		return nil, nil
 	}
 	const mend = "write id:base64,... of 32 random bytes each; keygen prints one"
-	var ring []RedisKey
+	var ring []shared.SealKey
 	for i, item := range strings.Split(s, ",") {
 		id, encoded, _ := strings.Cut(item, ":")
 		key, err := base64.StdEncoding.Strict().DecodeString(encoded)
@@ -103,7 +101,7 @@ func parseKeyRing(s string) ([]RedisKey, *flaw) {
 				return nil, flawf("remove one of them", "key %d is the same as another", i+1)
 			}
 		}
-		ring = append(ring, RedisKey{id, upstream.NewSecret(string(key))})
+		ring = append(ring, shared.SealKey{ID: id, Key: upstream.NewSecret(string(key))})
 	}
 	return ring, nil
 }
@@ -141,23 +139,11 @@ func (c *Redis) finish(f *faults) {
 	if !c.On() {
 		return
 	}
-	// The errors of go-redis may quote the URL.
-	var err error
-	switch c.Mode {
-	case "standalone":
-		_, err = redis.ParseURL(c.URL.Reveal())
-	case "cluster":
-		_, err = redis.ParseClusterURL(c.URL.Reveal())
-	case "sentinel":
-		var options *redis.FailoverOptions
-		options, err = redis.ParseFailoverURL(c.URL.Reveal())
-		if err == nil && options.MasterName == "" {
-			f.fault(redisSection+"URL", flawf("add ?master_name=", "does not name the master of the sentinels"))
-		}
-	}
-	if err != nil {
+	if c.driver.CheckURL(c.Mode, c.URL) != nil {
 		f.fault(redisSection+"URL", flawf("check the database number, the options and SIDECAR_REDIS_MODE",
 			"is not a URL that go-redis takes in this mode"))
+	} else if c.Mode == "sentinel" && !c.namesMaster() {
+		f.fault(redisSection+"URL", flawf("add ?master_name=", "does not name the master of the sentinels"))
 	}
 	const ca, cert, key = redisSection + "CA_FILE", redisSection + "CERT_FILE", redisSection + "KEY_FILE"
 	if strings.HasPrefix(c.URL.Reveal(), "redis://") {
@@ -183,6 +169,12 @@ func (c *Redis) finish(f *faults) {
 			f.fault(cert, flawf("give PEM files that belong together", "and SIDECAR_REDIS_KEY_FILE are not a certificate and its key"))
 		}
 	}
+}
+
+// namesMaster reports whether the URL says which master the sentinels are to be asked for.
+func (c *Redis) namesMaster() bool {
+	u, err := url.Parse(c.URL.Reveal())
+	return err == nil && u.Query().Get("master_name") != ""
 }
 
 // TLS returns the roots and the certificate for rediss:// URLs, which it reads

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream"
 	"token-sidecar/upstream/upstreamtest"
@@ -16,7 +17,7 @@ func TestHalfAPairIsToldOnce(t *testing.T) {
 	cert2, key2, _ := upstreamtest.NewCertificate()
 	settings := []string{"TLS_CERT=" + cert1, "TLS_KEY=" + key1, "OAUTH2_0_NAME=shop", "OAUTH2_0_CLIENT_ID=id", "OAUTH2_0_AUTH=tls",
 		"OAUTH2_0_CERT=" + cert1, "OAUTH2_0_CERT_KEY=" + key1, "OAUTH2_0_TOKEN_URL=https://x.example/token", "OAUTH2_0_TARGET=https://x.example"}
-	c, err := Parse(testkit.Environ(settings...))
+	c, err := Parse(testkit.Environ(settings...), goredis.Driver{})
 	if err != nil {
 		t.Fatal(err)
 	}

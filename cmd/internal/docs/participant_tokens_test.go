@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/sidecar"
 	"token-sidecar/metrics"
@@ -98,7 +99,7 @@ func TestParticipantTokenPage(t *testing.T) {
 		"SIDECAR_MYDATAHELPS_PRIVATE_KEY=" + provider.PrivateKey(),
 		"SIDECAR_MYDATAHELPS_TOKEN_URL=" + provider.TokenURL(),
 		"SIDECAR_MYDATAHELPS_TARGET=" + provider.APIURL(),
-	})
+	}, goredis.Driver{})
 	if err != nil {
 		t.Fatal(err)
 	}

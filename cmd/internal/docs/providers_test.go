@@ -28,6 +28,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/rs/zerolog"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/check"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/sidecar"
@@ -252,7 +253,7 @@ func prepare(t *testing.T, name string, r recipe) kitchen {
 // serve starts a sidecar with the settings.
 func (k kitchen) serve(t *testing.T) *sidecar.Sidecar {
 	t.Helper()
-	parsed, err := config.Parse(testkit.Environ(append(k.settings, "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")...))
+	parsed, err := config.Parse(testkit.Environ(append(k.settings, "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")...), goredis.Driver{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,7 +347,7 @@ func TestMistakesInRecipesAreExplained(t *testing.T) {
 					}
 					k.settings = append(k.settings, change)
 				}
-				parsed, err := config.Parse(testkit.Environ(k.settings...))
+				parsed, err := config.Parse(testkit.Environ(k.settings...), goredis.Driver{})
 				if err != nil {
 					t.Fatal(err)
 				}

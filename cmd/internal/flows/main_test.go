@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/sidecar"
 	"token-sidecar/cmd/internal/testkit"
@@ -56,7 +57,7 @@ func (b *logBuffer) String() string {
 func start(t *testing.T, settings ...string) *rig {
 	t.Helper()
 	settings = append(settings, "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
-	parsed, err := config.Parse(testkit.Environ(settings...))
+	parsed, err := config.Parse(testkit.Environ(settings...), goredis.Driver{})
 	if err != nil {
 		t.Fatal(err)
 	}

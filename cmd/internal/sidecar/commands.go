@@ -75,7 +75,7 @@ log goes to stderr. token-sidecar --help all explains every setting.
 `, none, withSettings(func(p Program, ctx context.Context, c call, s *config.Config) error {
 		return p.serve(ctx, s, c.stdout, c.stderr)
 	})},
-	{"check", check.Usage, nil, func(_ Program, ctx context.Context, c call) error { return runCheck(ctx, c.args, c.environ, c.stdout) }},
+	{"check", check.Usage, nil, func(p Program, ctx context.Context, c call) error { return p.check(ctx, c.args, c.environ, c.stdout) }},
 	{"healthcheck", `Usage: token-sidecar healthcheck [ready]
 
 Asks a running sidecar that has the same settings whether it lives, or with ready whether it also
@@ -86,7 +86,7 @@ takes requests. The exit code is 0 if so, 1 if not. It is a probe for images wit
 		}
 		return healthcheck(ctx, s.AdminListen, "/livez")
 	})},
-	{"explain", explainUsage, nil, func(_ Program, ctx context.Context, c call) error { return explain(ctx, c) }},
+	{"explain", explainUsage, nil, func(p Program, ctx context.Context, c call) error { return p.explain(ctx, c) }},
 	{"jwks", `Usage: token-sidecar jwks
 
 Prints the JWK Set (RFC 7517) of the public keys of generic upstreams, the next ones included, to be
@@ -125,7 +125,7 @@ var none = []string{""}
 // withSettings is for commands that need the whole configuration.
 func withSettings(run func(Program, context.Context, call, *config.Config) error) func(Program, context.Context, call) error {
 	return func(p Program, ctx context.Context, c call) error {
-		settings, err := parse(c.environ)
+		settings, err := p.parse(c.environ)
 		if err != nil {
 			return err
 		}

@@ -58,12 +58,12 @@ func parseAsked(args []string) (a asked, err error) {
 }
 
 // explain prints what would be done with the request.
-func explain(ctx context.Context, c call) error {
+func (p Program) explain(ctx context.Context, c call) error {
 	a, err := parseAsked(c.args)
 	if err != nil {
 		return err
 	}
-	settings, err := parse(c.environ)
+	settings, err := p.parse(c.environ)
 	if err != nil {
 		return err
 	}

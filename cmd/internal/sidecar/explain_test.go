@@ -18,6 +18,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/metrics"
@@ -87,7 +88,7 @@ func TestExplainSaysWhatTheSidecarDoes(t *testing.T) {
 		"HUMANAPI_TOKEN_URL="+human.TokenURL(), "OCLC_WSKEY="+oclc.ClientID(), "OCLC_SECRET="+oclc.ClientSecret(), "OCLC_TOKEN_URL="+oclc.TokenURL(),
 		"OCLC_TARGET="+target.URL, "OCLC_ALLOW=GET /worldcat/,POST /{x},/a/b,GET /x,GET /{$}", "VEND=humanapi",
 		"AUDIT=stdout", "AUDIT_KEY=a:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "AUDIT_PURPOSES=care")
-	settings, err := config.Parse(environ)
+	settings, err := config.Parse(environ, goredis.Driver{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,7 @@ func TestExplainSaysWhatTheSidecarDoes(t *testing.T) {
 			args = append(args, "-H", f)
 		}
 		var out bytes.Buffer
-		err = Program{}.Run(t.Context(), append(args, a.method, a.url), environ, &out, io.Discard)
+		err = Program{Redis: goredis.Driver{}}.Run(t.Context(), append(args, a.method, a.url), environ, &out, io.Discard)
 		var exit *ExitError
 		var e proxy.Explanation
 		if json.Unmarshal(out.Bytes(), &e) != nil || (err != nil) != (want != "sent") || err != nil && !(errors.As(err, &exit) && exit.Code == 1) {
@@ -157,7 +158,7 @@ func TestExplainIsForPeople(t *testing.T) {
 		if strings.Contains(args, "|") {
 			split = strings.Split(args, "|")
 		}
-		_ = Program{}.Run(t.Context(), append([]string{"explain"}, split...), environ, &out, io.Discard)
+		_ = Program{Redis: goredis.Driver{}}.Run(t.Context(), append([]string{"explain"}, split...), environ, &out, io.Discard)
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %s", args, &out)
 		}
@@ -166,7 +167,7 @@ func TestExplainIsForPeople(t *testing.T) {
 		"": "explain takes", "GET": "explain takes", "GET /x canary": "explain takes", "-X GET /canary": "explain takes", "GET canary": "neither a path",
 		"GET https://api.example.org/canary": "tunnel",
 	} {
-		err := Program{}.Run(t.Context(), append([]string{"explain"}, strings.Fields(args)...), environ, io.Discard, io.Discard)
+		err := Program{Redis: goredis.Driver{}}.Run(t.Context(), append([]string{"explain"}, strings.Fields(args)...), environ, io.Discard, io.Discard)
 		var exit *ExitError
 		if !errors.As(err, &exit) || exit.Code != 2 || !strings.Contains(exit.Message, want) || strings.Contains(exit.Message, "canary") {
 			t.Errorf("%q: %v", args, err)

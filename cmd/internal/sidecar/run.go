@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"token-sidecar/cache/shared"
 	"token-sidecar/cmd/internal/check"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/metrics"
@@ -18,8 +19,9 @@ import (
 
 // Program is the command line program.
 type Program struct {
-	Version string    // what the subcommand version, the metrics and the status page say
-	Stdin   io.Reader // of the subcommands that read it
+	Version string        // what the subcommand version, the metrics and the status page say
+	Stdin   io.Reader     // of the subcommands that read it
+	Redis   shared.Driver // what makes the clients of Redis
 }
 
 // ExitError asks for an exit code. Its message is empty if all was said.
@@ -35,8 +37,8 @@ func (e *ExitError) Error() string { return e.Message }
 const exitConfig = 2
 
 // parse reads the configuration.
-func parse(environ []string) (*config.Config, error) {
-	settings, err := config.Parse(environ)
+func (p Program) parse(environ []string) (*config.Config, error) {
+	settings, err := config.Parse(environ, p.Redis)
 	return settings, exitOf(err)
 }
 
@@ -50,9 +52,9 @@ func exitOf(err error) error {
 	return err
 }
 
-// runCheck runs the subcommand check.
-func runCheck(ctx context.Context, args, environ []string, stdout io.Writer) error {
-	err := tryAll(ctx, args, environ, stdout)
+// check runs the subcommand check.
+func (p Program) check(ctx context.Context, args, environ []string, stdout io.Writer) error {
+	err := p.tryAll(ctx, args, environ, stdout)
 	var wrongCall *check.UsageError
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -64,12 +66,12 @@ func runCheck(ctx context.Context, args, environ []string, stdout io.Writer) err
 }
 
 // tryAll looks at the arguments of check before it looks at the settings, and tries them.
-func tryAll(ctx context.Context, args, environ []string, stdout io.Writer) error {
+func (p Program) tryAll(ctx context.Context, args, environ []string, stdout io.Writer) error {
 	options, err := check.ParseArgs(args)
 	if err != nil {
 		return err
 	}
-	settings, err := parse(environ)
+	settings, err := p.parse(environ)
 	if err != nil {
 		return err
 	}

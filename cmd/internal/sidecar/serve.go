@@ -163,15 +163,12 @@ func newShared(settings *config.Config, log zerolog.Logger, m *metrics.Metrics) 
 		return nil, err
 	}
 	m.ExpectRedis()
-	var ring []shared.SealKey
-	for _, k := range c.KeyRing() {
-		ring = append(ring, shared.SealKey{ID: k.ID, Key: k.Key})
-	}
 	return shared.New(shared.Config{
+		Driver:       c.Driver(),
 		URL:          c.URL,
 		Mode:         c.Mode,
 		TLS:          tls,
-		Ring:         ring,
+		Ring:         c.KeyRing(),
 		TokenTimeout: settings.TokenTimeout,
 		Budgets:      len(settings.Budgets()) > 0,
 		Metrics:      m,

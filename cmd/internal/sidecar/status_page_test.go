@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/metrics"
@@ -80,7 +81,7 @@ func genericSim(t *testing.T) *upstreamtest.Server {
 
 func (w *statusWorld) start(t *testing.T, settings []string) {
 	t.Helper()
-	parsed, err := config.Parse(testkit.Environ(settings...))
+	parsed, err := config.Parse(testkit.Environ(settings...), goredis.Driver{})
 	if err == nil {
 		w.sidecar, err = Start(parsed, zerolog.Nop(), metrics.New("1.2.3-test"), io.Discard)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/metrics"
@@ -46,7 +47,7 @@ func TestScreenshotsForTheReadme(t *testing.T) {
 		[]string{"LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0", "REDIS_URL=" + redis.URL(),
 			"REDIS_KEYS=k1:" + base64.StdEncoding.EncodeToString(seal[:])},
 		testkit.MyDataHelps(mydatahelps), testkit.PDX(pdx), testkit.OCLC(oclc), testkit.HumanAPI(human))
-	parsed, err := config.Parse(testkit.Environ(settings...))
+	parsed, err := config.Parse(testkit.Environ(settings...), goredis.Driver{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"testing"
 
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/config"
 	"token-sidecar/cmd/internal/testkit"
 	"token-sidecar/upstream/upstreamtest"
@@ -40,7 +41,7 @@ func TestHandshakesFollowTheFiles(t *testing.T) {
 	cert2, key2, _ := upstreamtest.NewCertificate()
 	app1, appKey1, _ := upstreamtest.NewCertificate()
 	app2, appKey2, _ := upstreamtest.NewCertificate()
-	settings, err := config.Parse(testkit.Environ("OCLC_WSKEY=x", "OCLC_SECRET=y", "TLS_CERT="+cert1, "TLS_KEY="+key1, "TLS_CLIENT_CA="+app1))
+	settings, err := config.Parse(testkit.Environ("OCLC_WSKEY=x", "OCLC_SECRET=y", "TLS_CERT="+cert1, "TLS_KEY="+key1, "TLS_CLIENT_CA="+app1), goredis.Driver{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,11 @@
-package shared
+package goredis
 
 import (
 	"errors"
 	"net"
 	"syscall"
+
+	"token-sidecar/cache/shared"
 )
 
 // limits bounds what a server may send in one reply. go-redis makes room for as
@@ -22,19 +24,16 @@ var (
 	// a sealed value and a few numbers, and of the other a list of the other
 	// sentinels, half a kilobyte and 28 elements each: 64 KiB is room for a hundred.
 	// Nested deepest is the reply to HELLO, which lists the arguments of modules.
-	serverLimits = limits{line: 4 << 10, bulk: maxSealed + 1, elements: 4 << 10, depth: 8, size: 64 << 10}
+	serverLimits = limits{line: 4 << 10, bulk: shared.MaxString, elements: 4 << 10, depth: 8, size: 64 << 10}
 
 	// clusterLimits is for a node of a cluster, which besides lists who serves what:
 	// for each range of slots up to 24 elements and half a kilobyte, if two replicas
 	// have a host name each. This is room for 680 ranges, or more if they are simpler;
 	// Redis is made for a thousand nodes in all.
-	clusterLimits = limits{line: 4 << 10, bulk: maxSealed + 1, elements: 16 << 10, depth: 8, size: 512 << 10}
+	clusterLimits = limits{line: 4 << 10, bulk: shared.MaxString, elements: 16 << 10, depth: 8, size: 512 << 10}
 )
 
-var (
-	errReplyTooLarge  = errors.New("a reply of Redis is larger than any we need")
-	errReplyMalformed = errors.New("a reply of Redis breaks the protocol")
-)
+var errReplyMalformed = errors.New("a reply of Redis breaks the protocol")
 
 // boundedConn is a connection to Redis whose reader never gets a reply beyond the
 // limits, nor the claim of one: the connection is closed instead. It belongs below
@@ -122,7 +121,7 @@ func (s *replyScanner) scan(p []byte) error {
 			continue
 		}
 		if s.size++; s.size > s.most.size {
-			return errReplyTooLarge
+			return shared.ErrReplyTooLarge
 		}
 		if err := s.step(p[0]); err != nil {
 			return err
@@ -138,7 +137,7 @@ func (s *replyScanner) step(b byte) error {
 		return s.begin(b)
 	}
 	if s.line++; s.line > s.most.line {
-		return errReplyTooLarge
+		return shared.ErrReplyTooLarge
 	}
 	switch s.state {
 	case inText, afterCR:
@@ -207,7 +206,7 @@ func (s *replyScanner) length(b byte) error {
 	s.digits++
 	s.number = s.number*10 + int(b-'0')
 	if s.isBulk() && s.number > s.most.bulk || !s.isBulk() && s.number > s.most.elements {
-		return errReplyTooLarge
+		return shared.ErrReplyTooLarge
 	}
 	return nil
 }
@@ -225,7 +224,7 @@ func (s *replyScanner) announced() error {
 	if s.isBulk() {
 		s.state, s.bulk, s.line = inBulk, s.number, 0
 		if s.size += s.number; s.size > s.most.size {
-			return errReplyTooLarge
+			return shared.ErrReplyTooLarge
 		}
 		return nil
 	}
@@ -234,14 +233,14 @@ func (s *replyScanner) announced() error {
 		n *= 2
 	}
 	if s.elements += n; s.elements > s.most.elements {
-		return errReplyTooLarge
+		return shared.ErrReplyTooLarge
 	}
 	if n == 0 {
 		s.end()
 		return nil
 	}
 	if s.depth == s.most.depth {
-		return errReplyTooLarge
+		return shared.ErrReplyTooLarge
 	}
 	s.open[s.depth] = n
 	s.depth++

@@ -1,4 +1,4 @@
-package shared
+package goredis
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"testing/iotest"
+
+	"token-sidecar/cache/shared"
 )
 
 // fewLimits are small, so that tests can name what is just beyond them.
@@ -32,29 +34,29 @@ var verdicts = map[string]error{
 	"!5\r\nERR x\r\n=5\r\ntxt:a\r\n(12\r\n": nil,
 	"+a\rb\r\n":                             nil, // go-redis too goes by the line feed
 
-	"+01234567890\r\n":             errReplyTooLarge, // a line of 14 bytes
-	"+" + strings.Repeat("a", 100): errReplyTooLarge,
-	"$21\r\n":                      errReplyTooLarge,
-	"$67108864\r\n":                errReplyTooLarge,
+	"+01234567890\r\n":             shared.ErrReplyTooLarge, // a line of 14 bytes
+	"+" + strings.Repeat("a", 100): shared.ErrReplyTooLarge,
+	"$21\r\n":                      shared.ErrReplyTooLarge,
+	"$67108864\r\n":                shared.ErrReplyTooLarge,
 	"$2":                           nil,
-	"$99":                          errReplyTooLarge, // whatever digits follow
-	"$0000000000000001\r\na\r\n":   errReplyTooLarge,
-	"$18446744073709551616\r\n":    errReplyTooLarge, // wraps around to nothing
-	"!21\r\n":                      errReplyTooLarge,
-	"=21\r\n":                      errReplyTooLarge,
-	"*9\r\n":                       errReplyTooLarge,
-	"*100000000\r\n":               errReplyTooLarge,
-	"~9\r\n":                       errReplyTooLarge,
-	">9\r\n":                       errReplyTooLarge,
-	"%5\r\n":                       errReplyTooLarge, // ten elements
-	"*4\r\n*5\r\n":                 errReplyTooLarge, // nine elements in all
-	"*1\r\n*1\r\n*1\r\n*1\r\n":     errReplyTooLarge,
+	"$99":                          shared.ErrReplyTooLarge, // whatever digits follow
+	"$0000000000000001\r\na\r\n":   shared.ErrReplyTooLarge,
+	"$18446744073709551616\r\n":    shared.ErrReplyTooLarge, // wraps around to nothing
+	"!21\r\n":                      shared.ErrReplyTooLarge,
+	"=21\r\n":                      shared.ErrReplyTooLarge,
+	"*9\r\n":                       shared.ErrReplyTooLarge,
+	"*100000000\r\n":               shared.ErrReplyTooLarge,
+	"~9\r\n":                       shared.ErrReplyTooLarge,
+	">9\r\n":                       shared.ErrReplyTooLarge,
+	"%5\r\n":                       shared.ErrReplyTooLarge, // ten elements
+	"*4\r\n*5\r\n":                 shared.ErrReplyTooLarge, // nine elements in all
+	"*1\r\n*1\r\n*1\r\n*1\r\n":     shared.ErrReplyTooLarge,
 	"*1\r\n*1\r\n*1\r\n*0\r\n":     nil,
-	"*4\r\n" + strings.Repeat("$20\r\n01234567890123456789\r\n", 2) + "$10\r\n": errReplyTooLarge, // 64 bytes
-	strings.Repeat("$20\r\n01234567890123456789\r\n", 9):                        nil,              // of nine replies
+	"*4\r\n" + strings.Repeat("$20\r\n01234567890123456789\r\n", 2) + "$10\r\n": shared.ErrReplyTooLarge, // 64 bytes
+	strings.Repeat("$20\r\n01234567890123456789\r\n", 9):                        nil,                     // of nine replies
 
 	"+123456789\r\n+123456789\r\n": nil, // two lines of twelve bytes
-	"+1234567890\r\n":              errReplyTooLarge,
+	"+1234567890\r\n":              shared.ErrReplyTooLarge,
 
 	"?\r\n":              errReplyMalformed,
 	"HTTP/1.1 400\r\n":   errReplyMalformed,
@@ -126,7 +128,7 @@ func readBounded(r io.Reader, most limits) (string, error) {
 
 // TestLimitsHoldWhatWeNeed reads the largest replies that the limits are made for.
 func TestLimitsHoldWhatWeNeed(t *testing.T) {
-	value := fmt.Sprintf("$%d\r\n%s\r\n", maxSealed+1, strings.Repeat("x", maxSealed+1))
+	value := fmt.Sprintf("$%d\r\n%s\r\n", shared.MaxString, strings.Repeat("x", shared.MaxString))
 	module := "*8\r\n+name\r\n+search\r\n+ver\r\n:80400\r\n+path\r\n" + "$40\r\n" + strings.Repeat("p", 40) +
 		"\r\n+args\r\n*2\r\n+WORKERS\r\n+8\r\n"
 	hello := "*14\r\n" + strings.Repeat("+server\r\n+redis\r\n", 6) + "+modules\r\n*20\r\n" + strings.Repeat(module, 20)
