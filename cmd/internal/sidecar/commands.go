@@ -5,8 +5,8 @@
 // keys; pseudonym.go tells what subjects are called in the audit; explain.go says what would be
 // done with a request; healthcheck.go asks a sidecar that runs whether it is well; the subcommand
 // check is in package check. run.go reads the settings for them. What the sidecar itself is made of, and in which order it starts and stops, is in serve.go; log.go writes its log
-// without waiting for a reader. listen.go opens the listeners (socket_unix.go makes sockets that
-// are private from the start, socket_other.go is for systems that cannot); tls.go has the
+// without waiting for a reader. listen.go opens the listeners (listen_unix.go makes sockets that
+// are private from the start and knows how many files may be open, listen_other.go is for other systems); tls.go has the
 // certificate that they show; jwks.go serves, or prints, the public keys that providers fetch;
 // admin.go is what the admin listener serves. The settings are in package config, the status page
 // is in package status.
