@@ -41,6 +41,9 @@ func TestUnitIsWellFormedAndHardened(t *testing.T) {
 	analyze(t, "token-sidecar.service", text, "verify", "--man=false", "--recursive-errors=yes")
 	// The threshold is in tenths.
 	analyze(t, "token-sidecar.service", text, "security", "--offline=true", "--threshold=15", "--no-pager")
+	if strings.Contains(text, "ProcSubset=pid") {
+		t.Error("the unit hides /proc/stat, which process_start_time_seconds is made of, and /proc/sys/net/core/somaxconn, which says how many connections may wait for a listener")
+	}
 }
 
 // TestUnitDoesNotRestartFaultySettings ends the program with the exit code after which systemd leaves it be.
