@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Server serves one handler to apps, on any number of listeners, and ends in an orderly
@@ -17,6 +20,10 @@ import (
 // them until a request comes that is not plain. Then, or from the beginning, net/http does. Its
 // methods are safe for concurrent use.
 type Server struct {
+	// ConnectionLimit bounds the open connections. It belongs to this Server alone, unless another
+	// one is put in its place before the first call of Serve.
+	*ConnectionLimit
+
 	http   http.Server
 	handed handedOver         // the connections that net/http serves
 	lean   *handler           // of a Proxy; nil if all requests are for net/http
@@ -24,7 +31,6 @@ type Server struct {
 	cancel context.CancelFunc // ends base
 	start  sync.Once          // has net/http serve
 	active atomic.Int64       // requests under way, those of hijacked connections included
-	open   atomic.Int64       // open connections without those that were hijacked
 
 	mu        sync.Mutex                // guards all below; it is not held over I/O
 	listeners map[net.Listener]struct{} // that Serve accepts from
@@ -32,16 +38,30 @@ type Server struct {
 	closing   atomic.Bool               // Shutdown was called: what mu guards changes no more
 }
 
-// maxConnections bounds the connections of clients to one Server, so that slow
-// or forgotten ones leave files to open for those to the targets. One too many
-// is closed at once.
+// ConnectionLimit bounds the open connections of clients to all Servers that share it, so that
+// slow or forgotten ones leave files to open for the rest of the program. One too many is closed at once.
+type ConnectionLimit struct {
+	most    int64
+	open    atomic.Int64 // open connections without those that were hijacked
+	refused func(error)
+	telling rate.Sometimes
+}
+
+// maxConnections is the highest limit.
 const maxConnections = 4096
+
+// NewConnectionLimit returns a limit of most connections, or of 4096 if most is more. Once a minute at
+// most, refused is called when a connection is closed at once, or cannot be accepted because no file is
+// left, with an error that says which. It must not block.
+func NewConnectionLimit(most int, refused func(error)) *ConnectionLimit {
+	return &ConnectionLimit{most: int64(min(most, maxConnections)), refused: refused, telling: rate.Sometimes{Interval: time.Minute}}
+}
 
 // NewServer returns a Server for h, with limits on slow and idle clients. It
 // speaks HTTP/1 only: clear-text HTTP/2 has no use on loopback.
 func NewServer(h http.Handler) *Server {
 	base, cancel := context.WithCancel(context.Background())
-	s := &Server{base: base, cancel: cancel, handed: newHandedOver(),
+	s := &Server{ConnectionLimit: NewConnectionLimit(maxConnections, func(error) {}), base: base, cancel: cancel, handed: newHandedOver(),
 		listeners: map[net.Listener]struct{}{}, conns: map[net.Conn]struct{}{}}
 	s.lean, _ = h.(*handler)
 	protocols := new(http.Protocols)
@@ -104,6 +124,7 @@ func (s *Server) ServeTLS(l net.Listener, config *tls.Config) error {
 			return http.ErrServerClosed
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.telling.Do(func() { s.refused(err) })
 			time.Sleep(pause) // until others have closed their files
 		default:
 			_ = l.Close()
@@ -114,9 +135,10 @@ func (s *Server) ServeTLS(l net.Listener, config *tls.Config) error {
 
 // accept begins to serve a connection, unless there are too many.
 func (s *Server) accept(c net.Conn, config *tls.Config) {
-	if s.open.Add(1) > maxConnections {
+	if s.open.Add(1) > s.most {
 		_ = c.Close()
 		s.open.Add(-1)
+		s.telling.Do(func() { s.refused(fmt.Errorf("%d are open, which is the limit", s.most)) })
 		return
 	}
 	go func() {

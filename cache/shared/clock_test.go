@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 
 	"token-sidecar/cache/internal/redistest"
 	"token-sidecar/upstream"
@@ -91,6 +92,11 @@ func TestOnlyKnownValuesAreOverwritten(t *testing.T) {
 func TestWithoutTheRightToTIMETokensAreShared(t *testing.T) {
 	url, client := redistest.Start(t)
 	s := timeless(t, url, client)
+	var log strings.Builder
+	s.log = zerolog.New(&log)
+	if s.Begin(t.Context()); !strings.Contains(log.String(), "may not ask for TIME") {
+		t.Errorf("the log does not say that the clocks must agree: %q", log.String())
+	}
 	if err := s.Try(t.Context()); err != nil {
 		t.Errorf("the right to TIME is not needed, and is missed: %v", err)
 	}
@@ -105,11 +111,17 @@ func TestWithoutTheRightToTIMETokensAreShared(t *testing.T) {
 // timeless returns a store whose user may not ask for the time.
 func timeless(t *testing.T, url string, client *redis.Client) *Store {
 	t.Helper()
-	rules := "acl setuser timeless reset on >canary resetchannels resetkeys ~token-sidecar:* -@all +get +getrange +set +del +pttl +pexpire +eval +evalsha"
+	return restricted(t, url, client, "time")
+}
+
+// restricted returns a store whose user lacks one right.
+func restricted(t *testing.T, url string, client *redis.Client, right string) *Store {
+	t.Helper()
+	rules := "acl setuser restricted reset on >canary resetchannels resetkeys ~token-sidecar:* -@all +get +getrange +set +del +pttl +pexpire +eval +evalsha +time -" + right
 	if err := client.Do(t.Context(), anys(strings.Fields(rules))...).Err(); err != nil {
 		t.Fatal(err)
 	}
-	return mustNew(t, Config{URL: upstream.NewSecret(strings.Replace(url, "redis://", "redis://timeless:canary@", 1)), Timeout: patient})
+	return mustNew(t, Config{URL: upstream.NewSecret(strings.Replace(url, "redis://", "redis://restricted:canary@", 1)), Timeout: patient})
 }
 
 func anys(words []string) (all []any) {

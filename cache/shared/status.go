@@ -84,10 +84,12 @@ func (h *health) record(operation, cause string) {
 		switch {
 		case other == operation,
 			cause == "NOAUTH" || cause == "WRONGPASS", // who is let in is not refused so
-			cause != "NOPERM" && operation != "get",   // the others are of writing
-			other == tryOperation && operation == "store":
+			cause != "NOPERM" && operation != "get":   // the others are of writing
 			delete(h.refused, other)
 		}
+	}
+	if operation == "store" && len(h.refused) == 1 { // nothing else needs what the try has found missing
+		delete(h.refused, tryOperation)
 	}
 }
 

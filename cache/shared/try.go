@@ -140,7 +140,10 @@ func (s *Store) Begin(ctx context.Context) {
 	for range failuresToOpen {
 		_, err := s.Get(ctx, place)
 		if err == nil {
-			_, _ = s.Look(ctx, place, Version{}, Want{}) // and the time of Redis is known
+			// And the time of Redis is known, which without budgets is no condition.
+			if _, err := s.Look(ctx, place, Version{}, Want{}); err == nil && s.clock.ahead() == 0 && !s.budgets {
+				s.log.Warn().Msg("the user of redis may not ask for TIME; the clocks of all replicas must agree")
+			}
 		}
 		if ctx.Err() != nil {
 			return

@@ -56,6 +56,19 @@ func TestTryNamesWhatFails(t *testing.T) {
 	}
 }
 
+// TestMissingRightIsNamedBesideWhatWorks has a user who may write values and not ask how long they live:
+// values that are stored do not end what the try has found.
+func TestMissingRightIsNamedBesideWhatWorks(t *testing.T) {
+	url, client := redistest.Start(t)
+	s := restricted(t, url, client, "pttl")
+	s.Begin(t.Context())
+	p := s.Place(upstream.Fingerprint{}, someKey)
+	mustAcquire(t, s, p).Store(t.Context(), s.Seal(p, someToken(t)))
+	if status := s.Status(); status.Working || status.Cause != "NOPERM" || status.Missing != "pttl" {
+		t.Errorf("%+v", status)
+	}
+}
+
 // TestBeginNamesTheRightsThatAreMissing has a user who may not even read a value, as Begin
 // does before it tries the rest.
 func TestBeginNamesTheRightsThatAreMissing(t *testing.T) {

@@ -41,6 +41,8 @@ var startFaults = []startFault{
 	{object{"OCLC_WSKEY": "k"}, "OCLC_SECRET"},
 	{object{"OCLC_SCOPE": "WMS_NCIP"}, "OCLC_WSKEY"},
 	{object{"OCLC_LISTEN": "127.0.0.1:8082"}, "OCLC_WSKEY"},
+	{object{"OCLC_WSKEY": "k", "OCLC_SECRET": "s", "OCLC_SCOPE": "context:91475"}, "OCLC_SCOPE"},
+	{object{"OCLC_WSKEY": "k", "OCLC_SECRET": "s", "OCLC_ALLOWED_SCOPES": "WMS_NCIP context:91475"}, "OCLC_ALLOWED_SCOPES"},
 	{generic("TARGET", nil), "OAUTH2_0_TARGET"},
 	{generic("TOKEN_URL", nil), "OAUTH2_0_TOKEN_URL"},
 	{generic("NAME", "Billing"), "OAUTH2_0_NAME"},
@@ -144,6 +146,7 @@ func TestLintRefusesWhatTheProgramRefuses(t *testing.T) {
 // edges are values at the edge of what the program accepts.
 var edges = []object{
 	{"OCLC_WSKEY": "k", "OCLC_SECRET": "s", "OCLC_INSTITUTION": strings.Repeat("9", 20)},
+	{"OCLC_WSKEY": "k", "OCLC_SECRET": "s", "OCLC_SCOPE": 5, "OCLC_ALLOWED_SCOPES": "my-context:1 context"},
 	{"LISTEN": "127.255.0.1:0", "PDX_LISTEN": "[::1]:65535"},
 	{"LISTEN": "LocalHost:8080", "EXPOSE": "false"},
 	{"LISTEN": "[::ffff:127.0.0.1]:8080"},

@@ -128,6 +128,8 @@ func sectionRules(t *testing.T) (rules []any) {
 	for _, section := range slices.Sorted(maps.Keys(needed)) {
 		rules = append(rules, when(some(section+"_"), all(needed[section]...)))
 	}
+	context := not(object{"type": "string", "pattern": "(^| )context:"}) // the institution is no scope
+	rules = append(rules, object{"properties": object{"settings": object{"properties": object{"OCLC_SCOPE": context, "OCLC_ALLOWED_SCOPES": context}}}})
 	return append(rules, when(is("OCLC_AUTH", "hmac"), isGiven("OCLC_INSTITUTION")))
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -87,6 +89,30 @@ func TestWrongCallsAreRefused(t *testing.T) {
 		stdout, stderr, code := run(t, nil, strings.Fields(args)...)
 		if code != 2 || stdout != "" || !strings.Contains(stderr, want) || strings.Contains(stderr, "SIDECAR_PDX") {
 			t.Errorf("%s: code %d, stdout %q, stderr %q, want code 2 and %q", args, code, stdout, stderr, want)
+		}
+	}
+}
+
+// TestOutputThatCannotBeWrittenIsAFailure has every subcommand that prints write to a device that is full. If stdout
+// is closed instead, nobody can tell that from /dev/null, which Go's runtime has opened in its place by the time that
+// main runs.
+func TestOutputThatCannotBeWrittenIsAFailure(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer func() { _ = full.Close() }()
+	key, _, _ := run(t, nil, "keygen")
+	environ := append(signer(), testkit.Environ("PDX_CLIENT_ID=id", "PDX_CLIENT_SECRET=secret", "PDX_TOKEN_URL=http://"+freeAddress(t),
+		"PDX_TARGET=http://"+freeAddress(t), "PDX_CONNECTION_NID=4711", "PDX_CONNECTION_TOKEN=token", "AUDIT=stdout", "AUDIT_KEY="+strings.TrimSpace(key))...)
+	for _, args := range []string{"--help", "--help all", "serve --help", "check --help", "check --json", "check", "explain GET /pdx/x",
+		"explain --json GET /pdx/x", "jwks", "keygen", "audit pseudonym", "pdx-connection-hash", "version"} {
+		cmd := exec.Command(testkit.Binary(t), strings.Fields(args)...)
+		var stderr strings.Builder
+		cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = environ, strings.NewReader("somebody\n"), full, &stderr
+		if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "no space left on device") {
+			t.Errorf("%s: %v, %s", args, err, stderr.String())
 		}
 	}
 }

@@ -26,7 +26,7 @@ func wrongSettings(file string) []wrongSetting {
 		{"PDX_CLIENT_ID=id", "PDX_CLIENT_SECRET"},
 		{"PDX_CLIENT_SECRET=" + canary, "PDX_CLIENT_ID"},
 		{"PDX_CLIENT_ID=id|PDX_CLIENT_SECRET=", "PDX_CLIENT_SECRET"},
-		{"PDX_CLIENT_ID=id|PDX_CLIENT_SECRET_FILE=/nowhere/" + canary, "PDX_CLIENT_SECRET_FILE"},
+		{"MAX_TOKENS=0|PDX_CLIENT_ID=id|PDX_CLIENT_SECRET_FILE=/nowhere/" + canary, "MAX_TOKENS PDX_CLIENT_SECRET_FILE"},
 		{"PDX_CLIENT_ID=id|PDX_CLIENT_SECRET_FILE=/dev/null", "PDX_CLIENT_SECRET_FILE"},
 		{pdx + "PDX_CLIENT_SECRET_FILE=" + file, "PDX_CLIENT_SECRET_FILE"},
 		{pdx + "PDX_TARGET=http://h", "PDX_TARGET"},
@@ -85,7 +85,7 @@ func wrongGeneral(file string) []wrongSetting {
 	}
 }
 
-// A wrong setting stops the start with exit code 2, all faults in one message
+// A wrong setting stops the start with exit code 78, all faults in one message
 // on stderr that names each variable and shows no secret.
 //
 // Case K1.
@@ -110,8 +110,8 @@ func TestWrongSettingsAreRefused(t *testing.T) {
 				}
 			}
 			stdout, stderr, code := run(t, environ)
-			if code != 2 {
-				t.Errorf("exit code %d, want 2", code)
+			if code != 78 {
+				t.Errorf("exit code %d, want 78", code)
 			}
 			for _, name := range strings.Fields(test.names) {
 				if !strings.Contains(stderr, "SIDECAR_"+name) {
@@ -123,5 +123,23 @@ func TestWrongSettingsAreRefused(t *testing.T) {
 			}
 			hidden.search(t, "stderr", stderr)
 		})
+	}
+}
+
+// TestMissingFilesAreTriedAgain starts with files and directories that somebody may still put there: the
+// exit code is not the one that keeps systemd from starting the sidecar again. check, which nothing
+// starts again, has one code for all faults.
+func TestMissingFilesAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	for setting, name := range map[string]string{
+		"SIDECAR_PDX_CLIENT_SECRET_FILE=/nowhere/secret": "PDX_CLIENT_SECRET_FILE", "SIDECAR_PDX_CLIENT_SECRET=x|SIDECAR_CA_FILE=/nowhere/ca": "CA_FILE",
+		"SIDECAR_PDX_CLIENT_SECRET=x|SIDECAR_LISTEN=unix:/nowhere/app.sock": "LISTEN",
+	} {
+		environ := append(strings.Split(setting, "|"), "SIDECAR_PDX_CLIENT_ID=id")
+		for command, want := range map[string]int{"serve": 1, "check": 2} {
+			if _, stderr, code := run(t, environ, command); code != want || !strings.Contains(stderr, "SIDECAR_"+name+": ") {
+				t.Errorf("%s with %s: exit code %d, want %d: %s", command, setting, code, want, stderr)
+			}
+		}
 	}
 }

@@ -75,7 +75,7 @@ type Config struct {
 	TokenRate    float64 `env:"TOKEN_RATE" envDefault:"100" above:"0" max:"10000" help:"Token requests per second that one upstream's token endpoint gets from this process in the long run; after a rest, those of one second may come at once."`
 
 	ReplayMethods []string      `env:"REPLAY_METHODS" envDefault:"GET,HEAD,OPTIONS,PUT,DELETE" check:"methods" group:"Forwarding" help:"Methods that may be sent again after a 401, comma-separated; none for none."`
-	ReplayLimit   ByteSize      `env:"REPLAY_LIMIT" envDefault:"64KiB" min:"0B" max:"64MiB" help:"Largest request body that is kept aside to be sent again. Each request with a larger body opens a connection of its own, unless the target speaks HTTP/2."`
+	ReplayLimit   ByteSize      `env:"REPLAY_LIMIT" envDefault:"64KiB" min:"0B" max:"64MiB" help:"Largest request body that is kept aside to be sent again. Each request with a larger body, or with one in chunks, opens a connection of its own to the target."`
 	TargetTimeout time.Duration `env:"TARGET_TIMEOUT" envDefault:"60s" min:"1ms" max:"1h" help:"Until the target's response headers."`
 	TokenTimeout  time.Duration `env:"TOKEN_TIMEOUT" envDefault:"10s" min:"1ms" max:"2m" help:"One token request."`
 	CAFile        string        `env:"CA_FILE" check:"cafile" help:"PEM file with extra roots for targets and token endpoints. Read at start."`

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -11,6 +12,7 @@ type Fault struct {
 	Variable string // full name, such as SIDECAR_LISTEN
 	Problem  string // what is wrong
 	Mend     string // what to do about it
+	MayPass  bool   // a file or directory cannot be used, which may be otherwise at another start
 }
 
 // Error returns the fault as one line.
@@ -28,8 +30,17 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// MayPass reports whether the same settings may be right at another start, because nothing is wrong
+// but that files or directories cannot be used: others may put them there later.
+func (e *Error) MayPass() bool {
+	return !slices.ContainsFunc(e.Faults, func(f Fault) bool { return !f.MayPass })
+}
+
 // flaw is what a check finds wrong with a value, without the variable's name.
-type flaw struct{ problem, mend string }
+type flaw struct {
+	problem, mend string
+	mayPass       bool
+}
 
 // flawf returns a flaw whose problem is formatted; mend is taken as it is.
 func flawf(mend, problem string, args ...any) *flaw {
@@ -46,7 +57,7 @@ type faults struct {
 
 // fault adds what is wrong with a variable, which may end in _FILE.
 func (f *faults) fault(variable string, w *flaw) {
-	f.list = append(f.list, Fault{variable, w.problem, w.mend})
+	f.list = append(f.list, Fault{variable, w.problem, w.mend, w.mayPass})
 	f.faulty[strings.TrimSuffix(variable, "_FILE")] = true
 	f.faulty[variable] = true
 }

@@ -61,7 +61,7 @@ func (l *loader) checkSocket(name, path string) {
 		l.fault(name, flawf("remove it or choose another path", "names something that exists and is not a socket"))
 	case err != nil:
 		if dir, err := os.Stat(filepath.Dir(path)); err != nil || !dir.IsDir() {
-			l.fault(name, flawf("create it or choose another path", "is in a directory that does not exist"))
+			l.fault(name, &flaw{"is in a directory that does not exist", "create it or choose another path", true})
 		}
 	}
 }

@@ -64,7 +64,7 @@ func unreadable(err error) *flaw {
 	if errno := syscall.Errno(0); errors.As(err, &errno) {
 		reason = errno.Error()
 	}
-	return flawf("check the path and its permissions", "names a file that cannot be read: %s", reason)
+	return &flaw{"names a file that cannot be read: " + reason, "check the path and its permissions", true}
 }
 
 // addRoots adds the certificates in the PEM file at path to pool. An empty path names

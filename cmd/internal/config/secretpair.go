@@ -57,5 +57,5 @@ func (p *secretPair) look() (changed bool, err error) {
 		return false, nil
 	}
 	p.judged, p.looks, p.faulty = text, 0, true
-	return true, Fault{p.variable, "is not the key of the certificate beside it: the old pair stays in use", "replace both files"}
+	return true, Fault{Variable: p.variable, Problem: "is not the key of the certificate beside it: the old pair stays in use", Mend: "replace both files"}
 }

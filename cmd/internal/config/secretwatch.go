@@ -93,7 +93,7 @@ func (f *secretFile) reload() (changed bool, err error) {
 	}
 	switch {
 	case flaw != nil:
-		err = Fault{f.variable + "_FILE", flaw.problem, flaw.mend}
+		err = Fault{Variable: f.variable + "_FILE", Problem: flaw.problem, Mend: flaw.mend}
 	case text == f.inUse:
 		changed = f.fault != ""
 	case f.replace == nil:

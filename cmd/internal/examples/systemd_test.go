@@ -3,6 +3,7 @@ package examples
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -40,6 +41,20 @@ func TestUnitIsWellFormedAndHardened(t *testing.T) {
 	analyze(t, "token-sidecar.service", text, "verify", "--man=false", "--recursive-errors=yes")
 	// The threshold is in tenths.
 	analyze(t, "token-sidecar.service", text, "security", "--offline=true", "--threshold=15", "--no-pager")
+	if strings.Contains(text, "ProcSubset=pid") {
+		t.Error("the unit hides /proc/stat, which process_start_time_seconds is made of, and /proc/sys/net/core/somaxconn, which says how many connections may wait for a listener")
+	}
+}
+
+// TestUnitDoesNotRestartFaultySettings ends the program with the exit code after which systemd leaves it be.
+func TestUnitDoesNotRestartFaultySettings(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), testkit.Binary(t))
+	cmd.Env = []string{"SIDECAR_MAX_TOKENS=0"}
+	err := cmd.Run()
+	if line := fmt.Sprintf("\nRestartPreventExitStatus=%d\n", cmd.ProcessState.ExitCode()); err == nil || !strings.Contains(read(t, unit), line) {
+		t.Errorf("%v: the unit has no line %q", err, line)
+	}
 }
 
 // blocks returns the shell blocks of the page.

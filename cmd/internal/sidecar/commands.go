@@ -5,8 +5,8 @@
 // keys; pseudonym.go tells what subjects are called in the audit; explain.go says what would be
 // done with a request; healthcheck.go asks a sidecar that runs whether it is well; the subcommand
 // check is in package check. run.go reads the settings for them. What the sidecar itself is made of, and in which order it starts and stops, is in serve.go; log.go writes its log
-// without waiting for a reader. listen.go opens the listeners (socket_unix.go makes sockets that
-// are private from the start, socket_other.go is for systems that cannot); tls.go has the
+// without waiting for a reader. listen.go opens the listeners (listen_unix.go makes sockets that
+// are private from the start and knows how many files may be open, listen_other.go is for other systems); tls.go has the
 // certificate that they show; jwks.go serves, or prints, the public keys that providers fetch;
 // admin.go is what the admin listener serves. The settings are in package config, the status page
 // is in package status.
@@ -71,10 +71,15 @@ var commands = []command{
 	{"serve", `Usage: token-sidecar [serve]
 
 Runs the sidecar until SIGTERM or an interrupt, and then lets the requests under way finish. Its
-log goes to stderr. token-sidecar --help all explains every setting.
-`, none, withSettings(func(p Program, ctx context.Context, c call, s *config.Config) error {
-		return p.serve(ctx, s, c.stdout, c.stderr)
-	})},
+log goes to stderr. token-sidecar --help all explains every setting. The exit code is 78 if the
+settings are faulty, 1 if it fails otherwise, or if a file or directory of the settings is missing.
+`, none, func(p Program, ctx context.Context, c call) error {
+		settings, err := config.Parse(c.environ, p.Redis)
+		if err != nil {
+			return exitOfStart(err)
+		}
+		return p.serve(ctx, settings, c.stdout, c.stderr)
+	}},
 	{"check", check.Usage, nil, func(p Program, ctx context.Context, c call) error { return p.check(ctx, c.args, c.environ, c.stdout) }},
 	{"healthcheck", `Usage: token-sidecar healthcheck [ready]
 
@@ -149,7 +154,7 @@ func find(name string) (command, error) {
 	if best := config.Nearest(name, names); best != "" {
 		hint = "did you mean " + best + "? "
 	}
-	return command{}, &ExitError{exitConfig, fmt.Sprintf("no subcommand is named %q; %ssee token-sidecar --help", name, hint)}
+	return command{}, &ExitError{exitUsage, fmt.Sprintf("no subcommand is named %q; %ssee token-sidecar --help", name, hint)}
 }
 
 // refusal says why the command cannot be called with those arguments.
@@ -158,9 +163,9 @@ func (c command) refusal(args []string) error {
 	case c.args == nil, slices.Contains(c.args, strings.Join(args, " ")):
 		return nil
 	case slices.Equal(c.args, none):
-		return &ExitError{exitConfig, c.name + " takes no arguments; settings are environment variables, see token-sidecar --help"}
+		return &ExitError{exitUsage, c.name + " takes no arguments; settings are environment variables, see token-sidecar --help"}
 	}
-	return &ExitError{exitConfig, fmt.Sprintf("%s takes %s; see token-sidecar %[1]s --help", c.name, strings.Trim(strings.Join(c.args, " or nothing"), " "))}
+	return &ExitError{exitUsage, fmt.Sprintf("%s takes %s; see token-sidecar %[1]s --help", c.name, strings.Trim(strings.Join(c.args, " or nothing"), " "))}
 }
 
 // writeUsage writes the help of the whole program.
@@ -201,7 +206,7 @@ func writeHelp(topics []string, w io.Writer) error {
 	}
 	found, err := config.WriteHelp(w, topic)
 	if err == nil && !found {
-		return &ExitError{exitConfig, "no heading of settings has that word; see token-sidecar --help"}
+		return &ExitError{exitUsage, "no heading of settings has that word; see token-sidecar --help"}
 	}
 	return err
 }
@@ -214,7 +219,7 @@ func asksForHelp(arg string) bool {
 // printConnectionHash prints what the body of a First Time Connection at PDX has to hold.
 func printConnectionHash(settings *config.Config, stdout io.Writer) error {
 	if !settings.PDX.ConnectionToken.IsSet() {
-		return &ExitError{exitConfig, "pdx-connection-hash needs SIDECAR_PDX_CONNECTION_TOKEN"}
+		return &ExitError{exitUsage, "pdx-connection-hash needs SIDECAR_PDX_CONNECTION_TOKEN"}
 	}
 	_, err := fmt.Fprintln(stdout, upstream.PDXConnectionHash(settings.PDX.ConnectionToken))
 	return err

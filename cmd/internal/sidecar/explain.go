@@ -48,11 +48,11 @@ func parseAsked(args []string) (a asked, err error) {
 		return nil
 	})
 	if err := flags.Parse(args); err != nil || flags.NArg() != 2 {
-		return a, &ExitError{exitConfig, "explain takes -H 'Name: value', --json, a method and a URL; see token-sidecar explain --help"}
+		return a, &ExitError{exitUsage, "explain takes -H 'Name: value', --json, a method and a URL; see token-sidecar explain --help"}
 	}
 	a.method, a.url = flags.Arg(0), flags.Arg(1)
 	if strings.ContainsAny(a.method+a.url+strings.Join(a.fields, ""), "\r\n") {
-		return a, &ExitError{exitConfig, "explain takes no line breaks in its arguments"}
+		return a, &ExitError{exitUsage, "explain takes no line breaks in its arguments"}
 	}
 	return a, nil
 }
@@ -95,7 +95,7 @@ func (a asked) head(settings *config.Config) (route, head string, err error) {
 	if !strings.HasPrefix(a.url, "/") {
 		scheme, rest, ok := strings.Cut(a.url, "://")
 		if !ok {
-			return "", "", &ExitError{exitConfig, "explain: the URL is neither a path nor one with a scheme and a host"}
+			return "", "", &ExitError{exitUsage, "explain: the URL is neither a path nor one with a scheme and a host"}
 		}
 		authority, path := rest, "/"
 		if i := strings.IndexAny(rest, "/?"); i >= 0 {
@@ -107,7 +107,7 @@ func (a asked) head(settings *config.Config) (route, head string, err error) {
 		case found:
 			route, target = at, path
 		case strings.EqualFold(scheme, "https"):
-			return "", "", &ExitError{exitConfig, "explain: through a proxy, clients tunnel https:// past the sidecar, which refuses that; write http:// and it goes on over HTTPS"}
+			return "", "", &ExitError{exitUsage, "explain: through a proxy, clients tunnel https:// past the sidecar, which refuses that; write http:// and it goes on over HTTPS"}
 		}
 	}
 	head = a.method + " " + target + " HTTP/1.1\r\n"

@@ -45,8 +45,14 @@ func (s *Sidecar) listen() (err error) {
 		open = append(open, l)
 		s.addrs[name] = l.Addr()
 	}
+	files := maxOpenFiles()
+	apps := s.connectionLimit("apps", (files-filesKept)/2)
 	for i, name := range slices.Sorted(maps.Keys(where)) {
 		server := proxy.NewServer(handlers[name])
+		server.ConnectionLimit = apps
+		if name == "admin" || name == "jwks" {
+			server.ConnectionLimit = s.connectionLimit(name, files/8)
+		}
 		if name == "admin" {
 			s.admin = server
 		} else {
@@ -57,6 +63,19 @@ func (s *Sidecar) listen() (err error) {
 	}
 	s.log.Info().Strs("routes", s.routeNames()).Str("version", s.metrics.Version()).Msg("ready")
 	return nil
+}
+
+// filesKept is how many files connections of apps leave to the admin listener, token endpoints, Redis and
+// the files of settings. Of the others they leave half to targets: each request under way may need a
+// connection to its target.
+const filesKept = 64
+
+// connectionLimit returns a limit of most connections. At most once a minute the log tells that it
+// was reached; it calls the clients by that name.
+func (s *Sidecar) connectionLimit(clients string, most int) *proxy.ConnectionLimit {
+	return proxy.NewConnectionLimit(max(most, 16), func(err error) {
+		s.log.Warn().Str("clients", clients).Err(err).Msg("connections are not accepted")
+	})
 }
 
 // serveOn serves the listener of that name until the server ends: over TLS if there is a

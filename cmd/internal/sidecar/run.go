@@ -33,8 +33,15 @@ type ExitError struct {
 // Error returns the message.
 func (e *ExitError) Error() string { return e.Message }
 
-// exitConfig is the exit code of a program that was called or configured wrongly.
-const exitConfig = 2
+const (
+	// exitUsage is the exit code of a program that was called wrongly, and of a subcommand other
+	// than serve that found the settings faulty.
+	exitUsage = 2
+	// exitConfig is the exit code of serve if its settings are faulty: EX_CONFIG of sysexits.h. It
+	// tells a supervisor that another start would end in the same way, which 2 does not: a Go
+	// program that crashes ends with 2.
+	exitConfig = 78
+)
 
 // parse reads the configuration.
 func (p Program) parse(environ []string) (*config.Config, error) {
@@ -44,12 +51,25 @@ func (p Program) parse(environ []string) (*config.Config, error) {
 
 // exitOf returns err as what the program says of a faulty configuration, if it is about that.
 func exitOf(err error) error {
-	var faulty *config.Error
-	if errors.As(err, &faulty) {
-		return &ExitError{exitConfig, fmt.Sprintf("the configuration has faults (%d); token-sidecar --help all explains every setting\n%v",
+	if faulty, ok := errors.AsType[*config.Error](err); ok {
+		return &ExitError{exitUsage, fmt.Sprintf("the configuration has faults (%d); token-sidecar --help all explains every setting\n%v",
 			len(faulty.Faults), faulty)}
 	}
 	return err
+}
+
+// exitOfStart is exitOf for serve. The exit code is 1, as after any other failure, if the faults may
+// be gone at another start.
+func exitOfStart(err error) error {
+	exit, ok := errors.AsType[*ExitError](exitOf(err))
+	if !ok {
+		return err
+	}
+	exit.Code = exitConfig
+	if faulty, _ := errors.AsType[*config.Error](err); faulty.MayPass() {
+		exit.Code = 1
+	}
+	return exit
 }
 
 // check runs the subcommand check.
@@ -60,7 +80,7 @@ func (p Program) check(ctx context.Context, args, environ []string, stdout io.Wr
 	case errors.Is(err, flag.ErrHelp):
 		_, err = io.WriteString(stdout, check.Usage)
 	case errors.As(err, &wrongCall):
-		err = &ExitError{exitConfig, wrongCall.Message}
+		err = &ExitError{exitUsage, wrongCall.Message}
 	}
 	return err
 }
@@ -81,7 +101,7 @@ func (p Program) tryAll(ctx context.Context, args, environ []string, stdout io.W
 	}
 	audit, err := newAudit(settings, zerolog.Nop(), metrics.New("check"), io.Discard)
 	if err != nil {
-		return &ExitError{exitConfig, err.Error()}
+		return &ExitError{exitUsage, err.Error()}
 	}
 	audit.Close()
 	store, err := newShared(settings, zerolog.Nop(), metrics.New("check"))

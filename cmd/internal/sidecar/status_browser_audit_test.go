@@ -6,8 +6,8 @@ import (
 )
 
 // auditScript returns what is wrong with the page as it is shown now: text with
-// less contrast than 4.5:1 (WCAG 2.2, 1.4.3) or too small to read, and boxes
-// that do not fit.
+// less contrast than 4.5:1 (WCAG 2.2, 1.4.3) or too small to read, times that break
+// over two lines, and boxes that do not fit.
 const auditScript = `(() => {
   const wrong = [];
   const rgba = text => { const n = text.match(/[\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
@@ -33,6 +33,7 @@ const auditScript = `(() => {
     if (parseFloat(style.fontSize) < 12) wrong.push(style.fontSize + ': ' + text);
   }
   if (texts < 50) wrong.push('only ' + texts + ' texts are shown');
+  for (const e of document.querySelectorAll('time, .took')) if (e.getClientRects().length > 1) wrong.push('breaks: ' + e.textContent);
   const root = document.documentElement;
   if (root.scrollWidth > innerWidth) wrong.push('the page is ' + root.scrollWidth + ' px wide in ' + innerWidth);
   for (const e of document.body.querySelectorAll('*')) {
@@ -74,7 +75,7 @@ const structureScript = `(() => {
 func (b *browser) auditAll(name, url string) {
 	b.t.Helper()
 	b.open(url)
-	for _, width := range []int{390, 1280} {
+	for _, width := range []int{320, 390, 1280} {
 		for _, scheme := range []string{"light", "dark"} {
 			b.show(width, scheme)
 			b.audit(fmt.Sprintf("%s-%d-%s", name, width, scheme))

@@ -100,7 +100,7 @@ func (v view) last(h *htmlText, last *tokenRequestReport) {
 	v.when(h, last.Time)
 	h.add(": {}", last.Outcome)
 	h.code(last.Failure)
-	h.add(", took {} s", math.Round(1000*last.Duration)/1000)
+	h.add(`, <span class="took">took {}</span>`, inSeconds(last.Duration))
 }
 
 // objective writes how many requests had their token at once, and what is left of those that may not.

@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"html"
+	"math"
 	"strings"
 	"time"
 
@@ -58,6 +59,14 @@ func symbol(s severity) string {
 // perTime writes a rate per second or per minute, as it may be set.
 func perTime(perSecond float64) string {
 	return strings.NewReplacer("/s", " per second", "/m", " per minute").Replace(config.Rate(perSecond).String())
+}
+
+// inSeconds writes a short duration with three decimals.
+func inSeconds(seconds float64) string {
+	if seconds < 0.001 {
+		return "less than 1 ms"
+	}
+	return fmt.Sprint(math.Round(1000*seconds)/1000, " s")
 }
 
 // inWords writes a duration with its two greatest units.

@@ -95,6 +95,16 @@ func TestTroubleOfTheFleetIsAWarning(t *testing.T) {
 	}
 }
 
+// TestShortTokenRequestsTakeSomeTime has token requests that take less than what the page can tell.
+func TestShortTokenRequestsTakeSomeTime(t *testing.T) {
+	for seconds, want := range map[float64]string{0: "less than 1 ms", 0.0004: "less than 1 ms", 0.0009: "less than 1 ms", 0.001: "0.001 s", 0.0874: "0.087 s", 2.5: "2.5 s", 12: "12 s"} {
+		report := Report{Upstreams: []upstreamReport{{Last: &tokenRequestReport{Outcome: "ok", Duration: seconds}}}}
+		if page := (view{Report: report}).html(); !strings.Contains(page, ">took "+want+"<") {
+			t.Errorf("a token request of %v s does not take %q", seconds, want)
+		}
+	}
+}
+
 // TestStatusTellsOfTheBudget reads what is told of a budget, as JSON and on the page.
 func TestStatusTellsOfTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,6 +3,7 @@
 package sidecar
 
 import (
+	"math"
 	"net"
 	"syscall"
 )
@@ -13,4 +14,14 @@ func listenPrivately(path string) (*net.UnixListener, error) {
 	before := syscall.Umask(0o177)
 	defer syscall.Umask(before)
 	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+}
+
+// maxOpenFiles returns how many files the program may have open. The limit was raised as far as it
+// may be when the program started, by package os.
+func maxOpenFiles() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxInt32
+	}
+	return int(min(uint64(limit.Cur), math.MaxInt32))
 }
