@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 
 	"github.com/alicebob/miniredis/v2/proto"
@@ -14,7 +11,7 @@ import (
 	"token-sidecar/upstream"
 )
 
-// redisDriver makes clients of the embedded Redis, which need no password and no pool. With
+// redisDriver makes clients of the embedded Redis, which need no password and no limits. With
 // go-redis in its place the demo would take nearly twice the time to compile.
 type redisDriver struct{}
 
@@ -27,14 +24,17 @@ func (redisDriver) Connect(c shared.Config) (shared.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the URL of the embedded Redis: %w", err)
 	}
-	return redisClient{u.Host}, nil
+	return &redisClient{u.Host, make(chan *proto.Client, 16)}, nil
 }
 
-// redisClient is a [shared.Client] of the Redis at an address. It connects anew each time.
-type redisClient struct{ address string }
+// redisClient is a [shared.Client].
+type redisClient struct {
+	address string
+	idle    chan *proto.Client // connections that nobody uses
+}
 
-// Do implements [shared.Client].
-func (c redisClient) Do(ctx context.Context, commands ...shared.Command) []shared.Reply {
+// Do implements [shared.Client], with a round trip for each command.
+func (c *redisClient) Do(ctx context.Context, commands ...shared.Command) []shared.Reply {
 	replies := make([]shared.Reply, len(commands))
 	if err := c.exchange(ctx, commands, replies); err != nil {
 		for i := range replies {
@@ -45,58 +45,80 @@ func (c redisClient) Do(ctx context.Context, commands ...shared.Command) []share
 }
 
 // Reload implements [shared.Client].
-func (redisClient) Reload() {}
+func (*redisClient) Reload() {}
 
-// Close implements [shared.Client].
-func (redisClient) Close() error { return nil }
+// Close implements [shared.Client]. A connection that is in use ends with its context or with
+// the embedded Redis.
+func (c *redisClient) Close() error {
+	for {
+		select {
+		case conn := <-c.idle:
+			_ = conn.Close()
+		default:
+			return nil
+		}
+	}
+}
+
+// connect returns a connection that nobody uses.
+func (c *redisClient) connect() (*proto.Client, error) {
+	select {
+	case conn := <-c.idle:
+		return conn, nil
+	default:
+		return proto.Dial(c.address)
+	}
+}
 
 // exchange sends the commands and reads the replies.
-func (c redisClient) exchange(ctx context.Context, commands []shared.Command, replies []shared.Reply) (err error) {
-	conn, err := (&net.Dialer{Timeout: shared.DialTimeout}).DialContext(ctx, "tcp", c.address)
+func (c *redisClient) exchange(ctx context.Context, commands []shared.Command, replies []shared.Reply) (err error) {
+	conn, err := c.connect()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }()
-	// Nothing is read or written any more when ctx has ended.
+	// A connection whose context has ended is of no more use, nor is one that failed.
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer func() {
 		if !stop() {
 			err = ctx.Err()
+			return
 		}
+		if err == nil {
+			select {
+			case c.idle <- conn:
+				return
+			default:
+			}
+		}
+		_ = conn.Close()
 	}()
-	var all bytes.Buffer
-	for _, command := range commands {
+	for i, command := range commands {
 		var words []string
 		for _, word := range command {
 			words = append(words, fmt.Sprint(word))
 		}
-		_ = proto.Write(&all, words) // a Buffer takes everything
-	}
-	if _, err := all.WriteTo(conn); err != nil {
-		return err
-	}
-	in := bufio.NewReader(conn)
-	for i := range replies {
-		text, err := proto.Read(in)
+		text, err := conn.Do(words...)
 		if err != nil {
 			return err
 		}
-		replies[i] = parseReply(text)
+		if replies[i], err = parseReply(text); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// parseReply reads a reply.
-func parseReply(text string) (r shared.Reply) {
+// parseReply reads a reply. The error says that it is none.
+func parseReply(text string) (r shared.Reply, err error) {
 	if text == proto.Nil {
-		return r
+		return r, nil
 	}
-	value, err := proto.Parse(text)
-	switch v := value.(type) {
+	r.Value, err = proto.Parse(text)
+	switch v := r.Value.(type) {
 	case error:
-		return shared.Reply{Err: shared.ReplyError(v.Error())}
+		return shared.Reply{Err: shared.ReplyError(v.Error())}, nil
 	case int:
-		value = int64(v)
+		r.Value = int64(v)
 	case []any:
 		for i, part := range v {
 			if n, ok := part.(int); ok {
@@ -104,5 +126,5 @@ func parseReply(text string) (r shared.Reply) {
 			}
 		}
 	}
-	return shared.Reply{Value: value, Err: err}
+	return r, err
 }

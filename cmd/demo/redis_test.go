@@ -65,7 +65,11 @@ func TestSmallClientEndsWithItsContext(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if r := (redisClient{l.Addr().String()}).Do(ctx, shared.Command{"get", "a"})[0]; !errors.Is(r.Err, context.DeadlineExceeded) {
+	client, err := redisDriver{}.Connect(shared.Config{URL: upstream.NewSecret("redis://" + l.Addr().String())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := client.Do(ctx, shared.Command{"get", "a"})[0]; !errors.Is(r.Err, context.DeadlineExceeded) {
 		t.Errorf("it ends with %+v", r)
 	}
 }
