@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -37,6 +38,17 @@ func free(address string) string {
 	}
 	_ = l.Close()
 	return l.Addr().String()
+}
+
+// unused returns a loopback address with a port at which nobody listens. It is below those that the
+// system chooses by itself, so that nobody else is given it, either.
+func unused() string {
+	for {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(20000)))
+		if free(address) == address {
+			return address
+		}
+	}
 }
 
 // beside returns the address whose port is two above that of address, as 8082 is above the

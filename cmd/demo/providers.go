@@ -17,7 +17,7 @@ import (
 // fetches.
 type lives struct {
 	ledger, others time.Duration
-	keysAt         func() string
+	keysAt         string
 }
 
 // simulated is a provider of the demo.
@@ -189,7 +189,7 @@ func startFHIR(life lives) *upstreamtest.Server {
 		Metadata: map[string]string{"/r4/.well-known/smart-configuration": `{"token_endpoint":"{issuer}/oauth/token"}`},
 		Assertion: &upstreamtest.AssertionRules{
 			Algorithms: []string{"ES384", "RS384"}, NeedKeyID: true, MaxLife: 5 * time.Minute,
-			KeysURL: func() string { return "http://" + life.keysAt() + "/.well-known/jwks.json" },
+			KeysURL: func() string { return "http://" + life.keysAt + "/.well-known/jwks.json" },
 		},
 	})
 }

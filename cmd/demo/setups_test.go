@@ -41,7 +41,7 @@ func setups(t *testing.T) []setup {
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(untrusted.Close)
 	t.Cleanup(plain.Close)
-	closed, notTLS := "http://"+free(anyPort), strings.Replace(plain.URL, "http:", "https:", 1)
+	closed, notTLS := "http://"+unused(), strings.Replace(plain.URL, "http:", "https:", 1)
 	withKey := []string{"-CLIENT_SECRET", "AUTH=private_key_jwt", "PRIVATE_KEY=" + testkit.PrivateKey()}
 	byKey := upstreamtest.OAuth2Options{Auth: upstreamtest.AuthPrivateKeyJWT}
 	return []setup{
@@ -102,7 +102,7 @@ func (u setup) settingsOf(t *testing.T, n int) []string {
 
 // allSetups is the trouble of a sidecar that has all of them.
 func allSetups(t *testing.T, all []setup) trouble {
-	settings := []string{"EGRESS_PROXY=" + "http://" + free(anyPort), "EGRESS_DIRECT=nowhere.invalid", "TOKEN_TIMEOUT=2s"}
+	settings := []string{"EGRESS_PROXY=" + "http://" + unused(), "EGRESS_DIRECT=nowhere.invalid", "TOKEN_TIMEOUT=2s"}
 	var ask []request
 	for i, u := range all {
 		settings = append(settings, u.settingsOf(t, firstSetup+i)...)

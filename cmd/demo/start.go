@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -25,8 +24,7 @@ import (
 // and blocks until the tokens that need no subject are loaded. More are settings without SIDECAR_
 // that go before those of the demo.
 func start(ctx context.Context, data, admin string, life lives, log zerolog.Logger, more ...string) (*demo, error) {
-	// Chosen when all providers have their ports, so that it is none of those.
-	life.keysAt = sync.OnceValue(func() string { return free(anyPort) })
+	life.keysAt = unused()
 	d := &demo{providers: startProviders(life), redis: miniredis.NewMiniRedis(), more: more}
 	// No Proxy: the person's environment may name one for everything else.
 	d.direct = &http.Client{Transport: &http.Transport{}}
@@ -35,7 +33,7 @@ func start(ctx context.Context, data, admin string, life lives, log zerolog.Logg
 		return nil, fmt.Errorf("start the embedded Redis: %w", err)
 	}
 	var err error
-	if d.sidecar, err = d.startSidecar(ctx, data, admin, log, "SIDECAR_JWKS_LISTEN="+life.keysAt()); err == nil {
+	if d.sidecar, err = d.startSidecar(ctx, data, admin, log, "SIDECAR_JWKS_LISTEN="+life.keysAt); err == nil {
 		err = d.awaitShared(ctx)
 	}
 	if err == nil {

@@ -45,7 +45,7 @@ func troubles() []trouble {
 			d.redis.SetError("WRONGPASS invalid username-password pair or user is disabled.")
 		}},
 		{name: "target-down", what: "the API of books is down", settings: func() ([]string, func()) {
-			return []string{"OAUTH2_0_TARGET=http://" + free(anyPort)}, func() {} // nobody listens there
+			return []string{"OAUTH2_0_TARGET=http://" + unused()}, func() {} // nobody listens there
 		}},
 		{name: "certificate", what: "the certificate of books' API is of a CA that the sidecar does not trust", settings: func() ([]string, func()) {
 			api := httptest.NewUnstartedServer(http.NotFoundHandler())
