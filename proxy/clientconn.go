@@ -34,8 +34,9 @@ type clientConn struct {
 	net.Conn // TCP, a Unix socket, or TLS over TCP
 	judgedReader
 	fault   atomic.Pointer[problem] // of the body of the request under way, the last one then; nil if there is none
-	closing *atomic.Bool            // of the Server
+	ending  *ending                 // of the Server
 	writing writeLimit
+	broken  atomic.Bool // writing has failed
 
 	mu       sync.Mutex    // guards all below; it is not held while reading from the connection
 	changed  sync.Cond     // on mu: phase or closed has changed
@@ -44,6 +45,12 @@ type clientConn struct {
 	deadline time.Time     // of the reads from now on, as net/http has set it
 	patience time.Duration // from when it was set until then
 	closed   bool          // the connection was closed or hijacked: nothing is hidden or judged any more
+}
+
+// ending says how far a Server is with its end.
+type ending struct {
+	closing atomic.Bool // no further request is taken
+	forced  atomic.Bool // what is under way is not waited for
 }
 
 // readPhase says what net/http does with the connection, as the deadline shows that it has
@@ -57,10 +64,10 @@ const (
 )
 
 // newClientConn returns a clientConn of c, of which the bytes in read have been read already. The
-// first head must be whole by headEnd. refuse answers a request that is refused. closing says that
-// the Server ends.
-func newClientConn(c net.Conn, read []byte, headEnd time.Time, refuse func(c net.Conn, p *problem, method string), closing *atomic.Bool) *clientConn {
-	client := &clientConn{Conn: c, closing: closing}
+// first head must be whole by headEnd. refuse answers a request that is refused. ending is that of
+// the Server.
+func newClientConn(c net.Conn, read []byte, headEnd time.Time, refuse func(c net.Conn, p *problem, method string), ending *ending) *clientConn {
+	client := &clientConn{Conn: c, ending: ending}
 	client.changed.L = &client.mu
 	client.judgedReader = judgedReader{conn: c, limit: client.limit, moved: client.moved, buf: read, headEnd: headEnd, refuse: refuse}
 	return client
@@ -193,7 +200,11 @@ func (c *clientConn) moved() {
 // Write implements [net.Conn].
 func (c *clientConn) Write(b []byte) (int, error) {
 	c.writing.beforeWrite(c.Conn)
-	return c.Conn.Write(b)
+	n, err := c.Conn.Write(b)
+	if err != nil {
+		c.broken.Store(true)
+	}
+	return n, err
 }
 
 // SetWriteDeadline implements [net.Conn]. net/http takes the deadline away behind each answer.
@@ -210,12 +221,25 @@ func (c *clientConn) SetDeadline(t time.Time) error {
 
 // Close implements [net.Conn]. The goroutine that serves the connection calls it behind the last
 // answer, and Shutdown does for many connections, one after the other. Only the first waits for the
-// app, as linger says.
+// app, as linger says. If something of an answer is missing, the end of the connection must not pass
+// for the end of the answer.
 func (c *clientConn) Close() error {
-	if served := c.release(); served && !c.closing.Load() {
+	missing := c.broken.Load() || c.ending.forced.Load() && c.isActive()
+	served := c.release()
+	switch {
+	case missing:
+		c.abort()
+	case served && !c.ending.closing.Load():
 		linger(c.Conn)
 	}
 	return c.Conn.Close()
+}
+
+// isActive reports whether a request is under way.
+func (c *clientConn) isActive() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.received.IsZero()
 }
 
 // CloseWrite ends the direction to the app: net/http does so before it closes a

@@ -29,11 +29,13 @@ func newConnectionSet(c Config, r upstream.Route, protocol *targetconn.Protocol,
 		d.DialContext = c.Egress.Through(d.DialContext)
 	}
 	return &connectionSet{
-		kept:     targetconn.NewPool[upstream.Key](http1, r.Target, protocol),
-		dialers:  [2]*targetconn.Dialer{both, http1},
-		requests: targetconn.NewTransports(protocol, func() *http.Transport { return targetconn.NewTransport(both, protocol, c.TargetTimeout) }),
-		uploads:  targetconn.NewTransport(both, protocol, c.TargetTimeout),
-		upgrades: targetconn.NewTransport(http1, nil, c.TargetTimeout),
+		kept:    targetconn.NewPool[upstream.Key](http1, r.Target, protocol),
+		dialers: [2]*targetconn.Dialer{both, http1},
+		requests: targetconn.NewTransports(protocol, func(open *atomic.Int64) *http.Transport {
+			return targetconn.NewTransport(both, protocol, c.TargetTimeout, open)
+		}),
+		uploads:  targetconn.NewTransport(both, protocol, c.TargetTimeout, nil),
+		upgrades: targetconn.NewTransport(http1, nil, c.TargetTimeout, nil),
 	}
 }
 

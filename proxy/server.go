@@ -35,7 +35,7 @@ type Server struct {
 	mu        sync.Mutex                // guards all below; it is not held over I/O
 	listeners map[net.Listener]struct{} // that Serve accepts from
 	conns     map[net.Conn]struct{}     // that net/http does not serve yet
-	closing   atomic.Bool               // Shutdown was called: what mu guards changes no more
+	ending                              // once closing, what mu guards changes no more
 }
 
 // ConnectionLimit bounds the open connections of clients to all Servers that share it, so that
@@ -142,6 +142,7 @@ func (s *Server) accept(c net.Conn, config *tls.Config) {
 		return
 	}
 	go func() {
+		limitUntaken(c)
 		if config != nil {
 			c = tls.Server(c, config)
 		}
@@ -184,7 +185,7 @@ func (s *Server) begin(c net.Conn) (read []byte, headEnd time.Time, handOver boo
 // reports whether net/http still takes any.
 func (s *Server) handOver(c net.Conn, read []byte, headEnd time.Time) bool {
 	_ = c.SetDeadline(time.Time{})
-	client := newClientConn(c, read, headEnd, s.refuse, &s.closing)
+	client := newClientConn(c, read, headEnd, s.refuse, &s.ending)
 	if _, ok := c.(*tls.Conn); ok {
 		return s.handed.give(secureClientConn{client})
 	}

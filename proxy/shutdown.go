@@ -30,6 +30,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return err
 	}
+	s.forced.Store(true)
 	s.cancel()
 	_ = s.http.Close()
 	for c := range conns {

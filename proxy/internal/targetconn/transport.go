@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -13,8 +14,8 @@ import (
 const (
 	// streamBuffer and connBuffer are how many bytes a target may send on a stream of HTTP/2, and
 	// on a connection, before the app has read them.
-	streamBuffer = 256 << 10
-	connBuffer   = 16 << 20
+	streamBuffer = 128 << 10
+	connBuffer   = 8 << 20
 )
 
 // NewTransport returns a transport whose connections dialer opens. It speaks HTTP/2 to
@@ -23,14 +24,16 @@ const (
 // of their streams. An HTTP/1.1 connection serves one request: what a target sends
 // behind an answer never reaches another one. learned, if not nil, is told what each
 // target has chosen. Each round trip waits for an answer's header for headerTimeout at
-// most, once the request is sent; zero means without limit. The caller owns the
-// transport, bounds the number of its round trips, and closes its idle connections.
-func NewTransport(dialer *Dialer, learned *Protocol, headerTimeout time.Duration) *http.Transport {
+// most, once the request is sent; zero means without limit. open, if not nil, has the number of
+// connections that are open. The caller owns the transport, bounds the number of its round trips, and closes its idle connections.
+func NewTransport(dialer *Dialer, learned *Protocol, headerTimeout time.Duration, open *atomic.Int64) *http.Transport {
 	return &http.Transport{
 		// No Proxy: HTTP_PROXY and its kin must not send tokens elsewhere.
-		DialContext: dialer.dialPlain,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return dialer.dialPlain(ctx, network, address, open)
+		},
 		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return dialer.dialTLS(ctx, network, address, learned)
+			return dialer.dialTLS(ctx, network, address, learned, open)
 		},
 		ForceAttemptHTTP2:   true,
 		MaxIdleConnsPerHost: -1, // no HTTP/1.1 connection is kept; this does not concern HTTP/2
@@ -55,7 +58,7 @@ func NewTransport(dialer *Dialer, learned *Protocol, headerTimeout time.Duration
 
 // dialPlain opens a connection without TLS, and counts it if it is one of the operating
 // system. It blocks as DialContext does.
-func (d *Dialer) dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
+func (d *Dialer) dialPlain(ctx context.Context, network, address string, open *atomic.Int64) (net.Conn, error) {
 	raw, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -64,16 +67,23 @@ func (d *Dialer) dialPlain(ctx context.Context, network, address string) (net.Co
 	if !ok {
 		return raw, nil
 	}
+	if open == nil {
+		open = new(atomic.Int64)
+	}
 	d.open.Add(1)
 	d.opened.Add(1)
-	return transportConn{c, sync.OnceFunc(func() { d.open.Add(-1) })}, nil
+	open.Add(1)
+	return transportConn{c, sync.OnceFunc(func() {
+		d.open.Add(-1)
+		open.Add(-1)
+	})}, nil
 }
 
 // dialTLS opens a connection with TLS, and tells learned, unless that is nil, what the
 // target chose to speak. It blocks as dialPlain and handshake do. The result is a
 // *tls.Conn: net/http looks for one, to learn whether HTTP/2 was chosen.
-func (d *Dialer) dialTLS(ctx context.Context, network, address string, learned *Protocol) (net.Conn, error) {
-	raw, err := d.dialPlain(ctx, network, address)
+func (d *Dialer) dialTLS(ctx context.Context, network, address string, learned *Protocol, open *atomic.Int64) (net.Conn, error) {
+	raw, err := d.dialPlain(ctx, network, address, open)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 )
 
 // perTransport is how many requests have one [Transport] at a time, and so one connection at
@@ -15,27 +16,35 @@ const perTransport = connBuffer / streamBuffer
 // a connection if the target speaks HTTP/2, as long as it serves fewer than 64. Only when all do is there
 // another one. It is safe for concurrent use.
 type Transports struct {
-	fresh    func() *http.Transport
+	fresh    func(open *atomic.Int64) *http.Transport
 	protocol *Protocol
 
-	mu  sync.Mutex // guards all below, and what is said so of each Transport; it is never held over I/O
-	all []*Transport
+	mu      sync.Mutex // guards all below, and what is said so of each Transport; it is never held over I/O
+	all     []*Transport
+	waiting int           // requests that wait for somebody else's connection
+	room    chan struct{} // closed when one of them may have room; another one follows
 }
 
 // Transport is one of [Transports].
 type Transport struct {
 	*http.Transport
-	of *Transports
+	of   *Transports
+	open atomic.Int64 // connections
 
-	serves    int           // requests; guarded by of.mu, as is all below
-	connected bool          // a request has had a connection
-	asking    chan struct{} // closed when the request that opens the first connection has done so, or failed; nil if there is none
+	serves, waits int     // requests; guarded by of.mu, as is all below
+	asking        *asking // nil if no request opens the first connection now
 }
 
-// NewTransports returns Transports that fresh makes, whose connections tell protocol what the
-// target chooses to speak.
-func NewTransports(protocol *Protocol, fresh func() *http.Transport) *Transports {
-	return &Transports{fresh: fresh, protocol: protocol}
+// asking is a request that opens the first connection of a Transport, while others wait for it.
+type asking struct {
+	ended  chan struct{} // closed when it has a connection, or none is to be had
+	failed bool          // set before
+}
+
+// NewTransports returns Transports that fresh makes. Each counts its connections in open and tells
+// protocol what the target chooses to speak.
+func NewTransports(protocol *Protocol, fresh func(open *atomic.Int64) *http.Transport) *Transports {
+	return &Transports{fresh: fresh, protocol: protocol, room: make(chan struct{})}
 }
 
 // Take returns a Transport for one request, which the caller must give back with Release once the
@@ -43,55 +52,96 @@ func NewTransports(protocol *Protocol, fresh func() *http.Transport) *Transports
 //
 // Of the requests that have a Transport without a connection one goes ahead of the others, so that
 // they can share what it opens if that speaks HTTP/2. For the others Take blocks until the first one
-// has called asked, or until ctx ends. Every caller must call that as soon as it has a connection,
-// and once none is to be had; it may be called more than once.
+// has called asked, there is room on another connection, or ctx ends. Every caller must call asked as
+// soon as it has a connection, and once none is to be had; it may be called more than once.
 func (s *Transports) Take(ctx context.Context) (t *Transport, asked func(connected bool)) {
 	s.mu.Lock()
-	t = s.free()
-	t.serves++
-	ahead, alone := t.asking, t.connected || s.protocol.HTTP1()
-	if !alone && ahead == nil {
-		t.asking = make(chan struct{})
-		s.mu.Unlock()
-		return t, t.asked
-	}
-	s.mu.Unlock()
-	if !alone {
-		select {
-		case <-ahead:
-		case <-ctx.Done():
+	defer s.mu.Unlock()
+	for {
+		t = s.find()
+		switch {
+		case t.shares():
+			t.serves++
+			return t, func(bool) {}
+		case t.asking == nil:
+			t.serves++
+			first := &asking{ended: make(chan struct{})}
+			t.asking = first
+			return t, func(connected bool) { t.asked(first, connected) }
+		}
+		if first := t.asking; !t.wait(ctx, first) || first.failed {
+			t.serves++ // it finds out by itself
+			return t, func(bool) {}
 		}
 	}
-	return t, func(bool) {}
 }
 
-// free returns the first Transport that has room for another request. The caller holds the lock.
-func (s *Transports) free() *Transport {
+// find returns the first Transport with room on a connection, or else the first with room for a
+// request that opens one, or waits for that. The caller holds the lock, as for all methods below
+// that need it.
+func (s *Transports) find() *Transport {
+	var next *Transport
 	for _, t := range s.all {
-		if t.serves < perTransport {
+		switch room := t.serves+t.waits < perTransport; {
+		case t.serves < perTransport && t.shares():
 			return t
+		case room && next == nil && !t.shares():
+			next = t
 		}
 	}
-	t := &Transport{Transport: s.fresh(), of: s}
-	s.all = append(s.all, t)
-	return t
+	if next == nil {
+		next = &Transport{of: s}
+		next.Transport = s.fresh(&next.open)
+		s.all = append(s.all, next)
+	}
+	return next
+}
+
+// shares reports whether another request needs not wait for a connection: there is one, or each has its own.
+func (t *Transport) shares() bool {
+	return t.of.protocol.HTTP1() || t.asking == nil && t.open.Load() > 0
+}
+
+// wait waits until another request has a connection, or there is room elsewhere. It reports false
+// if ctx has ended. It gives the lock back meanwhile.
+func (t *Transport) wait(ctx context.Context, first *asking) bool {
+	s := t.of
+	t.waits++
+	s.waiting++
+	room := s.room
+	s.mu.Unlock()
+	select {
+	case <-first.ended:
+	case <-room:
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	t.waits--
+	s.waiting--
+	return ctx.Err() == nil
 }
 
 // asked lets the requests go on that wait for the one that opens the first connection.
-func (t *Transport) asked(connected bool) {
+func (t *Transport) asked(first *asking, connected bool) {
 	t.of.mu.Lock()
 	defer t.of.mu.Unlock()
-	if t.connected = t.connected || connected; t.asking != nil {
-		close(t.asking)
+	if t.asking == first {
+		first.failed = !connected
+		close(first.ended)
 		t.asking = nil
 	}
 }
 
 // Release gives a Transport back, for one request.
 func (t *Transport) Release() {
-	t.of.mu.Lock()
-	defer t.of.mu.Unlock()
+	s := t.of
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	t.serves--
+	if s.waiting > 0 {
+		close(s.room)
+		s.room = make(chan struct{})
+	}
 }
 
 // CloseIdle closes the connections that no request uses now. It does not block.

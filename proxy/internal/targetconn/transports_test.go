@@ -12,45 +12,85 @@ import (
 // newTestTransports returns Transports of a target that nothing is known of.
 func newTestTransports() (*Transports, *Protocol) {
 	p := NewProtocol(&url.URL{Scheme: "https"})
-	return NewTransports(p, func() *http.Transport { return new(http.Transport) }), p
+	return NewTransports(p, func(*atomic.Int64) *http.Transport { return new(http.Transport) }), p
 }
 
 // TestOthersWaitForTheFirstRequest: while there is no connection one request opens it, and the others
 // wait for it, whether it succeeds or not. If it does not, another one does. The wait ends with the
-// context.
+// context. So it is again when the connection is gone.
 func TestOthersWaitForTheFirstRequest(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			all, _ := newTestTransports()
-			_, asked := all.Take(t.Context())
-			var went atomic.Int64
-			for range 5 {
-				go func() {
-					_, asked := all.Take(t.Context())
-					asked(!fails)
-					went.Add(1)
-				}()
+			for range 2 {
+				first, asked := all.Take(t.Context())
+				var went atomic.Int64
+				for range 5 {
+					go func() {
+						_, asked := all.Take(t.Context())
+						asked(!fails)
+						went.Add(1)
+					}()
+				}
+				synctest.Wait()
+				if n := went.Load(); n != 0 {
+					t.Errorf("%d did not wait", n)
+				}
+				if !fails {
+					first.open.Add(1)
+				}
+				asked(!fails)
+				asked(false)
+				synctest.Wait()
+				if n := went.Load(); n != 5 {
+					t.Errorf("%d of 5 went on", n)
+				}
+				again, asked := all.Take(t.Context())
+				if opens := again.asking != nil; opens != fails {
+					t.Errorf("after a failure (%t) the next request opens a connection: %t", fails, opens)
+				}
+				left, leave := context.WithCancel(t.Context())
+				leave()
+				all.Take(left) // does not block
+				asked(false)
+				first.open.Store(0)
 			}
-			synctest.Wait()
-			if n := went.Load(); n != 0 {
-				t.Errorf("%d did not wait", n)
-			}
-			asked(!fails)
-			asked(false)
-			synctest.Wait()
-			if n := went.Load(); n != 5 {
-				t.Errorf("%d of 5 went on", n)
-			}
-			again, asked := all.Take(t.Context())
-			defer asked(false)
-			if opens := again.asking != nil; opens != fails {
-				t.Errorf("after a failure (%t) the next request opens a connection: %t", fails, opens)
-			}
-			left, leave := context.WithCancel(t.Context())
-			leave()
-			all.Take(left) // does not block
 		})
 	}
+}
+
+// TestNobodyWaitsWhereThereIsRoom: who waits for a connection goes on as soon as there is room on
+// another one, however long the first one takes.
+func TestNobodyWaitsWhereThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all, p := newTestTransports()
+		p.setChosen(true)
+		first, asked := all.Take(t.Context())
+		first.open.Add(1)
+		asked(true)
+		for range perTransport - 1 {
+			all.Take(t.Context())
+		}
+		second, _ := all.Take(t.Context()) // whose connection never comes
+		got := make(chan *Transport, 2)
+		for range 2 {
+			go func() {
+				t, _ := all.Take(t.Context())
+				got <- t
+			}()
+		}
+		synctest.Wait()
+		if len(got) > 0 || second == first {
+			t.Fatal("a request does not wait")
+		}
+		for range 2 {
+			first.Release()
+			synctest.Wait()
+			if len(got) == 0 || <-got != first {
+				t.Error("a request waits where there is room")
+			}
+		}
+	})
 }
 
 // TestTransportsServeAFew: requests have one Transport in common until it serves as many as its
