@@ -37,6 +37,7 @@ type clientConn struct {
 	ending  *ending                 // of the Server
 	writing writeLimit
 	broken  atomic.Bool // writing has failed
+	ended   func()      // is called when it is closed, once, after net/http has given it away; else nil
 
 	mu       sync.Mutex    // guards all below; it is not held while reading from the connection
 	changed  sync.Cond     // on mu: phase or closed has changed
@@ -226,6 +227,9 @@ func (c *clientConn) SetDeadline(t time.Time) error {
 func (c *clientConn) Close() error {
 	missing := c.broken.Load() || c.ending.forced.Load() && c.isActive()
 	served := c.release()
+	if c.ended != nil {
+		c.ended()
+	}
 	switch {
 	case missing:
 		c.abort()

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"sync/atomic"
 
@@ -26,7 +28,11 @@ func newConnectionSet(c Config, r upstream.Route, protocol *targetconn.Protocol,
 	both := targetconn.NewDialer(c.Roots, certificate.TLS(), "h2", "http/1.1")
 	http1 := targetconn.NewDialer(c.Roots, certificate.TLS(), "http/1.1")
 	for _, d := range []*targetconn.Dialer{both, http1} {
-		d.DialContext = c.Egress.Through(d.DialContext)
+		dial := c.Egress.Through(d.DialContext)
+		d.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			c.makeRoom()
+			return dial(ctx, network, address)
+		}
 	}
 	return &connectionSet{
 		kept:    targetconn.NewPool[upstream.Key](http1, r.Target, protocol),
@@ -45,6 +51,12 @@ func (w *connectionSet) closeIdle() {
 	w.kept.CloseIdle()
 	w.requests.CloseIdle()
 	w.upgrades.CloseIdleConnections()
+}
+
+// freeIdle closes the connections that no request uses now. Others will be kept.
+func (w *connectionSet) freeIdle() {
+	w.kept.FreeIdle()
+	w.requests.CloseIdle()
 }
 
 // addTo adds the numbers of these connections to sum.
@@ -119,6 +131,14 @@ func (c *connectionSets) closeIdle() {
 	c.plain.closeIdle()
 	for p := c.latest.Load(); p != nil; p = p.before {
 		p.closeIdle()
+	}
+}
+
+// freeIdle closes the connections that no request uses now. Others will be kept.
+func (c *connectionSets) freeIdle() {
+	c.plain.freeIdle()
+	for p := c.latest.Load(); p != nil; p = p.before {
+		p.freeIdle()
 	}
 }
 

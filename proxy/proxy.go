@@ -100,6 +100,12 @@ type Config struct {
 	Roots *x509.CertPool
 	// Egress is the proxy that leads to targets; nil means that connections are direct.
 	Egress *egress.Proxy
+	// MaxTargetConnections is how many connections to targets there should be at a time. When
+	// so many are open, those that no request uses are closed before another one is opened. Zero
+	// means any number.
+	MaxTargetConnections int
+
+	makeRoom func() // is called before a connection to a target is opened; New sets it
 
 	// Tests run on all ways: with both left out, and with the first alone.
 	noLeanServer bool // leave net/http's server nothing out
@@ -132,6 +138,7 @@ func New(config Config) (*Proxy, error) {
 		routes:  map[string]*route{},
 		noRoute: config.Metrics.Upstream("none"),
 	}
+	config.makeRoom = p.makeRoom
 	for _, u := range config.Upstreams {
 		series := config.Metrics.Upstream(u.Name())
 		targets := map[string]*connections{} // the routes of one upstream share those to a target
@@ -164,6 +171,24 @@ func (p *Proxy) routeOf(name string) (*route, error) {
 func (p *Proxy) CloseIdleConnections() {
 	for _, c := range p.targets {
 		c.closeIdle()
+	}
+}
+
+// makeRoom closes the connections to targets that no request uses now, if as many are open as
+// there should be. It does not block.
+func (p *Proxy) makeRoom() {
+	open, most := 0, p.config.MaxTargetConnections
+	if most == 0 {
+		return
+	}
+	for _, c := range p.Connections() {
+		open += c.InUse + c.Idle + c.Shared
+	}
+	if open <= most { // the one that is about to be opened may be among them
+		return
+	}
+	for _, c := range p.targets {
+		c.sets.freeIdle()
 	}
 }
 

@@ -42,7 +42,7 @@ type Server struct {
 // slow or forgotten ones leave files to open for the rest of the program. One too many is closed at once.
 type ConnectionLimit struct {
 	most    int64
-	open    atomic.Int64 // open connections without those that were hijacked
+	open    atomic.Int64
 	refused func(error)
 	telling rate.Sometimes
 }
@@ -94,8 +94,9 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 	case http.StateActive, http.StateIdle:
 		clientConnOf(c).setActive(state == http.StateActive)
 	case http.StateHijacked:
-		clientConnOf(c).release() // what flows through it is not HTTP
-		fallthrough
+		client := clientConnOf(c)
+		client.release() // what flows through it is not HTTP
+		client.ended = sync.OnceFunc(func() { s.open.Add(-1) })
 	case http.StateClosed:
 		s.open.Add(-1)
 	}

@@ -43,6 +43,8 @@ func ConnError(err error) string {
 		return "tls_protocol_error"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection_refused"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "connection_limit_reached"
 	case errors.As(err, &op) && op.Op == "dial":
 		if op.Timeout() {
 			return "connection_timeout"

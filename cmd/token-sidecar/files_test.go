@@ -15,7 +15,7 @@ import (
 )
 
 // TestAppsLeaveFilesToOthers has apps keep more connections open than the program may have files. Of 256
-// files they get 96, which is half of all but 64, at all listeners together. The admin listener answers,
+// files they get 96, which is half of all but 64 where there is one API, at all listeners together. The admin listener answers,
 // connections that are open serve on, and the log says that others are refused.
 func TestAppsLeaveFilesToOthers(t *testing.T) {
 	t.Parallel()

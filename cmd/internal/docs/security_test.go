@@ -159,6 +159,7 @@ var cases = []struct{ id, what, not string }{
 	{"P20", "an HTTP/2 target that processes no request", ""},
 	{"P21", "apps that do not read their answers", ""},
 	{"P22", "answers that break off", ""},
+	{"P23", "more connections than files", ""},
 	{"R1", "more token requests due than the limit allows", ""},
 	{"R2", "a token that a target refused and the provider will not replace", ""},
 	{"R3", "one revocation after another", ""},

@@ -45,13 +45,12 @@ func (s *Sidecar) listen() (err error) {
 		open = append(open, l)
 		s.addrs[name] = l.Addr()
 	}
-	files := maxOpenFiles()
-	apps := s.connectionLimit("apps", (files-filesKept)/2)
+	apps := s.connectionLimit("apps", s.maxConnections())
 	for i, name := range slices.Sorted(maps.Keys(where)) {
 		server := proxy.NewServer(handlers[name])
 		server.ConnectionLimit = apps
 		if name == "admin" || name == "jwks" {
-			server.ConnectionLimit = s.connectionLimit(name, files/8)
+			server.ConnectionLimit = s.connectionLimit(name, max(maxOpenFiles()/8, 16))
 		}
 		if name == "admin" {
 			s.admin = server
@@ -65,15 +64,22 @@ func (s *Sidecar) listen() (err error) {
 	return nil
 }
 
-// filesKept is how many files connections of apps leave to the admin listener, token endpoints, Redis and
-// the files of settings. Of the others they leave half to targets: each request under way may need a
-// connection to its target.
-const filesKept = 64
+// How many files connections of apps and to targets leave to others.
+const (
+	filesKept   = 48 // to the admin listener, Redis and the files of settings
+	filesPerAPI = 16 // to each token endpoint
+)
+
+// maxConnections returns how many connections of apps there may be, and how many to targets there
+// should be: each request under way may need one, so that each may have half of the files.
+func (s *Sidecar) maxConnections() int {
+	return max((maxOpenFiles()-filesKept-filesPerAPI*len(s.upstreams))/2, 16)
+}
 
 // connectionLimit returns a limit of most connections. At most once a minute the log tells that it
 // was reached; it calls the clients by that name.
 func (s *Sidecar) connectionLimit(clients string, most int) *proxy.ConnectionLimit {
-	return proxy.NewConnectionLimit(max(most, 16), func(err error) {
+	return proxy.NewConnectionLimit(most, func(err error) {
 		s.log.Warn().Str("clients", clients).Err(err).Msg("connections are not accepted")
 	})
 }

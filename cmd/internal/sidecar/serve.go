@@ -136,6 +136,8 @@ func (s *Sidecar) proxyConfig(roots *x509.CertPool) proxy.Config {
 		Audit:         s.audit,
 		Roots:         roots,
 		Egress:        s.config.Egress(),
+
+		MaxTargetConnections: s.maxConnections(),
 	}
 }
 

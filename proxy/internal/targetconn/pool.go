@@ -252,17 +252,24 @@ func (p *Pool[K]) sweepIdle() {
 	}
 }
 
+// FreeIdle closes all idle connections. It does not block.
+func (p *Pool[K]) FreeIdle() {
+	p.mu.Lock()
+	idle := p.removeIdle(0)
+	p.mu.Unlock()
+	for _, c := range idle {
+		p.Drop(c)
+	}
+}
+
 // CloseIdle closes all idle connections, and has Put close those that are in use
 // now and any later one: the Pool still opens connections, but keeps none. It does
 // not block.
 func (p *Pool[K]) CloseIdle() {
 	p.mu.Lock()
 	p.closed = true
-	idle := p.removeIdle(0)
 	p.mu.Unlock()
-	for _, c := range idle {
-		p.Drop(c)
-	}
+	p.FreeIdle()
 }
 
 // removeIdle removes the connections that have been idle for at least so long, and returns
