@@ -100,13 +100,11 @@ type Config struct {
 	Roots *x509.CertPool
 	// Egress is the proxy that leads to targets; nil means that connections are direct.
 	Egress *egress.Proxy
-	// MaxTargetConnections is how many connections to targets there should be at a time. When
-	// so many are open, those that no request uses are closed before another one is opened. Zero
-	// means any number.
+	// MaxTargetConnections is how many connections to targets there should be: those that no
+	// request uses are closed before one more is opened. Zero means any number.
 	MaxTargetConnections int
 
-	makeRoom func() // is called before a connection to a target is opened; New sets it
-
+	makeRoom func() // is called before a connection is opened; New sets it
 	// Tests run on all ways: with both left out, and with the first alone.
 	noLeanServer bool // leave net/http's server nothing out
 	general      bool // leave the lean way to targets out
@@ -177,18 +175,14 @@ func (p *Proxy) CloseIdleConnections() {
 // makeRoom closes the connections to targets that no request uses now, if as many are open as
 // there should be. It does not block.
 func (p *Proxy) makeRoom() {
-	open, most := 0, p.config.MaxTargetConnections
-	if most == 0 {
-		return
-	}
+	most := p.config.MaxTargetConnections
 	for _, c := range p.Connections() {
-		open += c.InUse + c.Idle + c.Shared
-	}
-	if open <= most { // the one that is about to be opened may be among them
-		return
+		most -= c.InUse + c.Idle + c.Shared // the one that is about to be opened may be among them
 	}
 	for _, c := range p.targets {
-		c.sets.freeIdle()
+		if most < 0 && p.config.MaxTargetConnections > 0 {
+			c.sets.freeIdle()
+		}
 	}
 }
 

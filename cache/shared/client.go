@@ -52,6 +52,8 @@ func (e ReplyError) Error() string { return string(e) }
 var (
 	// ErrPoolTimeout says that all connections were in use for too long.
 	ErrPoolTimeout = errors.New("no connection to Redis is free")
+	// ErrNoMaster says that no sentinel knows the master that the URL names.
+	ErrNoMaster = errors.New("the sentinels know no master of that name")
 	// ErrReplyTooLarge says that a reply was larger than any that is needed.
 	ErrReplyTooLarge = errors.New("a reply of Redis is larger than any we need")
 )
@@ -101,6 +103,8 @@ func redisCause(err error) string {
 	switch {
 	case errors.Is(err, ErrPoolTimeout):
 		return "connection_limit_reached"
+	case errors.Is(err, ErrNoMaster):
+		return "master_unknown"
 	case errors.Is(err, ErrReplyTooLarge):
 		return "reply_too_large"
 	case !errors.As(err, &answer):

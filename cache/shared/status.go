@@ -44,10 +44,11 @@ type health struct {
 	worked  bool              // an operation succeeded
 	refused map[string]string // operations that Redis refused when they were made last, and the code
 	cause   string            // of the last operation that failed, empty if it did not
-	missing string            // rights that the try at the start found missing
+	missing string            // rights that the last try found missing
+	tried   time.Time         // when that was
 }
 
-// tryOperation stands in health.refused for the try at the start.
+// tryOperation stands in health.refused for the try at the start, and those after it.
 const tryOperation = "try"
 
 // timeOperation stands in health.refused for questions for the time of Redis.
@@ -88,10 +89,22 @@ func (h *health) record(operation, cause string) {
 			delete(h.refused, other)
 		}
 	}
-	if operation == "store" && len(h.refused) == 1 { // nothing else needs what the try has found missing
-		delete(h.refused, tryOperation)
-	}
 }
+
+// doubts reports whether another try is due: the last one has found rights missing, and was some time
+// ago. No other operation tells whether all of them are there now.
+func (h *health) doubts() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.refused[tryOperation] == "" || time.Since(h.tried) < tryAgain {
+		return false
+	}
+	h.tried = time.Now()
+	return true
+}
+
+// tryAgain is how long after a try that found rights missing there is another one.
+const tryAgain = 10 * time.Second
 
 // addRefusal remembers that Redis refused an operation for good. h.mu is held.
 func (h *health) addRefusal(operation, cause string) {
@@ -115,6 +128,8 @@ func (h *health) started() {
 func (h *health) recordTry(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.tried = time.Now()
+	delete(h.refused, tryOperation)
 	var failed *TryError
 	if errors.As(err, &failed) {
 		h.addRefusal(tryOperation, failed.Cause)
@@ -122,6 +137,7 @@ func (h *health) recordTry(err error) {
 		return
 	}
 	h.worked = true
+	clear(h.refused) // all rights are there
 }
 
 // status adds to s what is known, for a Redis that is not left alone.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 
@@ -56,16 +57,33 @@ func TestTryNamesWhatFails(t *testing.T) {
 	}
 }
 
-// TestMissingRightIsNamedBesideWhatWorks has a user who may write values and not ask how long they live:
-// values that are stored do not end what the try has found.
+// TestMissingRightIsNamedBesideWhatWorks has a user who lacks one right that writing values does not need:
+// those that are stored do not end what the try has found. Another try does, once the right is there.
 func TestMissingRightIsNamedBesideWhatWorks(t *testing.T) {
-	url, client := redistest.Start(t)
-	s := restricted(t, url, client, "pttl")
-	s.Begin(t.Context())
-	p := s.Place(upstream.Fingerprint{}, someKey)
-	mustAcquire(t, s, p).Store(t.Context(), s.Seal(p, someToken(t)))
-	if status := s.Status(); status.Working || status.Cause != "NOPERM" || status.Missing != "pttl" {
-		t.Errorf("%+v", status)
+	for _, right := range []string{"pttl", "pexpire"} {
+		url, client := redistest.Start(t)
+		s := restricted(t, url, client, right)
+		s.Begin(t.Context())
+		p := s.Place(upstream.Fingerprint{}, someKey)
+		share := func() { mustAcquire(t, s, p).Store(t.Context(), s.Seal(p, someToken(t))) }
+		share()
+		if status := s.Status(); status.Working || status.Cause != "NOPERM" || status.Missing != right {
+			t.Errorf("without %s: %+v", right, status)
+		}
+		// Once the user has it, the next try finds that, which is due after a while.
+		if err := client.Do(t.Context(), "acl", "setuser", "restricted", "+"+right).Err(); err != nil {
+			t.Fatal(err)
+		}
+		client.Del(t.Context(), p.names()...)
+		s.health.mu.Lock()
+		s.health.tried = s.health.tried.Add(-tryAgain)
+		s.health.mu.Unlock()
+		share()
+		for end := time.Now().Add(patient); !s.Status().Working; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("with %s: %+v", right, s.Status())
+			}
+		}
 	}
 }
 

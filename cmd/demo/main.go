@@ -53,8 +53,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("there are no arguments beside -once, -trouble and -v")
+	if flags.NArg() > 0 || *once && *name != "" {
+		return fmt.Errorf("there are no arguments beside -once, or -trouble, and -v")
 	}
 	if *name != "" {
 		return runTrouble(ctx, *name, stdout, stderr)

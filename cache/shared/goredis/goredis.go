@@ -183,8 +183,10 @@ func (c client) Do(ctx context.Context, commands ...shared.Command) []shared.Rep
 func failure(err error) error {
 	var answer redis.Error
 	switch {
-	case errors.Is(err, redis.Nil):
+	case err == redis.Nil:
 		return nil
+	case errors.Is(err, redis.Nil): // what the sentinels answer, and not the command
+		return shared.ErrNoMaster
 	case errors.Is(err, redis.ErrPoolTimeout):
 		return shared.ErrPoolTimeout
 	case errors.Is(err, shared.ErrReplyTooLarge):

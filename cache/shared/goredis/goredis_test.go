@@ -18,7 +18,6 @@ import (
 func TestErrorsAreToldAsPackageSharedKnowsThem(t *testing.T) {
 	for _, c := range []struct{ is, want error }{
 		{nil, nil},
-		{redis.Nil, nil},
 		{redis.ErrPoolTimeout, shared.ErrPoolTimeout},
 		{redis.ErrNoScript, shared.ReplyError("NOSCRIPT No matching script. Please use EVAL.")},
 		{shared.ErrReplyTooLarge, shared.ErrReplyTooLarge},
@@ -33,6 +32,13 @@ func TestErrorsAreToldAsPackageSharedKnowsThem(t *testing.T) {
 		if got := failure(fmt.Errorf("set up: %w", c.is)); !errors.Is(got, c.want) {
 			t.Errorf("%v, wrapped, is told as %v", c.is, got)
 		}
+	}
+	// Nothing is what a command may have for an answer, and sentinels of a name that they do not know.
+	if got := failure(redis.Nil); got != nil {
+		t.Errorf("nothing is told as %v", got)
+	}
+	if got := failure(fmt.Errorf("all sentinels: %w", errors.Join(redis.Nil))); got != shared.ErrNoMaster {
+		t.Errorf("nothing from sentinels is told as %v", got)
 	}
 }
 
