@@ -157,8 +157,10 @@ func (x *exchange) discardBody(answered bool) {
 		}
 		x.upload.setDeadline(until)
 	}
-	if x.upload.kept != nil {
-		<-x.upload.done
-		x.proxy.keptBodies.Add(-x.in.ContentLength)
+	if x.upload.kept == nil {
+		x.upload.giveUp()
+		return
 	}
+	<-x.upload.done
+	x.proxy.keptBodies.Add(-x.in.ContentLength)
 }

@@ -115,6 +115,16 @@ func (u *upload) setDeadline(t time.Time) {
 	}
 }
 
+// giveUp makes every later Read fail: nobody wants what it would read, and net/http, which discards
+// the rest of the body, would have it wait.
+func (u *upload) giveUp() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.err == nil {
+		u.err = http.ErrBodyReadAfterClose
+	}
+}
+
 // keptReader reads a body that is kept, and waits for what has not come yet. Read is for one
 // goroutine at a time; Close is safe for concurrent use.
 type keptReader struct {
