@@ -25,11 +25,12 @@ type upload struct {
 	done  chan struct{} // closed when readAll has returned; nil if the body is not kept
 
 	mu       sync.Mutex // guards all below; it is not held over a read
-	changed  sync.Cond  // on mu: read or err has changed, or a keptReader was closed
+	changed  sync.Cond  // on mu: read, err or reading has changed, or a keptReader was closed
 	read     int        // how many bytes of kept have been read
 	deadline time.Time  // by which the body must have come, if it is set
 	err      error      // with which reading ended: io.EOF if the body was read to its end
 	answered bool       // the answer has begun
+	reading  bool       // a Read waits for the app
 }
 
 func newUpload(w http.ResponseWriter, r *http.Request) *upload {
@@ -52,17 +53,21 @@ func (u *upload) Read(b []byte) (int, error) {
 		deadline = time.Now().Add(bodyTime)
 	}
 	_ = u.control.SetReadDeadline(deadline)
+	u.reading = true
 	u.mu.Unlock()
 	n, err := u.body.Read(b)
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.reading = false
+	u.changed.Broadcast()
 	if u.kept != nil { // keptReaders must not see the end before the last bytes
 		if u.read += n; u.read == len(u.kept) {
 			err = io.EOF
 		}
-		u.changed.Broadcast()
 	}
-	u.err = err
+	if u.err == nil { // else it was given up meanwhile
+		u.err = err
+	}
 	if err == io.EOF {
 		_ = u.control.SetReadDeadline(time.Time{}) // net/http goes on reading, to notice that the app leaves
 	}
@@ -115,13 +120,16 @@ func (u *upload) setDeadline(t time.Time) {
 	}
 }
 
-// giveUp makes every later Read fail: nobody wants what it would read, and net/http, which discards
-// the rest of the body, would have it wait.
+// giveUp makes every later Read fail, and waits for the one under way: nobody wants what it reads,
+// and net/http is about to discard the rest of the body.
 func (u *upload) giveUp() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.err == nil {
 		u.err = http.ErrBodyReadAfterClose
+	}
+	for u.reading {
+		u.changed.Wait()
 	}
 }
 
