@@ -37,11 +37,11 @@ const (
 )
 
 // newConnections returns the connections to the target of r, none of which is open yet.
-func newConnections(c Config, r upstream.Route, upstreamName string, series *metrics.Upstream) *connections {
+func newConnections(p *Proxy, r upstream.Route, upstreamName string, series *metrics.Upstream) *connections {
 	to := &connections{upstream: upstreamName, protocol: targetconn.NewProtocol(r.Target), telling: rate.Sometimes{Interval: time.Minute},
-		log: c.Log.With().Str("upstream", upstreamName).Str("target", r.Target.Host).Logger()}
+		log: p.config.Log.With().Str("upstream", upstreamName).Str("target", r.Target.Host).Logger()}
 	to.sets.fresh = func(certificate *upstream.ClientCertificate) *connectionSet {
-		w := newConnectionSet(c, r, to.protocol, certificate)
+		w := newConnectionSet(p.config, p.makeRoom, r, to.protocol, certificate)
 		w.kept.Unasked = func() {
 			series.UnaskedBytes()
 			to.log.Warn().Msg("the target sent bytes that belong to no answer; for an hour each HTTP/1.1 request to it has a connection of its own")
@@ -99,6 +99,24 @@ func (c *connections) failed(cause string) {
 			c.told.Store(true)
 			c.log.Warn().Str("cause", cause).Msg("a request had no answer of the target")
 		})
+	}
+}
+
+// makeRoom closes the connections to all targets that no request uses now, if as many are open as
+// there should be. It does not block.
+func (p *Proxy) makeRoom() {
+	if p.config.MaxTargetConnections == 0 {
+		return
+	}
+	open := 0
+	for _, c := range p.Connections() {
+		open += c.InUse + c.Idle + c.Shared // with the one that is about to be opened, if it is for the lean way
+	}
+	if open <= p.config.MaxTargetConnections {
+		return
+	}
+	for _, c := range p.targets {
+		c.sets.freeIdle()
 	}
 }
 

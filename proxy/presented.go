@@ -23,14 +23,14 @@ type connectionSet struct {
 }
 
 // newConnectionSet returns the set that presents certificate, which may be nil. No connection
-// is open yet.
-func newConnectionSet(c Config, r upstream.Route, protocol *targetconn.Protocol, certificate *upstream.ClientCertificate) *connectionSet {
+// is open yet. makeRoom is called before one is opened.
+func newConnectionSet(c Config, makeRoom func(), r upstream.Route, protocol *targetconn.Protocol, certificate *upstream.ClientCertificate) *connectionSet {
 	both := targetconn.NewDialer(c.Roots, certificate.TLS(), "h2", "http/1.1")
 	http1 := targetconn.NewDialer(c.Roots, certificate.TLS(), "http/1.1")
 	for _, d := range []*targetconn.Dialer{both, http1} {
 		dial := c.Egress.Through(d.DialContext)
 		d.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			c.makeRoom()
+			makeRoom()
 			return dial(ctx, network, address)
 		}
 	}

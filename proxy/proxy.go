@@ -104,7 +104,6 @@ type Config struct {
 	// request uses are closed before one more is opened. Zero means any number.
 	MaxTargetConnections int
 
-	makeRoom func() // is called before a connection is opened; New sets it
 	// Tests run on all ways: with both left out, and with the first alone.
 	noLeanServer bool // leave net/http's server nothing out
 	general      bool // leave the lean way to targets out
@@ -136,7 +135,6 @@ func New(config Config) (*Proxy, error) {
 		routes:  map[string]*route{},
 		noRoute: config.Metrics.Upstream("none"),
 	}
-	config.makeRoom = p.makeRoom
 	for _, u := range config.Upstreams {
 		series := config.Metrics.Upstream(u.Name())
 		targets := map[string]*connections{} // the routes of one upstream share those to a target
@@ -146,7 +144,7 @@ func New(config Config) (*Proxy, error) {
 			}
 			origin := r.Target.Scheme + "://" + r.Target.Host
 			if targets[origin] == nil {
-				targets[origin] = newConnections(config, r, u.Name(), series)
+				targets[origin] = newConnections(p, r, u.Name(), series)
 				p.targets = append(p.targets, targets[origin])
 			}
 			p.routes[r.Name] = newRoute(r, u, targets[origin], series)
@@ -169,20 +167,6 @@ func (p *Proxy) routeOf(name string) (*route, error) {
 func (p *Proxy) CloseIdleConnections() {
 	for _, c := range p.targets {
 		c.closeIdle()
-	}
-}
-
-// makeRoom closes the connections to targets that no request uses now, if as many are open as
-// there should be. It does not block.
-func (p *Proxy) makeRoom() {
-	most := p.config.MaxTargetConnections
-	for _, c := range p.Connections() {
-		most -= c.InUse + c.Idle + c.Shared // the one that is about to be opened may be among them
-	}
-	for _, c := range p.targets {
-		if most < 0 && p.config.MaxTargetConnections > 0 {
-			c.sets.freeIdle()
-		}
 	}
 }
 

@@ -77,8 +77,7 @@ func (s *Transports) Take(ctx context.Context) (t *Transport, asked func(connect
 }
 
 // find returns the first Transport with room on a connection, or else the first with room for a
-// request that opens one, or waits for that. The caller holds the lock, as for all methods below
-// that need it.
+// request that opens one or waits for that. The caller holds the lock.
 func (s *Transports) find() *Transport {
 	var next *Transport
 	for _, t := range s.all {
@@ -97,13 +96,14 @@ func (s *Transports) find() *Transport {
 	return next
 }
 
-// shares reports whether another request needs not wait for a connection: there is one, or each has its own.
+// shares reports whether another request need not wait for a connection: there is one, or each has its own.
+// The caller holds the lock.
 func (t *Transport) shares() bool {
 	return t.of.protocol.HTTP1() || t.asking == nil && t.open.Load() > 0
 }
 
 // wait waits until another request has a connection, or there is room elsewhere. It reports false
-// if ctx has ended. It gives the lock back meanwhile.
+// if ctx has ended. The caller holds the lock, and has it again afterwards, but not meanwhile.
 func (t *Transport) wait(ctx context.Context, first *asking) bool {
 	s := t.of
 	t.waits++
