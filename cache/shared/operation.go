@@ -35,9 +35,7 @@ func (s *Store) do(caller context.Context, operation string, f func(context.Cont
 		s.health.record(operation, cause)
 	} else {
 		s.health.record(operation, "")
-		if s.health.doubts() {
-			s.scripts.senders.Go(func() { s.health.recordTry(s.Try(s.scripts.ctx)) })
-		}
+		s.tryAgain()
 	}
 	switch changed := s.breaker.report(began, !failed, cause); {
 	case changed && failed:

@@ -19,6 +19,7 @@ type scripts struct {
 	client     Client
 	timeout    time.Duration // of one round trip
 	calls      chan *scriptCall
+	other      chan func() // what a sender is to do besides; it ends soon once ctx has
 	ctx        context.Context // ends with close
 	stop       context.CancelFunc
 	senders    sync.WaitGroup
@@ -68,7 +69,7 @@ func (c *scriptCall) command(name, script string) Command {
 }
 
 func newScripts(client Client, timeout time.Duration) *scripts {
-	s := &scripts{client: client, timeout: timeout, calls: make(chan *scriptCall, 4*maxTogether)}
+	s := &scripts{client: client, timeout: timeout, calls: make(chan *scriptCall, 4*maxTogether), other: make(chan func(), 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	for range senders {
 		s.senders.Go(s.send)
@@ -111,6 +112,8 @@ func (s *scripts) send() {
 		select {
 		case c := <-s.calls:
 			s.sendAll(s.gather(c))
+		case do := <-s.other:
+			do()
 		case <-s.ctx.Done():
 			return
 		}

@@ -91,20 +91,20 @@ func (h *health) record(operation, cause string) {
 	}
 }
 
-// doubts reports whether another try is due: the last one has found rights missing, and was some time
-// ago. No other operation tells whether all of them are there now.
-func (h *health) doubts() bool {
+// tryPause is how long after a try that found rights missing there is no other one.
+const tryPause = 10 * time.Second
+
+// beginTry reports whether another try is due: the last one has found rights missing, and is some
+// time ago. No other operation tells whether all of them are there now. If it is, it counts as made.
+func (h *health) beginTry() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.refused[tryOperation] == "" || time.Since(h.tried) < tryAgain {
+	if h.refused[tryOperation] == "" || time.Since(h.tried) < tryPause {
 		return false
 	}
 	h.tried = time.Now()
 	return true
 }
-
-// tryAgain is how long after a try that found rights missing there is another one.
-const tryAgain = 10 * time.Second
 
 // addRefusal remembers that Redis refused an operation for good. h.mu is held.
 func (h *health) addRefusal(operation, cause string) {
@@ -124,16 +124,17 @@ func (h *health) started() {
 	h.begun = true
 }
 
-// recordTry remembers what came of the try at the start.
+// recordTry remembers what came of a try. One that had no answer says nothing of rights.
 func (h *health) recordTry(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tried = time.Now()
-	delete(h.refused, tryOperation)
 	var failed *TryError
 	if errors.As(err, &failed) {
-		h.addRefusal(tryOperation, failed.Cause)
-		h.missing = strings.Join(failed.Missing, " ")
+		if slices.Contains(lastingRefusals, failed.Cause) {
+			h.addRefusal(tryOperation, failed.Cause)
+			h.missing = strings.Join(failed.Missing, " ")
+		}
 		return
 	}
 	h.worked = true

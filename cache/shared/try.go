@@ -161,3 +161,14 @@ func (s *Store) Begin(ctx context.Context) {
 		return
 	}
 }
+
+// tryAgain does in the background what Try does, if that is due. It does not block.
+func (s *Store) tryAgain() {
+	if !s.health.beginTry() {
+		return
+	}
+	select {
+	case s.scripts.other <- func() { s.health.recordTry(s.Try(s.scripts.ctx)) }:
+	default:
+	}
+}

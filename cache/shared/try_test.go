@@ -70,13 +70,17 @@ func TestMissingRightIsNamedBesideWhatWorks(t *testing.T) {
 		if status := s.Status(); status.Working || status.Cause != "NOPERM" || status.Missing != right {
 			t.Errorf("without %s: %+v", right, status)
 		}
+		s.health.recordTry(&TryError{Cause: "http_response_timeout"})
+		if status := s.Status(); status.Missing != right {
+			t.Errorf("after a try without an answer: %+v", status)
+		}
 		// Once the user has it, the next try finds that, which is due after a while.
 		if err := client.Do(t.Context(), "acl", "setuser", "restricted", "+"+right).Err(); err != nil {
 			t.Fatal(err)
 		}
 		client.Del(t.Context(), p.names()...)
 		s.health.mu.Lock()
-		s.health.tried = s.health.tried.Add(-tryAgain)
+		s.health.tried = s.health.tried.Add(-tryPause)
 		s.health.mu.Unlock()
 		share()
 		for end := time.Now().Add(patient); !s.Status().Working; time.Sleep(time.Millisecond) {
