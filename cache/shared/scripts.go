@@ -19,7 +19,7 @@ type scripts struct {
 	client     Client
 	timeout    time.Duration // of one round trip
 	calls      chan *scriptCall
-	other      chan func() // what a sender is to do besides; it ends soon once ctx has
+	other      chan func()     // what a sender is to do besides; it ends soon once ctx has
 	ctx        context.Context // ends with close
 	stop       context.CancelFunc
 	senders    sync.WaitGroup
