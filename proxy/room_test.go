@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 
@@ -51,5 +52,38 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 				t.Errorf("%d connections are open, want %d at most", open, most)
 			}
 		}
+	}
+}
+
+// Requests over HTTP/2 share a connection, one after the other, and at once when it was lost.
+//
+// Case P21.
+func TestRequestsShareAConnection(t *testing.T) {
+	target := newTLSTarget(t, 0)
+	s := newSide(t, setup{config: func(c *Config) { c.Roots = target.roots["trusted"] }, upstreams: func(*side) []upstream.Upstream {
+		return []upstream.Upstream{subjects(target.url)}
+	}})
+	ask := func(n int) {
+		if a := s.get("/mydatahelps.participant/x", fmt.Sprintf("%s: s%d", subjectHeader, n)); a.status != 200 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	opened := func() uint64 { return s.proxy.Connections()[0].Opened }
+	for n := range 2 * 64 {
+		ask(n)
+	}
+	if n := opened(); n != 1 {
+		t.Errorf("%d connections for requests one after the other", n)
+	}
+	target.CloseClientConnections()
+	eventually(t, "the connection is lost", func() bool { return s.proxy.Connections()[0].Shared == 0 })
+	before := opened()
+	var all sync.WaitGroup
+	for n := range 32 {
+		all.Go(func() { ask(n) })
+	}
+	all.Wait()
+	if n := opened() - before; n != 1 {
+		t.Errorf("%d connections for requests at once", n)
 	}
 }

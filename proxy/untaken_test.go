@@ -89,21 +89,70 @@ func TestAppsThatTakeNothingCountAsGone(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				began := time.Now()
-				for !strings.Contains(s.log.String(), `"status":200`) {
-					time.Sleep(time.Second)
-					if time.Since(began) > time.Hour {
-						t.Fatal("the answer does not end")
-					}
-				}
-				if took := time.Since(began); took < untakenTime-20*time.Second || took > untakenTime+time.Second {
-					t.Errorf("the answer ended after %v", took)
-				}
-				if log := s.log.String(); !strings.Contains(log, `"problem":"client_stalled"`) {
-					t.Error(log)
-				}
+				s.endsUntaken(`"problem":"client_stalled"`)
 			})
 		})
+	}
+}
+
+// That it has taken an answer just before, on the same connection, makes no difference.
+//
+// Case P21.
+func TestAppsThatTakeNothingOfALaterAnswerCountAsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := subjectsOver(t, endless)
+		c := s.dial(s.addr)
+		_ = c.SetDeadline(time.Time{})
+		const head = stalledHead + subjectHeader + ": alice\r\n\r\n"
+		c.write("GET /mydatahelps.participant/small" + head)
+		if a := c.read("GET"); a.status != 200 {
+			t.Fatal(a)
+		}
+		_ = c.SetDeadline(time.Time{})
+		c.write("GET /mydatahelps.participant/x" + head)
+		s.endsUntaken(`"problem":"client_stalled"`)
+	})
+}
+
+// An app that takes nothing of what comes over its WebSocket counts as gone, too. An informational
+// answer just before has no part in that.
+//
+// Case P21.
+func TestWebSocketsThatTakeNothingEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSide(t, setup{pipes: &pipes{}})
+		s.up.play(func(r *upRequest) bool {
+			r.say("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			for err := error(nil); err == nil; {
+				_, err = r.Conn.Write(make([]byte, 1<<10))
+			}
+			return false
+		})
+		c := s.dial(s.addr)
+		_ = c.SetDeadline(time.Time{})
+		c.write("GET /alpha/x" + stalledHead + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		for _, want := range []int{103, 101} {
+			if res, err := http.ReadResponse(c.br, nil); err != nil || res.StatusCode != want {
+				t.Fatal(res, err)
+			}
+		}
+		s.endsUntaken(`"status":101`)
+	})
+}
+
+// endsUntaken waits until the log says so of an exchange that has ended, which must be when the app
+// has taken nothing for as long as it may.
+func (s *side) endsUntaken(says string) {
+	s.t.Helper()
+	began := time.Now()
+	for !strings.Contains(s.log.String(), says) {
+		time.Sleep(time.Second)
+		if time.Since(began) > time.Hour {
+			s.t.Fatal("the exchange does not end")
+		}
+	}
+	if took := time.Since(began); took < untakenTime-20*time.Second || took > untakenTime+time.Second {
+		s.t.Errorf("the exchange ended after %v", took)
 	}
 }
 

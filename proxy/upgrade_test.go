@@ -156,6 +156,9 @@ func TestShutdownWaitsForUpgradedConnections(t *testing.T) {
 		if late := time.Since(began) - patience/2; err != nil || late < 0 || late > 5*time.Millisecond {
 			t.Errorf("Shutdown returned %v after %v", err, time.Since(began))
 		}
+		if n := server.open.Load(); n != 0 {
+			t.Errorf("%d connections are counted afterwards", n)
+		}
 	})
 }
 

@@ -34,6 +34,7 @@ func TestConnErrorNamesWhatHappened(t *testing.T) {
 		{dial(&net.DNSError{Err: "i/o timeout", Name: "canary", IsTimeout: true}), "dns_timeout"},
 		{dial(&net.DNSError{Err: "server misbehaving", IsTemporary: true}), "dns_error"},
 		{dial(os.NewSyscallError("connect", syscall.ECONNREFUSED)), "connection_refused"},
+		{dial(os.NewSyscallError("socket", syscall.EMFILE)), "connection_limit_reached"},
 		{dial(os.NewSyscallError("connect", syscall.ENETUNREACH)), "destination_ip_unroutable"},
 		{dial(os.NewSyscallError("connect", syscall.EHOSTUNREACH)), "destination_ip_unroutable"},
 		{dial(os.NewSyscallError("connect", syscall.ETIMEDOUT)), "connection_timeout"},
