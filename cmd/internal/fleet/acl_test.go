@@ -1,12 +1,17 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"token-sidecar/cache/shared"
+	"token-sidecar/cache/shared/goredis"
 	"token-sidecar/cmd/internal/testkit"
+	"token-sidecar/metrics"
+	"token-sidecar/upstream"
 )
 
 // minimalACL is all that the program's user needs, besides its password.
@@ -168,4 +173,22 @@ func useAll(t *testing.T, url, mode string) {
 		}
 		return nil
 	})
+}
+
+// TestSentinelsThatDoNotKnowTheMasterAreTold names a master that no sentinel monitors: that is neither
+// a Redis that works nor one that has no value.
+func TestSentinelsThatDoNotKnowTheMasterAreTold(t *testing.T) {
+	t.Parallel()
+	s := startSentinels(t)
+	store, err := shared.New(shared.Config{Driver: goredis.Driver{}, URL: upstream.NewSecret(strings.Replace(s.url(), masterName, "nobody", 1)), Mode: "sentinel",
+		Ring: []shared.SealKey{{ID: "k", Key: upstream.NewSecret(strings.Repeat("k", 32))}}, Metrics: metrics.New("test"), Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	for range 3 {
+		if failed, ok := errors.AsType[*shared.TryError](store.Try(t.Context())); !ok || failed.Cause != "master_unknown" {
+			t.Errorf("the try says %v", failed)
+		}
+	}
 }
