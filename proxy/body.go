@@ -143,19 +143,14 @@ func (x *exchange) bodyFault() error {
 	return errBody
 }
 
-// discardBody ends the reading of a body that is not wanted any more, once the app was
-// answered, or is not going to be. It blocks for lingerTime at most.
-func (x *exchange) discardBody(answered bool) {
+// discardBody ends the reading of a body that is not wanted any more, once the app was answered,
+// or is not going to be. clientConn.Close reads what the app still sends.
+func (x *exchange) discardBody() {
 	if x.upload == nil {
 		return
 	}
 	if !x.upload.whole() {
-		until := time.Now()
-		if answered {
-			_ = x.upload.control.Flush()
-			until = until.Add(lingerTime)
-		}
-		x.upload.setDeadline(until)
+		x.upload.setDeadline(time.Now())
 	}
 	if x.upload.kept == nil {
 		x.upload.giveUp()

@@ -221,11 +221,12 @@ func (c *clientConn) SetDeadline(t time.Time) error {
 }
 
 // Close implements [net.Conn]. The goroutine that serves the connection calls it behind the last
-// answer, and Shutdown does for many connections, one after the other. Only the first waits for the
-// app, as linger says. If something of an answer is missing, the end of the connection must not pass
+// answer, and Shutdown does for many idle connections, one after the other. Only the first waits for
+// the app, as linger says. If something of an answer is missing, the end of the connection must not pass
 // for the end of the answer.
 func (c *clientConn) Close() error {
-	missing := c.broken.Load() || c.ending.forced.Load() && c.isActive()
+	active := c.isActive()
+	missing := c.broken.Load() || c.ending.forced.Load() && active
 	served := c.release()
 	if c.ended != nil {
 		c.ended()
@@ -233,7 +234,7 @@ func (c *clientConn) Close() error {
 	switch {
 	case missing:
 		c.abort()
-	case served && !c.ending.closing.Load():
+	case served && (active || !c.ending.closing.Load()):
 		linger(c.Conn)
 	}
 	return c.Conn.Close()
@@ -254,8 +255,12 @@ func (c *clientConn) CloseWrite() error { return closeWrite(c.Conn) }
 // that the app can read its answer: else the system would tell it that the connection was reset.
 func linger(c net.Conn) {
 	_ = c.SetDeadline(time.Now().Add(lingerTime))
-	if closeWrite(c) == nil {
-		_, _ = io.Copy(io.Discard, c)
+	if closeWrite(c) != nil {
+		return
+	}
+	// io.Copy would take eight times the memory, and thousands may be turned away together.
+	for rest, err := make([]byte, 1<<10), error(nil); err == nil; {
+		_, err = c.Read(rest)
 	}
 }
 

@@ -131,10 +131,7 @@ func (r *judgedReader) readHead(b []byte) error {
 		return err
 	}
 	r.left, r.chunks = r.head.Length, http1.Chunks{}
-	if !r.head.Chunked {
-		return nil
-	}
-	if r.head.Expects { // what has come nevertheless is judged, and no more is waited for
+	if !r.head.Chunked || r.head.Expects { // what has come of a body is judged, and no more is waited for
 		if r.free += r.judgeBody(r.buf[r.free:]); r.err != nil {
 			return r.fail(errBody)
 		}

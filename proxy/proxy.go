@@ -255,10 +255,10 @@ func (x *exchange) answer(fixed *route) (err error) {
 func (x *exchange) end() {
 	r := recover()
 	if x.notLean {
-		x.discardBody(false)
+		x.discardBody()
 		return
 	}
-	defer func() { x.discardBody(r == nil) }()
+	defer x.discardBody()
 	broken := r != nil // the answer must not look whole, and the connection must end
 	switch {
 	case r == nil:
