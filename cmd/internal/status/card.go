@@ -105,7 +105,10 @@ func (v view) last(h *htmlText, last *tokenRequestReport) {
 
 // objective writes how many requests had their token at once, and what is left of those that may not.
 func (h *htmlText) objective(o *objectiveReport) {
-	h.add("{} % of {} requests", percent(o.AtOnce), o.Requests)
+	h.add("{} % of {} request", percent(o.AtOnce), o.Requests)
+	if o.Requests != 1 {
+		h.add("s")
+	}
 	switch {
 	case float64(o.Requests)*mayWait < 1: // one that waited would spend the whole budget
 	case o.BudgetLeft < 0:

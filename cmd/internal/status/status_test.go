@@ -156,6 +156,7 @@ func TestStatusTellsOfTheObjective(t *testing.T) {
 		page        string
 	}{
 		{0, 0, nil, ""},
+		{1, 1, &objectiveReport{1, 1, 1}, "100 % of 1 request"},
 		{7, 7, &objectiveReport{7, 1, 1}, "100 % of 7 requests"},
 		{9_997, 10_000, &objectiveReport{10_000, 0.9997, 0.7}, "99.97 % of 10000 requests; 70 % of the error budget is left"},
 		{9_980, 10_000, &objectiveReport{10_000, 0.998, -1}, "99.8 % of 10000 requests; the objective is 99.9 %"},
