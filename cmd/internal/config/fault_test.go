@@ -179,6 +179,34 @@ func TestWrongSecretsAreRefused(t *testing.T) {
 	})
 }
 
+// Roots are often those of a whole system.
+func TestLargeBundlesOfRootsAreTaken(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, certificate := pemKey(t, key)
+	certificate = strings.ReplaceAll(certificate, `\n`, "\n")
+	bundle := func(size int) string { return writeFile(t, strings.Repeat(certificate, size/len(certificate)+1)) }
+	if _, err := Parse(pdxWith("CA_FILE="+bundle(400<<10)), nil); err != nil {
+		t.Error(err)
+	}
+	checkWrong(t, []wrong{{pdxWith("CA_FILE=" + bundle(2<<20)), "CA_FILE", "2048 KiB"}})
+}
+
+// What writes a secret empties its file first, so another start may find it written.
+func TestOnlyFaultsThatMayPassAreTriedAgain(t *testing.T) {
+	for _, c := range []struct {
+		file    string
+		mayPass bool
+	}{{writeFile(t, ""), true}, {"/nowhere/secret", true}, {writeFile(t, "\n"), false}, {t.TempDir(), false}} {
+		faults := faultsOf(t, pdxWith("-PDX_CLIENT_SECRET", "PDX_CLIENT_SECRET_FILE="+c.file))
+		if err := (&Error{faults}); err.MayPass() != c.mayPass {
+			t.Errorf("%v may pass: %t", err, err.MayPass())
+		}
+	}
+}
+
 // Case K4.
 func TestWrongUpstreamsAreRefused(t *testing.T) {
 	mdh := func(key string) []string {
@@ -228,6 +256,9 @@ func TestWrongUpstreamsAreRefused(t *testing.T) {
 		{oauth2With("-OAUTH2_0_NAME", "OAUTH2_0_NAME=Books"), "OAUTH2_0_NAME", "not a valid name"},
 		{oauth2With("-OAUTH2_0_NAME", "OAUTH2_0_NAME=pdx"), "OAUTH2_0_NAME", "reserved"},
 		{oauth2With("-OAUTH2_0_NAME", "OAUTH2_0_NAME=token"), "OAUTH2_0_NAME", "reserved"},
+		{oauth2With("-OAUTH2_0_NAME", "OAUTH2_0_NAME=jwks"), "OAUTH2_0_NAME", "reserved"}, // as its listener is called
+		{oauth2With("-OAUTH2_0_NAME", "OAUTH2_0_NAME=data"), "OAUTH2_0_NAME", "reserved"},
+		{oauth2With("-OAUTH2_0_NAME", "OAUTH2_0_NAME=none"), "OAUTH2_0_NAME", "reserved"}, // the route of refused requests
 		{oauth2With("-OAUTH2_0_NAME"), "OAUTH2_0_NAME", "is not set"},
 		{oauth2With("-OAUTH2_0_TARGET"), "OAUTH2_0_TARGET", "is not set"},
 		{oauth2With("-OAUTH2_0_TOKEN_URL"), "OAUTH2_0_TOKEN_URL", "is not set"},

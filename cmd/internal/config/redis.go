@@ -161,7 +161,7 @@ func (c *Redis) finish(f *faults) {
 		f.missing(cert, "is not set, but its private key is")
 	case f.given[cert] != "":
 		for _, file := range [][2]string{{cert, c.CertFile}, {key, c.KeyFile}} {
-			if _, flaw := readRegularFile(file[1]); flaw != nil && !f.faulty[file[0]] {
+			if _, flaw := readRegularFile(file[1], maxFile); flaw != nil && !f.faulty[file[0]] {
 				f.fault(file[0], flaw)
 			}
 		}

@@ -10,15 +10,21 @@ import (
 	"syscall"
 )
 
-// maxFile bounds the files that settings name, in bytes.
-const maxFile = 64 << 10
+// The bounds of the files that settings name, in bytes.
+const (
+	maxFile   = 64 << 10
+	maxBundle = 2 << 20 // of certificates; those of a system have some hundred kilobytes
+)
 
 // readSecretFile returns the text of the file at path without one line break
 // at its end, which editors and echo add. Everything else is kept.
 func readSecretFile(path string) (string, *flaw) {
-	text, flaw := readRegularFile(path)
+	text, flaw := readRegularFile(path, maxFile)
 	if flaw != nil {
 		return "", flaw
+	}
+	if len(text) == 0 { // as while another program writes it
+		return "", emptyFile()
 	}
 	if line, ok := strings.CutSuffix(string(text), "\n"); ok {
 		return strings.TrimSuffix(line, "\r"), nil
@@ -26,9 +32,12 @@ func readSecretFile(path string) (string, *flaw) {
 	return string(text), nil
 }
 
-// readRegularFile reads a file of at most 64 KiB. Its flaws do not quote the
+// emptyFile says that a file has nothing in it.
+func emptyFile() *flaw { return &flaw{"names a file that is empty", "write the value into it", true} }
+
+// readRegularFile reads a file of at most limit bytes. Its flaws do not quote the
 // path: people put the secret itself there by mistake.
-func readRegularFile(path string) ([]byte, *flaw) {
+func readRegularFile(path string, limit int64) ([]byte, *flaw) {
 	if path == "" {
 		return nil, flawf("give it a path or remove it", "is empty")
 	}
@@ -47,12 +56,12 @@ func readRegularFile(path string) ([]byte, *flaw) {
 		return nil, unreadable(err)
 	}
 	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	text, err := io.ReadAll(io.LimitReader(file, limit+1))
 	switch {
 	case err != nil:
 		return nil, unreadable(err)
-	case len(text) > maxFile:
-		return nil, flawf("check which file it names", "names a file of more than 64 KiB")
+	case int64(len(text)) > limit:
+		return nil, flawf("check which file it names", "names a file of more than %d KiB", limit>>10)
 	}
 	return text, nil
 }
@@ -83,7 +92,7 @@ func addRoots(pool *x509.CertPool, path string) error {
 
 // caFileFlaw checks that the file at path has a certificate.
 func caFileFlaw(path string) *flaw {
-	text, flaw := readRegularFile(path)
+	text, flaw := readRegularFile(path, maxBundle)
 	if flaw == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
 		return flawf("give a PEM file with CERTIFICATE blocks", "names a file without a certificate")
 	}

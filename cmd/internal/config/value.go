@@ -276,8 +276,9 @@ func methodsFlaw(s string) *flaw {
 	return flaw
 }
 
-// reserved are names that people take for endpoints of the sidecar itself.
-var reserved = []string{"oauth2", "token", "metrics", "livez", "readyz", "healthz", "status", "admin", "debug"}
+// reserved are names that people take for endpoints of the sidecar itself, those of its listeners, and
+// the route that the series of refused requests have.
+var reserved = []string{"oauth2", "token", "metrics", "livez", "readyz", "healthz", "status", "admin", "debug", "data", "jwks", "none"}
 
 // nameFlaw checks the name of a generic upstream, which is also that of its route.
 func nameFlaw(s string) *flaw {
