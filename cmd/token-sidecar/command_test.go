@@ -184,3 +184,32 @@ func TestHealthcheckTellsReadyFromLive(t *testing.T) {
 	}
 	p.mustGet(http.StatusOK, "/books/late")
 }
+
+// A probe must not end a sidecar that works, because a secret that it has read is faulty by now.
+func TestHealthcheckNeedsNoOtherSetting(t *testing.T) {
+	t.Parallel()
+	books := newProvider(t, upstreamtest.OAuth2Options{})
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(books.ClientSecret()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var environ []string
+	for _, variable := range books.environ("SIDECAR_ADMIN_LISTEN="+freeAddress(t), "SIDECAR_OAUTH2_0_CLIENT_SECRET_FILE="+secret) {
+		if !strings.HasPrefix(variable, "SIDECAR_OAUTH2_0_CLIENT_SECRET=") {
+			environ = append(environ, variable)
+		}
+	}
+	p := start(t, &books.secrets, environ...)
+	if err := os.Remove(secret); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"healthcheck"}, {"healthcheck", "ready"}} {
+		if _, stderr, code := run(t, environ, args...); code != 0 {
+			t.Errorf("%q: code %d, %q", args, code, stderr)
+		}
+	}
+	p.mustGet(http.StatusOK, "/books/x")
+	if _, stderr, code := run(t, []string{"SIDECAR_ADMIN_LISTEN=nowhere"}, "healthcheck"); code != 1 || !strings.Contains(stderr, "SIDECAR_ADMIN_LISTEN") {
+		t.Errorf("a faulty address: code %d, %q", code, stderr)
+	}
+}

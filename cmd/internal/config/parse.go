@@ -46,19 +46,36 @@ type loader struct {
 // AuditKeyOf reads SIDECAR_AUDIT_KEY alone, or the file that it names. The error is a *Error.
 func AuditKeyOf(environ []string) (string, error) {
 	l := newLoader(environ)
-	c := &Config{}
-	for _, s := range c.settings() {
-		if s.name == prefix+"AUDIT_KEY" {
-			l.read(s)
-			if l.given[s.name] == "" {
-				l.missing(s.name, "is not set")
-			}
-		}
+	c := l.only(prefix + "AUDIT_KEY")
+	if l.given[prefix+"AUDIT_KEY"] == "" {
+		l.missing(prefix+"AUDIT_KEY", "is not set")
 	}
 	if len(l.list) > 0 {
 		return "", &Error{l.list}
 	}
 	return c.AuditKey.Reveal(), nil
+}
+
+// AdminListenOf reads SIDECAR_ADMIN_LISTEN alone: what else has become faulty since the start is no
+// matter for who asks the running sidecar. The error is a *Error.
+func AdminListenOf(environ []string) (Listener, error) {
+	l := newLoader(environ)
+	c := l.only(prefix + "ADMIN_LISTEN")
+	if l.faulty[prefix+"ADMIN_LISTEN"] {
+		return Listener{}, &Error{l.list}
+	}
+	return c.AdminListen, nil
+}
+
+// only reads one setting.
+func (l *loader) only(name string) *Config {
+	c := &Config{}
+	for _, s := range c.settings() {
+		if s.name == name {
+			l.read(s)
+		}
+	}
+	return c
 }
 
 // newLoader returns one for the program's variables in environ.

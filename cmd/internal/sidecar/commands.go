@@ -83,14 +83,19 @@ settings are faulty, 1 if it fails otherwise, or if a file or directory of the s
 	{"check", check.Usage, nil, func(p Program, ctx context.Context, c call) error { return p.check(ctx, c.args, c.environ, c.stdout) }},
 	{"healthcheck", `Usage: token-sidecar healthcheck [ready]
 
-Asks a running sidecar that has the same settings whether it lives, or with ready whether it also
-takes requests. The exit code is 0 if so, 1 if not. It is a probe for images without a shell.
-`, []string{"ready", ""}, withSettings(func(_ Program, ctx context.Context, c call, s *config.Config) error {
-		if len(c.args) > 0 {
-			return healthcheck(ctx, s.AdminListen, "/readyz")
+Asks a running sidecar whether it lives, or with ready whether it also takes requests. Of the
+settings it needs SIDECAR_ADMIN_LISTEN alone. The exit code is 0 if so, 1 if not. It is a probe for
+images without a shell.
+`, []string{"ready", ""}, func(_ Program, ctx context.Context, c call) error {
+		listener, err := config.AdminListenOf(c.environ)
+		if err != nil {
+			return err
 		}
-		return healthcheck(ctx, s.AdminListen, "/livez")
-	})},
+		if len(c.args) > 0 {
+			return healthcheck(ctx, listener, "/readyz")
+		}
+		return healthcheck(ctx, listener, "/livez")
+	}},
 	{"explain", explainUsage, nil, func(p Program, ctx context.Context, c call) error { return p.explain(ctx, c) }},
 	{"jwks", `Usage: token-sidecar jwks
 
