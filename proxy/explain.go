@@ -41,20 +41,28 @@ func (p *Proxy) ExplainHandler(name string, tell func(Explanation)) (http.Handle
 	if name != "" {
 		route, err = p.routeOf(name)
 	}
-	return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { tell(p.explain(r, route)) }), err
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close") // else net/http waits for the body, which nobody sends
+		tell(p.explain(r, route))
+	}), err
 }
 
 // ExplainHead says why the head of a request, with the empty line that ends it, would reach no
-// handler. It reports false if it would reach one.
-func ExplainHead(head string) (Explanation, bool) {
+// handler; needsTLS says that it comes without TLS to a listener that speaks it. It reports false if
+// it would reach one.
+func ExplainHead(head string, needsTLS bool) (Explanation, bool) {
 	length, err := http1.Find([]byte(head), 0)
 	if err == nil {
 		err = new(http1.Head).Parse([]byte(head[:length]))
 	}
-	if err == nil {
+	p := errNoTLS
+	switch {
+	case needsTLS:
+	case err == nil:
 		return Explanation{}, false
+	default:
+		p = faultProblem(err)
 	}
-	p := faultProblem(err)
 	return Explanation{Status: p.status, Problem: p.code, Detail: p.detail}, true
 }
 

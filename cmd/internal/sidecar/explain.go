@@ -67,11 +67,11 @@ func (p Program) explain(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
-	route, head, err := a.head(settings)
+	q, err := a.question(settings)
 	if err != nil {
 		return err
 	}
-	e, err := ask(ctx, settings, route, head)
+	e, err := ask(ctx, settings, q)
 	if err != nil {
 		return err
 	}
@@ -88,63 +88,74 @@ func (p Program) explain(ctx context.Context, c call) error {
 	return err
 }
 
-// head returns the head of the request as a client would send it, and the route whose listener it
-// goes to, "" for the data listener.
-func (a asked) head(settings *config.Config) (route, head string, err error) {
+// question is the request as it would come to a listener.
+type question struct {
+	route string // that the listener is for; "" for the data listener
+	head  string // as a client would send it
+	clear bool   // without TLS, to a listener that speaks it
+}
+
+// question returns the request as its client would send it.
+func (a asked) question(settings *config.Config) (q question, err error) {
 	target, host := a.url, "localhost"
 	if !strings.HasPrefix(a.url, "/") {
 		scheme, rest, ok := strings.Cut(a.url, "://")
 		if !ok {
-			return "", "", &ExitError{exitUsage, "explain: the URL is neither a path nor one with a scheme and a host"}
+			return q, &ExitError{exitUsage, "explain: the URL is neither a path nor one with a scheme and a host"}
 		}
 		authority, path := rest, "/"
 		if i := strings.IndexAny(rest, "/?"); i >= 0 {
 			authority, path = rest[:i], rest[i:]
 		}
 		host = authority
-		at, found := listenerAt(settings, authority)
+		route, listener, found := listenerAt(settings, authority)
+		secure, https := settings.TLSCert.IsSet() && listener.Network != "unix", strings.EqualFold(scheme, "https")
 		switch {
+		case found && https && !secure:
+			return q, &ExitError{exitUsage, "explain: that listener speaks plain HTTP; write http://"}
 		case found:
-			route, target = at, path
-		case strings.EqualFold(scheme, "https"):
-			return "", "", &ExitError{exitUsage, "explain: through a proxy, clients tunnel https:// past the sidecar, which refuses that; write http:// and it goes on over HTTPS"}
+			q.route, q.clear, target = route, secure && !https, path
+		case https:
+			return q, &ExitError{exitUsage, "explain: through a proxy, clients tunnel https:// past the sidecar, which refuses that; write http:// and it goes on over HTTPS"}
 		}
 	}
-	head = a.method + " " + target + " HTTP/1.1\r\n"
+	q.head = a.method + " " + target + " HTTP/1.1\r\n"
 	named := false
 	for _, line := range a.fields {
 		name, _, _ := strings.Cut(line, ":")
 		named = named || strings.EqualFold(name, "Host")
-		head += line + "\r\n"
+		q.head += line + "\r\n"
 	}
 	if !named {
-		head += "Host: " + host + "\r\n"
+		q.head += "Host: " + host + "\r\n"
 	}
-	return route, head + "\r\n", nil
+	q.head += "\r\n"
+	return q, nil
 }
 
-// listenerAt returns the route whose listener authority names, "" for the data listener. Without a
-// port it is that one's, as behind a Unix socket. It reports false if it is no listener's.
-func listenerAt(settings *config.Config, authority string) (route string, found bool) {
+// listenerAt returns the listener that authority names, and the route that it is for, "" for the data
+// listener. Without a port it is that one, as behind a Unix socket. It reports false if it is no
+// listener's.
+func listenerAt(settings *config.Config, authority string) (route string, l config.Listener, found bool) {
 	if !proxy.NewHosts(settings.AllowedHosts, settings.Expose == "true").Allowed(authority) {
-		return "", false
+		return "", l, false
 	}
 	_, port, err := net.SplitHostPort(authority)
 	if _, data, _ := net.SplitHostPort(settings.Listen.Address); err != nil || data == port {
-		return "", true
+		return "", settings.Listen, true
 	}
 	for route, l := range settings.Dedicated() {
 		if _, own, _ := net.SplitHostPort(l.Address); own == port && l.Network != "unix" {
-			return route, true
+			return route, l, true
 		}
 	}
-	return "", false
+	return "", l, false
 }
 
 // ask sends the head to a server like the sidecar's own, which sends nothing on, and returns what it
 // would have done.
-func ask(ctx context.Context, settings *config.Config, route, head string) (e proxy.Explanation, err error) {
-	if e, refused := proxy.ExplainHead(head); refused {
+func ask(ctx context.Context, settings *config.Config, q question) (e proxy.Explanation, err error) {
+	if e, refused := proxy.ExplainHead(q.head, q.clear); refused {
 		return e, nil
 	}
 	roots, err := settings.Roots()
@@ -162,11 +173,11 @@ func ask(ctx context.Context, settings *config.Config, route, head string) (e pr
 	if s.proxy, err = proxy.New(s.proxyConfig(roots)); err != nil {
 		return e, err
 	}
-	handler, err := s.proxy.ExplainHandler(route, func(e proxy.Explanation) { explained <- e })
+	handler, err := s.proxy.ExplainHandler(q.route, func(e proxy.Explanation) { explained <- e })
 	if err != nil {
 		return e, err
 	}
-	if err := exchangeWith(ctx, handler, head); err != nil {
+	if err := exchangeWith(ctx, handler, q.head); err != nil {
 		return e, err
 	}
 	return <-explained, nil

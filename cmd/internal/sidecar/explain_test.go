@@ -100,12 +100,12 @@ func TestExplainSaysWhatTheSidecarDoes(t *testing.T) {
 	seen := map[string]int{}
 	requests := explainedRequests(target.URL)
 	for _, a := range requests {
-		_, head, err := a.head(settings)
+		q, err := a.question(settings)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got, fields = "", nil
-		want := verdict(t, s.Addr("data").String(), head, a.method)
+		want := verdict(t, s.Addr("data").String(), q.head, a.method)
 		seen[want]++
 		args := []string{"explain", "--json"}
 		for _, f := range a.fields {
@@ -151,6 +151,7 @@ func TestExplainIsForPeople(t *testing.T) {
 	for args, want := range map[string]string{
 		"GET /oclc/x": "verdict   it would be sent", "-H|X-Token-Subject: 5|GET|/oclc/x": "token     client for the subject in X-Token-Subject",
 		"GET http://localhost:18082/x?a=b": "target    GET https://metadata.api.oclc.org/x?a=b", "GET http://localhost:18080/x": "refused: 404 unknown_route",
+		"-H|Content-Length: 12|POST|/oclc/x": "verdict   it would be sent", "-H|Transfer-Encoding: chunked|POST|/oclc/x": "verdict   it would be sent",
 		"GET http://metadata.api.oclc.org/a": "route     oclc", "GET /x": "No configured route matches.", "GET http://localhost:7/x": "must name it as",
 	} {
 		var out bytes.Buffer
@@ -163,9 +164,18 @@ func TestExplainIsForPeople(t *testing.T) {
 			t.Errorf("%s: %s", args, &out)
 		}
 	}
+	cert, key, _ := upstreamtest.NewCertificate()
+	for url, want := range map[string]string{"http://localhost:18080/oclc/x": "refused: 400 tls_required", "http://localhost:18082/x": "refused: 400 tls_required",
+		"https://localhost:18082/x": "it would be sent", "http://metadata.api.oclc.org/a": "it would be sent"} {
+		var out bytes.Buffer
+		_ = Program{Redis: goredis.Driver{}}.Run(t.Context(), []string{"explain", "GET", url}, append(testkit.Environ("TLS_CERT="+cert, "TLS_KEY="+key), environ...), &out, io.Discard)
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %s", url, &out)
+		}
+	}
 	for args, want := range map[string]string{
 		"": "explain takes", "GET": "explain takes", "GET /x canary": "explain takes", "-X GET /canary": "explain takes", "GET canary": "neither a path",
-		"GET https://api.example.org/canary": "tunnel",
+		"GET https://api.example.org/canary": "tunnel", "GET https://localhost:18080/canary": "speaks plain HTTP",
 	} {
 		err := Program{Redis: goredis.Driver{}}.Run(t.Context(), append([]string{"explain"}, strings.Fields(args)...), environ, io.Discard, io.Discard)
 		var exit *ExitError
