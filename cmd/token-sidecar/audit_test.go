@@ -237,11 +237,11 @@ func TestPseudonymsAreFoundByWhoHasTheKey(t *testing.T) {
 	}
 }
 
-// TestCheckTriesTheAudit finds a file that nobody can make, as the start would.
+// TestCheckTriesTheAudit finds a path that is no file, as the start would.
 func TestCheckTriesTheAudit(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command(testkit.Binary(t), "check")
-	cmd.Env = testkit.Environ("PDX_CLIENT_ID=id", "PDX_CLIENT_SECRET=secret", "AUDIT=/nowhere/audit", "AUDIT_KEY="+auditKey(t))
+	cmd.Env = testkit.Environ("PDX_CLIENT_ID=id", "PDX_CLIENT_SECRET=secret", "AUDIT="+t.TempDir(), "AUDIT_KEY="+auditKey(t))
 	out, err := cmd.CombinedOutput()
 	if err == nil || cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "SIDECAR_AUDIT: ") {
 		t.Errorf("%v: %s", err, out)

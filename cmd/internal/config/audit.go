@@ -18,10 +18,13 @@ func (c *Config) AuditPath() string {
 
 // auditPathFlaw checks where the lines of the audit go.
 func auditPathFlaw(s string) *flaw {
-	if s != auditStdout && !filepath.IsAbs(s) {
+	switch {
+	case s == auditStdout:
+		return nil
+	case !filepath.IsAbs(s):
 		return flawf("write stdout, or the path of a file from / on", "is neither stdout nor an absolute path")
 	}
-	return nil
+	return inDirectory(s)
 }
 
 // auditKeyFlaw checks the key of pseudonyms, which is a ring of one.

@@ -60,10 +60,18 @@ func (l *loader) checkSocket(name, path string) {
 	case err == nil && info.Mode().Type() != os.ModeSocket:
 		l.fault(name, flawf("remove it or choose another path", "names something that exists and is not a socket"))
 	case err != nil:
-		if dir, err := os.Stat(filepath.Dir(path)); err != nil || !dir.IsDir() {
-			l.fault(name, &flaw{"is in a directory that does not exist", "create it or choose another path", true})
+		if flaw := inDirectory(path); flaw != nil {
+			l.fault(name, flaw)
 		}
 	}
+}
+
+// inDirectory checks that there is a directory in which path can be made.
+func inDirectory(path string) *flaw {
+	if dir, err := os.Stat(filepath.Dir(path)); err != nil || !dir.IsDir() {
+		return &flaw{"is in a directory that does not exist", "create it or choose another path", true}
+	}
+	return nil
 }
 
 // hostPort is one end of a TCP connection as far as the settings tell: nothing

@@ -112,7 +112,16 @@ settings.
 Prints the pseudonym that lines of the audit have for each subject, of which stdin names one a line.
 Of the settings it needs SIDECAR_AUDIT_KEY, or SIDECAR_AUDIT_KEY_FILE, alone: that of the key whose
 id the lines have.
-`, []string{"pseudonym"}, func(p Program, _ context.Context, c call) error { return pseudonyms(c.environ, p.Stdin, c.stdout) }},
+`, []string{"pseudonym"}, func(p Program, ctx context.Context, c call) error {
+		done := make(chan error, 1)
+		go func() { done <- pseudonyms(c.environ, p.Stdin, c.stdout) }()
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done(): // nothing ends a read of stdin
+			return &ExitError{Code: 1}
+		}
+	}},
 	{"pdx-connection-hash", `Usage: token-sidecar pdx-connection-hash
 
 Prints the connection_token_hash that the body of a First Time Connection at Mydex PDX carries, made

@@ -66,7 +66,7 @@ func (p Program) serve(ctx context.Context, settings *config.Config, stdout, std
 		s.Stop()
 		return nil
 	case err = <-s.broken:
-		s.Stop()
+		s.stop(0) // nobody sends more to a listener that is gone
 		return err
 	}
 }
@@ -108,6 +108,9 @@ func Start(settings *config.Config, log zerolog.Logger, m *metrics.Metrics, stdo
 	if err != nil {
 		s.closeParts()
 		return nil, err
+	}
+	for _, line := range settings.Warnings() {
+		log.Warn().Msg(line)
 	}
 	m.CollectConnections(s.proxy.Connections)
 	s.background.Go(func() { s.tryShared(ctx) })
@@ -245,10 +248,13 @@ func (s *Sidecar) watchSecrets(ctx context.Context) {
 // Stop ends the sidecar: it reports unready, goes on accepting for
 // DRAIN_DELAY, lets requests under way finish for DRAIN_TIMEOUT, and cuts what
 // is left. It blocks until all has ended.
-func (s *Sidecar) Stop() {
+func (s *Sidecar) Stop() { s.stop(s.config.DrainDelay) }
+
+// stop is Stop with another delay.
+func (s *Sidecar) stop(delay time.Duration) {
 	s.draining.Store(true)
-	s.log.Info().Stringer("delay", s.config.DrainDelay).Stringer("timeout", s.config.DrainTimeout).Msg("draining")
-	time.Sleep(s.config.DrainDelay)
+	s.log.Info().Stringer("delay", delay).Stringer("timeout", s.config.DrainTimeout).Msg("draining")
+	time.Sleep(delay)
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.DrainTimeout)
 	defer cancel()
 	var all sync.WaitGroup
