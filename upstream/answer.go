@@ -27,12 +27,15 @@ type answer struct {
 func newAnswer(res *http.Response, body []byte, began time.Time) answer {
 	a := answer{status: res.StatusCode, began: began}
 	a.date, _ = http.ParseTime(res.Header.Get("Date"))
-	a.retry = retryAfter(res.Header, a.date)
+	a.retry = retryAfter(res.StatusCode, res.Header, a.date)
 	if len(body) <= maxAnswer {
 		a.members, a.body = parseObject(body), body
 	}
 	return a
 }
+
+// isPage reports whether the answer has a body that is not one well-formed JSON object.
+func (a answer) isPage() bool { return a.members == nil && (a.body == nil || len(a.body) > 0) }
 
 // parseObject reads exactly one JSON object, and returns nil if body is anything else.
 // Names that are the same, or the same but for case, are refused: readers differ on

@@ -27,10 +27,12 @@ type endpoint struct {
 func newEndpoint(upstream string, c Config) *endpoint {
 	transport := &http.Transport{
 		// No Proxy: an environment variable must not send secrets elsewhere.
-		DialContext:            c.Egress.Through((&net.Dialer{Timeout: 5 * time.Second}).DialContext),
-		TLSClientConfig:        &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    5 * time.Second,
-		ForceAttemptHTTP2:      true,
+		DialContext:         c.Egress.Through((&net.Dialer{Timeout: 5 * time.Second}).DialContext),
+		TLSClientConfig:     &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 5 * time.Second,
+		ForceAttemptHTTP2:   true,
+		// Without these a connection on which nothing comes any more fails all token requests for minutes.
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 3 * time.Second},
 		MaxConnsPerHost:        16,
 		MaxIdleConnsPerHost:    16,
 		IdleConnTimeout:        30 * time.Second,

@@ -74,11 +74,12 @@ func boundLifetime(seconds float64) (time.Duration, error) {
 const maxRetryAfter = time.Hour
 
 // retryAfter returns how long the provider asks to be left alone. It reads Retry-After
-// (RFC 9110 section 10.2.3) or, where that is missing, the RateLimit-Reset that
-// MyDataHelps documents, in seconds. It returns 0 if neither is there or makes sense.
-func retryAfter(h http.Header, date time.Time) time.Duration {
+// (RFC 9110 section 10.2.3) or, where that is missing in a 429, the RateLimit-Reset that
+// MyDataHelps documents, in seconds: that is in every answer, and asks for nothing in others.
+// It returns 0 if neither is there or makes sense.
+func retryAfter(status int, h http.Header, date time.Time) time.Duration {
 	value := h.Get("Retry-After")
-	if value == "" {
+	if value == "" && status == http.StatusTooManyRequests {
 		value = h.Get("RateLimit-Reset")
 	}
 	if at, err := http.ParseTime(value); err == nil {

@@ -64,7 +64,7 @@ func oclcBadAnswers() []told {
 		{"institution", refused(403, `{"code":403,"message":"Invalid scope(s): context:91475 (context:91475) [Invalid service specified, Not on key]"}`), "subject"},
 		{"client", refused(403, `{"code":403,"message":"unauthorized_client"}`), "scope"},
 		{"client, older form", refused(403, `{"error":{"errorMessage":"unauthorized_client","errorCode":403}}`), "scope"},
-		{"page of 403", refused(403, `<html>canary`), "scope"},
+		{"page of a firewall", refused(403, `<html>canary`), "malformed"},
 		{"code of RFC 6749", refused(400, `{"error":"invalid_client"}`), "credential invalid_client"},
 		{"scope of RFC 6749", refused(400, `{"error":"invalid_scope"}`), "scope invalid_scope"},
 		{"unknown", refused(400, `{"code":400,"message":"canary"}`), "malformed"},

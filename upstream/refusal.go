@@ -46,9 +46,12 @@ var codeClasses = map[string]Class{
 func (e *endpoint) refusal(a answer, key Key, classes map[string]Class, code string) *Error {
 	err := &Error{Upstream: e.upstream, Status: a.status, RetryAfter: a.retry, Skew: a.skew(time.Now())}
 	class, known := classes[code]
-	if known {
+	switch {
+	case known:
 		err.Code = code
-	} else {
+	case a.status == http.StatusForbidden && a.isPage():
+		class = ClassMalformed // a page of something before the token endpoint, such as a firewall; it says nothing lasting
+	default:
 		class = classOfStatus(a.status)
 	}
 	if class == ClassSubject && key.Subject == "" {
