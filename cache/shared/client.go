@@ -52,8 +52,8 @@ func (e ReplyError) Error() string { return string(e) }
 var (
 	// ErrPoolTimeout says that all connections were in use for too long.
 	ErrPoolTimeout = errors.New("no connection to Redis is free")
-	// ErrNoMaster says that no sentinel knows the master that the URL names.
-	ErrNoMaster = errors.New("the sentinels know no master of that name")
+	// ErrNoMaster says that no sentinel that answers knows the master that the URL names.
+	ErrNoMaster = errors.New("the sentinels that answer know no master of that name")
 	// ErrReplyTooLarge says that a reply was larger than any that is needed.
 	ErrReplyTooLarge = errors.New("a reply of Redis is larger than any we need")
 )

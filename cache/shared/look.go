@@ -109,6 +109,7 @@ func (s *Store) Look(ctx context.Context, p Place, known Version, w Want) (Looke
 func (s *Store) lookedForLease(ctx context.Context, l *Lease, w Want, r lookReply, together bool) (out Looked) {
 	switch {
 	case r.taken:
+		s.health.wrote()
 		out.Lease, out.Turn = l, r.turn
 		if together {
 			s.health.recordTime(!r.turn.Without)

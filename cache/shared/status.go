@@ -2,6 +2,7 @@ package shared
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -19,8 +20,8 @@ type Status struct {
 	// of a right. If Working is false although Redis is in use, Cause says why; it is empty
 	// as long as nothing is known.
 	Working bool
-	// Missing are the rights that the user was found to lack at the start, separated
-	// by spaces.
+	// Missing are the rights that the user was found to lack when all were tried last,
+	// separated by spaces.
 	Missing string
 }
 
@@ -41,6 +42,7 @@ func (s *Store) Status() Status {
 type health struct {
 	mu      sync.Mutex        // guards all below
 	begun   bool              // Begin has ended
+	known   bool              // Redis has answered a try
 	worked  bool              // an operation succeeded
 	refused map[string]string // operations that Redis refused when they were made last, and the code
 	cause   string            // of the last operation that failed, empty if it did not
@@ -71,6 +73,12 @@ func (h *health) recordTime(told bool) {
 // lastingRefusals are codes that do not go away by themselves.
 var lastingRefusals = []string{"NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "OOM", "MISCONF"}
 
+// readOnly are those of a Redis that takes no writes.
+var readOnly = []string{"READONLY", "OOM", "MISCONF"}
+
+// reading are operations that may succeed without writing anything.
+var reading = []string{"get", "acquire"}
+
 // record remembers how an operation went; cause is empty if it succeeded.
 func (h *health) record(operation, cause string) {
 	h.mu.Lock()
@@ -83,23 +91,39 @@ func (h *health) record(operation, cause string) {
 	h.worked = true
 	for other, cause := range h.refused {
 		switch {
-		case other == operation,
-			cause == "NOAUTH" || cause == "WRONGPASS", // who is let in is not refused so
-			cause != "NOPERM" && operation != "get":   // the others are of writing
+		case slices.Contains(readOnly, cause):
+		case other == operation, cause == "NOAUTH" || cause == "WRONGPASS": // who is let in is not refused so
 			delete(h.refused, other)
 		}
 	}
+	if !slices.Contains(reading, operation) {
+		h.forgetReadOnly()
+	}
 }
 
-// tryPause is how long after a try that found rights missing there is no other one.
+// wrote remembers that Redis took a write.
+func (h *health) wrote() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forgetReadOnly()
+}
+
+// forgetReadOnly forgets that Redis takes no writes. h.mu is held.
+func (h *health) forgetReadOnly() {
+	maps.DeleteFunc(h.refused, func(_, cause string) bool { return slices.Contains(readOnly, cause) })
+}
+
+// tryPause is how long after a try there is no other one.
 const tryPause = 10 * time.Second
 
-// beginTry reports whether another try is due: the last one has found rights missing, and is some
-// time ago. No other operation tells whether all of them are there now. If it is, it counts as made.
+// beginTry reports whether another try is due: none has had an answer, or a right was missing, and
+// the last is some time ago. No other operation tells whether all rights are there now. If it is due,
+// it counts as made.
 func (h *health) beginTry() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.refused[tryOperation] == "" || time.Since(h.tried) < tryPause {
+	missing := h.refused[tryOperation] != "" || slices.Contains(slices.Collect(maps.Values(h.refused)), "NOPERM")
+	if !h.begun || h.known && !missing || time.Since(h.tried) < tryPause {
 		return false
 	}
 	h.tried = time.Now()
@@ -131,13 +155,14 @@ func (h *health) recordTry(err error) {
 	h.tried = time.Now()
 	var failed *TryError
 	if errors.As(err, &failed) {
+		h.known = h.known || failed.Answered
 		if slices.Contains(lastingRefusals, failed.Cause) {
 			h.addRefusal(tryOperation, failed.Cause)
 			h.missing = strings.Join(failed.Missing, " ")
 		}
 		return
 	}
-	h.worked = true
+	h.worked, h.known = true, true
 	clear(h.refused) // all rights are there
 }
 

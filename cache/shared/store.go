@@ -3,7 +3,7 @@
 // nothing, and whatever goes wrong there is a miss.
 //
 // A token meets the files in this order. store.go sets the [Store] up that package cache
-// calls, and try.go finds out at the start whether Redis can be used at all. get.go reads
+// calls, and try.go finds out whether Redis can be used at all. get.go reads
 // and adds a token without a lease. look.go reads it and takes the lease in the same step:
 // lease.go has the replicas agree on which of them makes the token request, and stores
 // what that one got. budget.go has all of them together make no more token requests than

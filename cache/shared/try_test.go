@@ -91,6 +91,38 @@ func TestMissingRightIsNamedBesideWhatWorks(t *testing.T) {
 	}
 }
 
+// TestAnotherTryIsMadeWheneverRightsAreInDoubt has Redis refuse one operation for want of a right, or
+// answer no try at the start.
+func TestAnotherTryIsMadeWheneverRightsAreInDoubt(t *testing.T) {
+	h := &health{}
+	due := func() bool {
+		h.mu.Lock()
+		h.tried = time.Time{}
+		h.mu.Unlock()
+		return h.beginTry()
+	}
+	if due() {
+		t.Error("before Begin has ended")
+	}
+	h.started()
+	h.recordTry(&TryError{Cause: "http_response_timeout"})
+	if !due() || h.beginTry() {
+		t.Error("no try has had an answer: one is due, and no other right behind it")
+	}
+	h.recordTry(nil)
+	if due() {
+		t.Error("all is well")
+	}
+	h.record("renew", "NOPERM") // as after the rights have changed
+	h.record("get", "")
+	if !due() {
+		t.Error("a right is missing")
+	}
+	if h.recordTry(nil); due() || !h.status(Status{}).Working {
+		t.Error("it is there")
+	}
+}
+
 // TestBeginNamesTheRightsThatAreMissing has a user who may not even read a value, as Begin
 // does before it tries the rest.
 func TestBeginNamesTheRightsThatAreMissing(t *testing.T) {
@@ -147,6 +179,9 @@ func TestBeginTellsTheTruth(t *testing.T) {
 	server.SetError("")
 	if _, err := s.Get(t.Context(), p); err != nil || s.Status().Working {
 		t.Errorf("a read says nothing of writes: %v, %+v", err, s.Status())
+	}
+	if _, err := s.Look(t.Context(), p, Version{}, Want{}); err != nil || s.Status().Working {
+		t.Errorf("nor does a look that takes no lease: %v, %+v", err, s.Status())
 	}
 	if _, err := s.Look(t.Context(), p, Version{}, Want{Lease: true}); err != nil || !s.Status().Working {
 		t.Errorf("after a good one: %v, %+v", err, s.Status())

@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"time"
+
 	"token-sidecar/upstream"
 )
 

@@ -47,11 +47,11 @@ func (Driver) CheckURL(mode string, url upstream.Secret) error {
 // Connect implements [shared.Driver]. It turns go-redis' own logging off, for the whole
 // process: it would write addresses and errors of servers to stderr.
 func (Driver) Connect(c shared.Config) (shared.Client, error) {
+	redis.SetLogger(silent{}) // with min_idle_conns in the URL it dials as soon as the client is made
 	universal, err := newClient(c)
 	if err != nil {
 		return nil, err
 	}
-	redis.SetLogger(silent{})
 	return client{universal}, nil
 }
 
