@@ -38,7 +38,7 @@ func NewHumanAPI(c HumanAPIConfig) Upstream {
 
 // Fingerprint implements [Upstream].
 func (u *humanAPI) Fingerprint() Fingerprint {
-	return fingerprint(u.config.TokenURL.String(), u.config.ClientID, u.config.ClientSecret.Reveal())
+	return u.config.fingerprint(u.config.TokenURL.String(), u.config.ClientID, u.config.ClientSecret.Reveal())
 }
 
 // Fetch implements [Upstream]. It asks for a token of type "access" or "client". The refresh_token that

@@ -74,7 +74,7 @@ func TestFingerprintsOfDifferentPartsDiffer(t *testing.T) {
 	for _, parts := range [][]string{
 		nil, {""}, {"", ""}, {"ab"}, {"a", "b"}, {"b", "a"}, {"ab", ""}, {"", "ab"}, {"a\x00b"}, {"a:b"}, {"a", "b", ""},
 	} {
-		f := fingerprint(parts...)
+		f := Config{}.fingerprint(parts...)
 		if other, ok := seen[f]; ok {
 			t.Errorf("%q and %q have one fingerprint", parts, other)
 		}

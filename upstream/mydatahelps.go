@@ -50,7 +50,7 @@ func NewMyDataHelps(c MyDataHelpsConfig) Upstream {
 // Fingerprint implements [Upstream].
 func (u *myDataHelps) Fingerprint() Fingerprint {
 	c := u.config
-	return fingerprint(c.TokenURL.String(), c.ServiceAccount, c.Audience, c.PrivateKey.Reveal(),
+	return c.fingerprint(c.TokenURL.String(), c.ServiceAccount, c.Audience, c.PrivateKey.Reveal(),
 		c.DelegatedClientID, c.DelegatedClientSecret.Reveal())
 }
 

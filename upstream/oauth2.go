@@ -160,7 +160,7 @@ func (u *oauth2) fingerprintWith(certificate *ClientCertificate) Fingerprint {
 	for _, setting := range u.config.shape(text) {
 		parts = append(parts, setting[0], setting[1])
 	}
-	return fingerprint(parts...)
+	return u.config.fingerprint(parts...)
 }
 
 // Bind implements [Upstream].

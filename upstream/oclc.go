@@ -49,7 +49,7 @@ func isRegistryID(s string) bool {
 
 // Fingerprint implements [Upstream].
 func (u *oclc) Fingerprint() Fingerprint {
-	return fingerprint(u.config.TokenURL.String(), u.config.WSKey, u.config.Secret.Reveal(), u.config.Institution)
+	return u.config.fingerprint(u.config.TokenURL.String(), u.config.WSKey, u.config.Secret.Reveal(), u.config.Institution)
 }
 
 // Fetch implements [Upstream].

@@ -54,7 +54,7 @@ func (u *pdx) CloseIdleConnections() {
 
 // Fingerprint implements [Upstream].
 func (u *pdx) Fingerprint() Fingerprint {
-	return fingerprint(u.config.TokenURL.String(), u.config.ClientID, u.config.ClientSecret.Reveal())
+	return u.config.fingerprint(u.config.TokenURL.String(), u.config.ClientID, u.config.ClientSecret.Reveal())
 }
 
 // Fetch implements [Upstream]. It always sends a scope: the server (ORY Hydra) issues a

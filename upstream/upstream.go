@@ -24,6 +24,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -78,13 +79,15 @@ type TokenSource interface {
 	Reject(ctx context.Context, key Key, rejected Token)
 }
 
-// Fingerprint is a hash over an upstream's credential and token endpoint.
+// Fingerprint is a hash over an upstream's credential and token endpoint, and over what it makes of
+// an answer.
 type Fingerprint [sha256.Size]byte
 
-// fingerprint hashes parts, each behind its length.
-func fingerprint(parts ...string) Fingerprint {
+// fingerprint hashes parts, each behind its length, and how the answers are read of which tokens are
+// made.
+func (c Config) fingerprint(parts ...string) Fingerprint {
 	var form []byte
-	for _, p := range parts {
+	for _, p := range append(parts, c.DefaultLifetime.String(), strconv.FormatBool(c.RefuseNarrow)) {
 		form = Key{Upstream: p}.AppendCanonical(form)
 	}
 	return sha256.Sum256(form)
