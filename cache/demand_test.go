@@ -2,6 +2,8 @@ package cache_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -71,4 +73,68 @@ func TestKeyOnDemandIsLoadedForRequestsOnly(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		expect("after a replacement that failed", 3, "three")
 	})
+}
+
+// buying is a stub whose tokens of subjects are bought with one that has none.
+type buying struct{ *stub }
+
+// Fetch implements [upstream.Upstream].
+func (s buying) Fetch(ctx context.Context, key upstream.Key, tokens upstream.TokenSource) (upstream.Token, error) {
+	if key.Subject != "" {
+		parent := key
+		parent.Subject = ""
+		time.Sleep(time.Millisecond) // so that the time of this load ends first
+		if _, err := tokens.Token(ctx, parent); err != nil {
+			return upstream.Token{}, err
+		}
+	}
+	return s.stub.Fetch(ctx, key, tokens)
+}
+
+// A load that only waits for the token which it buys others with has made no token request.
+func TestWaitingForAnotherTokenIsNoTokenRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := buying{&stub{name: "up", life: time.Hour, delay: time.Hour}}
+		m := metrics.New("test")
+		c := cache.New(cache.Config{Upstreams: []upstream.Upstream{s}, Metrics: m})
+		defer c.Close()
+		_, err := c.Token(t.Context(), key(s.stub, "person"))
+		var failed *cache.Error
+		if !errors.As(err, &failed) || strings.Contains(err.Error(), "broken off") {
+			t.Errorf("it fails with %v", err)
+		}
+		time.Sleep(10 * time.Millisecond) // the request for the other token ends
+		families, err := m.Gatherer().Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var requests float64
+		for _, family := range families {
+			if family.GetName() == "token_sidecar_token_requests_total" {
+				for _, series := range family.GetMetric() {
+					requests += series.GetCounter().GetValue()
+				}
+			}
+		}
+		if requests != 1 || s.count() != 1 {
+			t.Errorf("%v token requests are counted, %d were made", requests, s.count())
+		}
+	})
+}
+
+// A token is fresh when it comes, however early it is to be replaced.
+func TestNewTokensAreFresh(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			s := &stub{name: "up", life: time.Hour}
+			c := newCache(t, s, cache.Config{RefreshAhead: 0.9})
+			mustToken(t, c, key(s, "person"))
+			time.Sleep(time.Second)
+			mustToken(t, c, key(s, "person"))
+			synctest.Wait()
+			if s.count() != 1 {
+				t.Errorf("%d token requests", s.count())
+			}
+		})
+	}
 }

@@ -81,8 +81,9 @@ func (c *Cache) fetch(ctx context.Context, e *entry) (loadResult, error) {
 	return loadResult{token: newIssuedToken(token, c.instant(began), c.now(), c.ahead()), asked: true}, nil
 }
 
-// ahead returns the fraction of a life in which to refresh, varied.
-func (c *Cache) ahead() float64 { return c.config.RefreshAhead * jitter() }
+// ahead returns the fraction of a life in which to refresh, varied. A new token is fresh for a while,
+// whatever is set.
+func (c *Cache) ahead() float64 { return min(c.config.RefreshAhead*jitter(), 0.95) }
 
 // parentTokens hands the tokens of the cache to providers that buy other tokens with them.
 type parentTokens struct{ c *Cache }
@@ -91,6 +92,10 @@ type parentTokens struct{ c *Cache }
 // can be had.
 func (p parentTokens) Token(ctx context.Context, key upstream.Key) (upstream.Token, error) {
 	token, _, err := p.c.waitForToken(ctx, key, needFresh)
+	if errors.Is(err, context.DeadlineExceeded) { // of the load that wants it, which then has made no token request
+		err = &Error{RetryAfter: time.Second, Cause: &upstream.Error{Upstream: key.Upstream, Class: upstream.ClassUnavailable,
+			Reason: "the token that others are got with has not come in time"}}
+	}
 	return token, err
 }
 
