@@ -79,11 +79,21 @@ func (q *requestQueue) tryPass() bool {
 	return true
 }
 
-// giveBack says that a load that was let through has made no token request.
+// giveBack says that a load that was let through has made no token request. The first that waits
+// may make one in its place.
 func (q *requestQueue) giveBack() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.free++
+	q.letThrough()
+}
+
+// letThrough lets the first load through that waits, if there is one and if it may go. q.mu is held.
+func (q *requestQueue) letThrough() {
+	if len(q.waiting) > 0 && q.lasts(1-q.free) <= 0 {
+		q.free--
+		close(heap.Pop(&q.waiting).(*waiter).done)
+	}
 }
 
 // pass blocks until w is let through. Its error is a *deferred if that does not come
@@ -251,10 +261,7 @@ func (q *requestQueue) serve(ctx context.Context) {
 		}
 		q.count()
 		wait := q.lasts(1 - q.free)
-		if wait <= 0 {
-			q.free--
-			close(heap.Pop(&q.waiting).(*waiter).done)
-		}
+		q.letThrough()
 		q.mu.Unlock()
 		if sleep(ctx, wait) != nil {
 			return

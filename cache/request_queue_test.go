@@ -46,6 +46,23 @@ func TestHopelessRequestsAreRefusedAtOnce(t *testing.T) {
 	})
 }
 
+// TestAPlaceThatIsGivenBackIsTakenAtOnce has a load make no token request in the end.
+func TestAPlaceThatIsGivenBackIsTakenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newRequestQueue("up", 0.01, time.Hour)
+		q.tryPass()
+		began := time.Now()
+		_, ends := waitInQueue(t, q, 2)
+		q.giveBack()
+		if err := <-ends[0]; err != nil || time.Since(began) != 0 {
+			t.Errorf("the first is let through after %v: %v", time.Since(began), err)
+		}
+		if err := <-ends[1]; err != nil || time.Since(began) < 90*time.Second {
+			t.Errorf("the second after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
 // TestALaterDeadlineMakesRoom has more loads than may be: the one whose deadline is the
 // last goes for one with an earlier deadline, and for no other.
 func TestALaterDeadlineMakesRoom(t *testing.T) {

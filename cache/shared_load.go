@@ -158,6 +158,7 @@ func (s *sharedLoad) better(found *shared.Found) bool {
 		return false
 	}
 	if !s.load.need.metBy(candidate, now) {
+		candidate.version = found.Version
 		s.leftover = candidate
 		return false
 	}
