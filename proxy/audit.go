@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -157,16 +155,13 @@ func (x *exchange) audit(event string) error {
 		}
 	}
 	made.Send()
-	if err := a.lines.write(x.in.Context(), text); err != nil {
-		if errors.Is(err, errOnItsWay) {
-			x.auditID = id // so that another line says that the request was refused
-		}
-		if errors.Is(err, context.Canceled) {
-			return err
-		}
+	err = a.lines.write(text)
+	if err == nil || err == errOnItsWay { // then another line says that the request was refused
+		x.auditID = id
+	}
+	if err != nil {
 		return errAudit
 	}
-	x.auditID = id
 	return nil
 }
 

@@ -326,12 +326,12 @@ func TestATornLineSpoilsNoOther(t *testing.T) {
 	w := newAuditWriter(&auditOut{to: out}, func(outcome string, n int) { counts[outcome] += n }, zerolog.Nop())
 	text := func(i int) []byte { return fmt.Appendf(nil, "{\"id\":\"%02d\"}\n", i) } // 12 bytes
 	for i := range 4 {
-		if err := w.write(t.Context(), text(i)); (err == nil) != (i < 2) {
+		if err := w.write(text(i)); (err == nil) != (i < 2) {
 			t.Errorf("line %d: %v", i, err)
 		}
 	}
 	out.left = -1
-	if err := w.write(t.Context(), text(4)); err != nil {
+	if err := w.write(text(4)); err != nil {
 		t.Error(err)
 	}
 	w.note(text(5))
