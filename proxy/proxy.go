@@ -28,11 +28,13 @@
 //     wants beside it; challenge.go reads what a 401 says of the token.
 //   - body.go reads a small body beforehand, so that its request can be sent again, and
 //     finds out whose fault it is if that fails; upload.go reads from the app.
-//   - answer.go judges and changes an answer, on both ways. scrub.go removes headers;
+//   - answer.go judges and changes an answer, on both ways; tunnel.go ends a target that has
+//     switched to another protocol and stands still. scrub.go removes headers;
 //     tokensearch.go finds the token in them. links.go has what an answer points to lead
 //     through the sidecar; reference.go judges one such reference, and hosts.go its host.
 //   - audit.go says who asked for what with a token of which subject, by the name that
-//     pseudonym.go gives it; auditwriter.go hands the lines to the kernel.
+//     pseudonym.go gives it; auditwriter.go has the lines written, and auditout.go writes to
+//     the file.
 //   - problem.go is the one place where errors become statuses; accesslog.go counts the
 //     request and writes its log line, with the trace id that trace.go finds.
 //   - syntax.go has the names of headers, and the parts of the syntax of HTTP and URIs that

@@ -187,6 +187,66 @@ func TestShutdownEndsStreams(t *testing.T) {
 	})
 }
 
+// A target that takes nothing more of a WebSocket is ended after a while: nobody sees the app leave
+// meanwhile.
+func TestStalledTargetsOfWebSocketsAreEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSide(t, setup{pipes: &pipes{}})
+		ended := make(chan time.Time)
+		s.up.play(func(r *upRequest) bool {
+			r.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+			time.Sleep(2 * untakenTime) // without reading
+			return false
+		})
+		c := s.dial(s.addr)
+		c.write("GET /alpha/x" + stalledHead + "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+		if a := c.read("GET"); a.status != 101 {
+			t.Fatal(a.status, a.err)
+		}
+		began := time.Now()
+		go func() {
+			_, _ = io.WriteString(c, strings.Repeat("x", 1<<20))
+			ended <- time.Now()
+		}()
+		if took := (<-ended).Sub(began); took != untakenTime {
+			t.Errorf("the app's side ended after %v", took)
+		}
+	})
+}
+
+// silentPipe is a connection of which each direction can be ended, and on which nothing comes.
+type silentPipe struct {
+	net.Conn
+	ended bool
+}
+
+func (p *silentPipe) CloseWrite() error {
+	p.ended = true
+	return nil
+}
+
+// A target that does not end after the app has is ended, unless it still sends something.
+func TestTunnelsEndAfterTheApp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		inner := &silentPipe{Conn: near}
+		tunnel := newTunnel(inner)
+		time.Sleep(2 * untakenTime) // nobody minds a long silence
+		began := time.Now()
+		if err := tunnel.CloseWrite(); err != nil || !inner.ended {
+			t.Error("the direction is not ended", err)
+		}
+		go func() {
+			time.Sleep(untakenTime / 2)
+			_, _ = far.Write([]byte("x"))
+		}()
+		n, err := io.Copy(io.Discard, tunnel)
+		if took := time.Since(began); n != 1 || err == nil || took != 3*untakenTime/2 {
+			t.Errorf("%d bytes, %v after %v", n, err, took)
+		}
+	})
+}
+
 // TestWebSocketOverTLSUsesHTTP1: a WebSocket goes over HTTP/1.1 also to a target that speaks
 // HTTP/2.
 func TestWebSocketOverTLSUsesHTTP1(t *testing.T) {
