@@ -185,6 +185,7 @@ type answerBody struct {
 	trailer  *http.Header
 	err      error         // that reading ended with before all was read
 	limit    time.Duration // how long a read may wait
+	flushes  bool          // on the general way: what has come is flushed before more is waited for
 	idle     *time.Timer   // runs while a read waits, on the general way; nil before the first read
 }
 
@@ -197,13 +198,16 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// read reads, and waits for limit at most.
+// read reads, and waits for limit at most. What the app has not been sent yet does not wait for it.
 func (b *answerBody) read(p []byte) (int, error) {
 	if b.exchange.attempt.conn != nil {
 		if err := b.readyLean(); err != nil {
 			return 0, err
 		}
 		return b.ReadCloser.Read(p)
+	}
+	if b.flushes && (b.idle != nil || b.limit == streamIdle) { // else a small body goes together with its head
+		b.exchange.out.ResponseWriter.(http.Flusher).Flush()
 	}
 	if b.idle == nil {
 		b.idle = time.AfterFunc(b.limit, func() { b.exchange.attempt.cancel(os.ErrDeadlineExceeded) })

@@ -16,9 +16,6 @@ const (
 	bodyGrace = 100 * time.Millisecond
 	// bodyBudget is the memory for small bodies of all requests together, in bytes.
 	bodyBudget = 8 << 20
-	// lingerTime is how long the rest of a body is read that nobody wants, so that an
-	// app which is still sending learns the answer, and not that its connection was reset.
-	lingerTime = 500 * time.Millisecond
 )
 
 // readSmallBody reads a small body of known length before its request is sent, so that the

@@ -187,12 +187,12 @@ func (c *clientConn) limit(d time.Duration) {
 }
 
 // moved begins the time anew in which something of a body must come, since something has: net/http
-// reads the lines around a chunk at once, however slowly they come. The rest of a body that nobody
-// wants is not waited for any longer.
+// reads the lines around a chunk at once, however slowly they come. A body that nobody wants any more,
+// whose time is over, is not waited for.
 func (c *clientConn) moved() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase == phaseReading && c.patience > lingerTime {
+	if c.phase == phaseReading && c.patience > 0 {
 		c.deadline = time.Now().Add(c.patience)
 		_ = c.Conn.SetReadDeadline(c.deadline)
 	}
@@ -250,27 +250,6 @@ func (c *clientConn) isActive() bool {
 // CloseWrite ends the direction to the app: net/http does so before it closes a
 // connection, and so does ReverseProxy when one direction of a WebSocket ends.
 func (c *clientConn) CloseWrite() error { return closeWrite(c.Conn) }
-
-// linger ends the direction to the app, and reads what it still sends, for lingerTime at most, so
-// that the app can read its answer: else the system would tell it that the connection was reset.
-func linger(c net.Conn) {
-	_ = c.SetDeadline(time.Now().Add(lingerTime))
-	if closeWrite(c) != nil {
-		return
-	}
-	// io.Copy would take eight times the memory, and thousands may be turned away together.
-	for rest, err := make([]byte, 1<<10), error(nil); err == nil; {
-		_, err = c.Read(rest)
-	}
-}
-
-// closeWrite ends the direction of c to the app.
-func closeWrite(c net.Conn) error {
-	if half, ok := c.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
 
 // bodyFault implements [appConn].
 func (c *clientConn) bodyFault() *problem { return c.fault.Load() }

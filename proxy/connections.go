@@ -72,11 +72,6 @@ func (c *connections) slotsFor(upload, upgrade bool) slots {
 	return c.slots.requests
 }
 
-// closeIdle closes the connections that no request uses now.
-func (c *connections) closeIdle() {
-	c.sets.closeIdle()
-}
-
 // addTo adds the numbers of these connections to sum.
 func (c *connections) addTo(sum *metrics.Connections) {
 	c.sets.addTo(sum)

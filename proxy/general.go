@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"mime"
 	"net/http"
 	"net/http/httptrace"
 	"net/http/httputil"
@@ -38,12 +39,25 @@ func (x *exchange) forwardGeneral() {
 	forwarder := httputil.ReverseProxy{
 		Rewrite:        x.rewrite,
 		Transport:      x,
-		ModifyResponse: x.filter,
+		ModifyResponse: x.filterGeneral,
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { x.fail(x.blame(ctx, err)) },
 		ErrorLog:       quiet, // its lines quote errors of net/http; the access log says what counts
 		BufferPool:     buffers,
 	}
 	forwarder.ServeHTTP(&x.out, in)
+}
+
+// filterGeneral is filter on the general way, where answerBody flushes what has come, too. ReverseProxy
+// does so only for answers without a length, and from another goroutine.
+func (x *exchange) filterGeneral(res *http.Response) error {
+	if err := x.filter(res); err != nil || res.StatusCode == http.StatusSwitchingProtocols {
+		return err
+	}
+	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind != "text/event-stream" { // those it flushes in any case
+		x.attempt.answer.flushes = true
+		res.ContentLength = max(res.ContentLength, 0)
+	}
+	return nil
 }
 
 // RoundTrip implements [http.RoundTripper]: it sends the request with its token, and once

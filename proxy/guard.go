@@ -30,12 +30,21 @@ func (p *Proxy) guard(r *http.Request) (caller string, err error) {
 	return caller, nil
 }
 
+// allowedMethods returns those that an app is told of whose method is refused. Others are forwarded, too.
+func allowedMethods(r *http.Request) string {
+	if asksForToken(r) {
+		return http.MethodPost
+	}
+	return strings.Join([]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodOptions}, ", ")
+}
+
 // methodAllowed reports whether requests of a method are forwarded: all are but those with
 // a meaning of their own for a proxy (CONNECT, TRACE: RFC 9110 section 9.3) or for HTTP/2
 // (PRI). Methods are case-sensitive, but not to every server, so these are refused in any
 // case.
 func methodAllowed(method string) bool {
-	if len(method) > 32 { // net/http has checked that it is a token
+	if len(method) > 32 { // it was checked to be a token when it was read
 		return false
 	}
 	switch strings.ToUpper(method) {

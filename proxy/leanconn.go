@@ -32,7 +32,6 @@ type leanConn struct {
 	head     http1.Head // of the request that is served
 	length   int        // of the head
 	headEnd  time.Time  // by when it must be there, once it has begun
-	unread   bool       // its answer has begun before its body was here
 	request  *http.Request
 	values   []string // of the fields of request
 	writer   leanWriter
@@ -82,7 +81,7 @@ func (c *leanConn) serve() (read []byte, handOver bool) {
 		c.length = length
 		switch c.serveRequest() {
 		case endConnection:
-			if c.unread {
+			if c.writer.last {
 				linger(c.Conn)
 			}
 			return nil, false
@@ -146,8 +145,7 @@ func (c *leanConn) canServe(refused bool) bool {
 	n := int(min(c.head.Length, int64(len(c.buf))))
 	if refused {
 		// What is not here of the body is not waited for. It would break the connection.
-		c.unread = c.to-c.from < c.length+n
-		c.writer.last = c.writer.last || c.unread
+		c.writer.last = c.writer.last || c.to-c.from < c.length+n
 		return true
 	}
 	if x.vend || !x.plain() {

@@ -60,7 +60,7 @@ func (w *leanWriter) WriteHeader(status int) {
 	w.status = status
 	w.writeLine(status)
 	w.frame()
-	if w.last = w.last || nominates(w.header["Connection"], "close") || w.closing.Load(); w.last {
+	if w.last = w.last || w.closing.Load(); w.last {
 		w.header["Connection"] = closeConnection
 	}
 	if _, ok := w.header["Date"]; !ok {

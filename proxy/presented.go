@@ -50,7 +50,6 @@ func newConnectionSet(c Config, makeRoom func(), r upstream.Route, protocol *tar
 func (w *connectionSet) closeIdle() {
 	w.kept.CloseIdle()
 	w.requests.CloseIdle()
-	w.upgrades.CloseIdleConnections()
 }
 
 // freeIdle closes the connections that no request uses now. Others will be kept.

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"token-sidecar/cache"
@@ -61,6 +60,7 @@ var (
 	errBusy         = &problem{http.StatusServiceUnavailable, "target_busy", "connection_limit_reached", "As many requests to this target are under way as there may be. Send fewer at a time.", time.Second}
 	errRedirect     = &problem{http.StatusBadGateway, "redirect_refused", "http_protocol_error", "The target redirects to the sidecar itself, to another route or subject, or to what can be read in two ways.", 0}
 	errTargetSlow   = &problem{http.StatusGatewayTimeout, "target_timeout", "http_response_timeout", "The target did not answer in time.", 0}
+	errStopping     = &problem{http.StatusServiceUnavailable, "sidecar_stopping", "proxy_internal_response", "The sidecar stops, and has not sent the request on. Send it again.", time.Second}
 	errInternal     = &problem{http.StatusInternalServerError, "internal_error", "proxy_internal_error", "The sidecar failed; its log says where.", 0}
 )
 
@@ -222,11 +222,7 @@ func (x *exchange) fail(err error) {
 	clear(h)
 	p.describe(h)
 	if p.status == http.StatusMethodNotAllowed { // RFC 9110 section 15.5.6
-		allowed := "POST"
-		if !asksForToken(x.in) {
-			allowed = strings.Join(usualMethods, ", ") // and any other, too
-		}
-		h.Set("Allow", allowed)
+		h.Set("Allow", allowedMethods(x.in))
 	}
 	if p.status == http.StatusUnauthorized { // RFC 9110 section 15.5.2
 		h.Set("WWW-Authenticate", "Bearer")
@@ -234,7 +230,9 @@ func (x *exchange) fail(err error) {
 	document := p.document()
 	h.Set("Content-Length", strconv.Itoa(len(document)))
 	x.out.WriteHeader(p.status)
-	_, _ = x.out.Write(document)
+	if x.in.Method != http.MethodHead {
+		_, _ = x.out.Write(document)
+	}
 }
 
 // Codes of what ends an answer that is under way. No app is told them.
@@ -292,7 +290,3 @@ func (p *problem) answer(method string) []byte {
 	_ = res.Write(&all)
 	return all.Bytes()
 }
-
-// usualMethods are those that the app is told of. Others are forwarded, too.
-var usualMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
-	http.MethodDelete, http.MethodOptions}

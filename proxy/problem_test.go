@@ -131,6 +131,7 @@ func TestTargetProblemsHaveCodes(t *testing.T) {
 	if a := s.send("HEAD", "/gone/x", ""); a.status != 502 || a.body != "" {
 		t.Errorf("HEAD: %d %q", a.status, a.body)
 	}
+	eventually(t, "the line of HEAD", func() bool { return strings.Contains(s.log.String(), `"method":"HEAD","status":502,"sent":0,`) })
 }
 
 // A panic while a request is handled tells nothing but its type.

@@ -10,7 +10,8 @@
 //     left, leancontext.go tells them so, and leanwriter.go writes the answers.
 //   - clientconn.go is a connection from the first other request on: net/http serves it, and
 //     judgedreader.go lets it read nothing that is not well-formed. handler.go is what net/http
-//     calls. On both kinds of connections untaken.go ends what the app does not take.
+//     calls. On both kinds of connections untaken.go ends what the app does not take, and linger.go
+//     sees to it that the last answer reaches it.
 //   - explain.go says what all that follows would do with a request, and does none of it.
 //   - proxy.go takes a request through all of the following.
 //   - guard.go refuses what must not come any further; callers.go knows who may come.
@@ -168,7 +169,7 @@ func (p *Proxy) routeOf(name string) (*route, error) {
 // not block.
 func (p *Proxy) CloseIdleConnections() {
 	for _, c := range p.targets {
-		c.closeIdle()
+		c.sets.closeIdle()
 	}
 }
 
@@ -186,7 +187,7 @@ func (p *Proxy) Connections() []metrics.Connections {
 }
 
 // exchange is one request of an app and the answer to it. It belongs to the goroutine of
-// its handler; on the general way informational answers are handled on that of the
+// its connection, or of its handler where net/http serves that; on the general way informational answers are handled on that of the
 // Transport, while the handler waits for RoundTrip.
 type exchange struct {
 	proxy *Proxy

@@ -34,8 +34,8 @@ func (x *exchange) rewrite(r *httputil.ProxyRequest) {
 	h[loopHeader] = append(h[loopHeader], loopID)
 }
 
-// writeHead writes the head of the request that the lean way sends to the target. net/http
-// has checked every name and value. w keeps any error for Flush.
+// writeHead writes the head of the request that the lean way sends to the target. Package
+// http1 has checked every name and value. w keeps any error for Flush.
 func (x *exchange) writeHead(w *bufio.Writer) {
 	put := func(parts ...string) {
 		for _, p := range parts {

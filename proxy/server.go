@@ -155,10 +155,15 @@ func (s *Server) accept(c net.Conn, config *tls.Config) {
 		read, headEnd, handOver := s.begin(c)
 		// Shutdown may still set the deadline of a connection that it has not seen go.
 		open := s.track(func() { delete(s.conns, c) })
-		if !open || !handOver || !s.handOver(c, read, headEnd) {
-			_ = c.Close()
-			s.open.Add(-1)
+		if handOver && open && s.handOver(c, read, headEnd) {
+			return
 		}
+		if handOver && len(read) > 0 {
+			s.refuse(c, errStopping, "")
+			linger(c)
+		}
+		_ = c.Close()
+		s.open.Add(-1)
 	}()
 }
 

@@ -7,8 +7,12 @@ import (
 	"time"
 )
 
+// standstill is how long a target may take nothing of what the app sends, or send nothing once the app
+// has ended.
+const standstill = 5 * time.Minute
+
 // tunnel is the connection to a target that has switched to another protocol, between which and the
-// app's ReverseProxy copies. It closes the connection of a target that takes nothing for untakenTime,
+// app's ReverseProxy copies. It closes the connection of a target that takes nothing for standstill,
 // or that neither sends anything nor ends for so long after the app has ended its direction. Nobody
 // reads from the app then, so that its end would never be noticed.
 type tunnel struct {
@@ -19,7 +23,7 @@ type tunnel struct {
 
 func newTunnel(c io.ReadWriteCloser) *tunnel {
 	t := &tunnel{ReadWriteCloser: c}
-	t.timer = time.AfterFunc(untakenTime, func() { _ = c.Close() })
+	t.timer = time.AfterFunc(standstill, func() { _ = c.Close() })
 	t.timer.Stop()
 	return t
 }
@@ -28,14 +32,14 @@ func newTunnel(c io.ReadWriteCloser) *tunnel {
 func (t *tunnel) Read(b []byte) (int, error) {
 	n, err := t.ReadWriteCloser.Read(b)
 	if n > 0 && t.ended.Load() {
-		t.timer.Reset(untakenTime)
+		t.timer.Reset(standstill)
 	}
 	return n, err
 }
 
 // Write implements [io.Writer].
 func (t *tunnel) Write(b []byte) (int, error) {
-	t.timer.Reset(untakenTime)
+	t.timer.Reset(standstill)
 	defer t.timer.Stop()
 	return t.ReadWriteCloser.Write(b)
 }
@@ -44,7 +48,7 @@ func (t *tunnel) Write(b []byte) (int, error) {
 func (t *tunnel) CloseWrite() error {
 	if half, ok := t.ReadWriteCloser.(interface{ CloseWrite() error }); ok {
 		t.ended.Store(true)
-		t.timer.Reset(untakenTime)
+		t.timer.Reset(standstill)
 		return half.CloseWrite()
 	}
 	return http.ErrNotSupported

@@ -195,7 +195,7 @@ func TestStalledTargetsOfWebSocketsAreEnded(t *testing.T) {
 		ended := make(chan time.Time)
 		s.up.play(func(r *upRequest) bool {
 			r.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
-			time.Sleep(2 * untakenTime) // without reading
+			time.Sleep(2 * standstill) // without reading
 			return false
 		})
 		c := s.dial(s.addr)
@@ -208,7 +208,7 @@ func TestStalledTargetsOfWebSocketsAreEnded(t *testing.T) {
 			_, _ = io.WriteString(c, strings.Repeat("x", 1<<20))
 			ended <- time.Now()
 		}()
-		if took := (<-ended).Sub(began); took != untakenTime {
+		if took := (<-ended).Sub(began); took != standstill {
 			t.Errorf("the app's side ended after %v", took)
 		}
 	})
@@ -231,17 +231,17 @@ func TestTunnelsEndAfterTheApp(t *testing.T) {
 		near, far := net.Pipe()
 		inner := &silentPipe{Conn: near}
 		tunnel := newTunnel(inner)
-		time.Sleep(2 * untakenTime) // nobody minds a long silence
+		time.Sleep(2 * standstill) // nobody minds a long silence
 		began := time.Now()
 		if err := tunnel.CloseWrite(); err != nil || !inner.ended {
 			t.Error("the direction is not ended", err)
 		}
 		go func() {
-			time.Sleep(untakenTime / 2)
+			time.Sleep(standstill / 2)
 			_, _ = far.Write([]byte("x"))
 		}()
 		n, err := io.Copy(io.Discard, tunnel)
-		if took := time.Since(began); n != 1 || err == nil || took != 3*untakenTime/2 {
+		if took := time.Since(began); n != 1 || err == nil || took != 3*standstill/2 {
 			t.Errorf("%d bytes, %v after %v", n, err, took)
 		}
 	})

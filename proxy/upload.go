@@ -121,7 +121,7 @@ func (u *upload) setDeadline(t time.Time) {
 }
 
 // giveUp makes every later Read fail, and waits for the one under way: nobody wants what it reads,
-// and net/http is about to discard the rest of the body.
+// and net/http is about to close the body, which it does under a lock that the Read holds.
 func (u *upload) giveUp() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // A body that is given up is read by nobody any more: the read under way is waited for, and others fail.
@@ -70,4 +71,80 @@ func TestEarlyAnswersReachTheAppWhileStopping(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
+}
+
+// An answer behind which the connection ends reaches an app that has sent more than is read.
+func TestLastAnswersReachTheApp(t *testing.T) {
+	eitherWay(t)
+	s := newSide(t, setup{})
+	body := strings.Repeat("b", 200<<10)
+	s.up.say(ok(body))
+	for range 20 {
+		c := dialRaw(t, s.addr)
+		c.write("GET /alpha/x" + stalledHead + "Connection: close\r\n\r\n" + strings.Repeat("GET /alpha/x"+stalledHead+"\r\n", 1000))
+		a := c.read("GET")
+		if a.status != 200 || a.body != body || a.broken != nil {
+			t.Fatalf("the answer is %d, %d bytes, %v %v", a.status, len(a.body), a.err, a.broken)
+		}
+		if n, err := c.br.Read(make([]byte, 1)); err != io.EOF {
+			t.Fatalf("behind the answer come %d bytes, and the end is %v", n, err)
+		}
+	}
+}
+
+// What is there of an answer does not wait for the rest, on the general way neither.
+func TestTheGeneralWayHoldsNothingBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.general = true }})
+		s.up.play(func(r *upRequest) bool {
+			r.say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+			time.Sleep(time.Minute)
+			r.say("llo")
+			return true
+		})
+		c := s.dial(s.addr)
+		began := time.Now()
+		c.write("GET /alpha/x" + stalledHead + "\r\n")
+		res, err := http.ReadResponse(c.br, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part := make([]byte, 2)
+		if _, err := io.ReadFull(res.Body, part); err != nil || string(part) != "he" || time.Since(began) != 0 {
+			t.Errorf("%q comes after %v, %v", part, time.Since(began), err)
+		}
+		rest, err := io.ReadAll(res.Body)
+		if err != nil || string(rest) != "llo" || time.Since(began) != time.Minute {
+			t.Errorf("%q comes after %v, %v", rest, time.Since(began), err)
+		}
+	})
+}
+
+// A request that net/http would have to serve is answered also if that takes none any more.
+func TestRequestsAreAnsweredWhenNetHTTPTakesNoneAnyMore(t *testing.T) {
+	if !leanWay() {
+		t.Skip("nothing is handed over")
+	}
+
+	synctest.Test(t, func(t *testing.T) {
+		s := newSide(t, setup{pipes: &pipes{}})
+		addr, server := s.serve(s.proxy.Handler())
+		c := s.dial(addr)
+		c.write("PUT /alpha/x" + stalledHead + "Content-Length: 4\r\n\r\n") // the body is waited for
+		synctest.Wait()
+		stopped := make(chan error)
+		go func() { stopped <- server.Shutdown(t.Context()) }()
+		a := c.read("PUT")
+		if a.problem(t, 503, "sidecar_stopping"); !a.close {
+			t.Error("the connection is said to go on")
+		}
+		c.untilEOF()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(s.log.String(), `"problem":"sidecar_stopping"`) {
+			t.Errorf("the log says %s", s.log)
+		}
+		s.untouched()
+	})
 }

@@ -37,7 +37,7 @@ type Conn struct {
 
 	interrupt    func()      // makes reading and writing fail at once; made once, so that Begin allocates less
 	stopWatching func() bool // ends what Begin began; it reports whether interrupt has not run; nil between exchanges
-	spare        [1]byte     // receives a byte that should not have come
+	spare        [12]byte    // receives bytes that should not have come
 	unasked      bool        // the target was seen to send bytes that belong to no answer
 	idleEntry    any         // where it stands among the idle connections of its Pool, which owns this
 }
@@ -136,13 +136,14 @@ func (c *Conn) untouched() bool {
 
 // checkUnasked finds out what the target did to an idle connection that is no longer
 // as it was left, and sets unasked. A target that closes it, or that sends records of
-// TLS itself such as a close_notify or a session ticket, does nothing wrong. What is to
-// be read is there already, so that this takes a millisecond at most. Afterwards the
-// connection is good for nothing.
+// TLS itself such as a close_notify or a session ticket, does nothing wrong, nor does one that says
+// 408 before it closes (golang/go#32310). What is to be read is there already, so that this takes a
+// millisecond at most. Afterwards the connection is good for nothing.
 func (c *Conn) checkUnasked() {
 	_ = c.conn.SetReadDeadline(time.Now().Add(time.Millisecond))
 	n, _ := c.conn.Read(c.spare[:])
-	c.unasked = n > 0
+	said := string(c.spare[:n])
+	c.unasked = n > 0 && said != "HTTP/1.1 408" && said != "HTTP/1.0 408"
 }
 
 // close ends the exchange, if there is one, and the connection. It leaves out the

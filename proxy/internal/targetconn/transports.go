@@ -7,8 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// perTransport is how many requests have one [Transport] at a time, and so one connection at
-// most: what all of their apps leave unread fits into its buffer, and no answer has to wait
+// perTransport is how many requests have one [Transport] at a time, and so usually one connection: what all of their apps leave unread fits into its buffer, and no answer has to wait
 // for somebody who does not read another one.
 const perTransport = connBuffer / streamBuffer
 
@@ -37,8 +36,8 @@ type Transport struct {
 
 // asking is a request that opens the first connection of a Transport, while others wait for it.
 type asking struct {
-	ended  chan struct{} // closed when it has a connection, or none is to be had
-	failed bool          // set before
+	ended  chan struct{} // closed when it has a connection, or has given up
+	failed bool          // none is to be had; set before
 }
 
 // NewTransports returns Transports that fresh makes. Each counts its connections in open and tells
@@ -67,7 +66,7 @@ func (s *Transports) Take(ctx context.Context) (t *Transport, asked func(connect
 			t.serves++
 			first := &asking{ended: make(chan struct{})}
 			t.asking = first
-			return t, func(connected bool) { t.asked(first, connected) }
+			return t, func(connected bool) { t.asked(first, !connected && ctx.Err() == nil) }
 		}
 		if first := t.asking; !t.wait(ctx, first) || first.failed {
 			t.serves++ // it finds out by itself
@@ -121,12 +120,13 @@ func (t *Transport) wait(ctx context.Context, first *asking) bool {
 	return ctx.Err() == nil
 }
 
-// asked lets the requests go on that wait for the one that opens the first connection.
-func (t *Transport) asked(first *asking, connected bool) {
+// asked lets the requests go on that wait for the one that opens the first connection. If that has
+// failed each finds out by itself, and else, as when its app has left, another one asks.
+func (t *Transport) asked(first *asking, failed bool) {
 	t.of.mu.Lock()
 	defer t.of.mu.Unlock()
 	if t.asking == first {
-		first.failed = !connected
+		first.failed = failed
 		close(first.ended)
 		t.asking = nil
 	}

@@ -59,6 +59,39 @@ func TestOthersWaitForTheFirstRequest(t *testing.T) {
 	}
 }
 
+// TestAnotherAsksIfTheFirstLeaves: the app of the request that opens the connection leaves. One of the
+// others opens it then, and not each of them.
+func TestAnotherAsksIfTheFirstLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all, _ := newTestTransports()
+		ctx, leave := context.WithCancel(t.Context())
+		_, asked := all.Take(ctx)
+		var going atomic.Int64
+		answers := make(chan bool)
+		for range 5 {
+			go func() {
+				own, asked := all.Take(t.Context())
+				going.Add(1)
+				<-answers
+				own.open.Store(1)
+				asked(true)
+			}()
+		}
+		synctest.Wait()
+		leave()
+		asked(false)
+		synctest.Wait()
+		if n := going.Load(); n != 1 {
+			t.Errorf("%d open a connection", n)
+		}
+		close(answers)
+		synctest.Wait()
+		if n := going.Load(); n != 5 {
+			t.Errorf("%d of 5 went on", n)
+		}
+	})
+}
+
 // TestNobodyWaitsWhereThereIsRoom: who waits for a connection goes on as soon as there is room on
 // another one, however long the first one takes.
 func TestNobodyWaitsWhereThereIsRoom(t *testing.T) {
