@@ -104,19 +104,7 @@ func TestWaitingForAnotherTokenIsNoTokenRequest(t *testing.T) {
 			t.Errorf("it fails with %v", err)
 		}
 		time.Sleep(10 * time.Millisecond) // the request for the other token ends
-		families, err := m.Gatherer().Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var requests float64
-		for _, family := range families {
-			if family.GetName() == "token_sidecar_token_requests_total" {
-				for _, series := range family.GetMetric() {
-					requests += series.GetCounter().GetValue()
-				}
-			}
-		}
-		if requests != 1 || s.count() != 1 {
+		if requests := total(t, m, "token_sidecar_token_requests_total"); requests != 1 || s.count() != 1 {
 			t.Errorf("%v token requests are counted, %d were made", requests, s.count())
 		}
 	})
@@ -137,4 +125,28 @@ func TestNewTokensAreFresh(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A look-up for a subject that the provider refuses is neither good nor bad: it must not use up what is
+// left of the objective.
+func TestRefusedSubjectsAreNoFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{name: "up", life: time.Hour, answer: func(_ int, k upstream.Key) error {
+			if k.Subject == "refused" {
+				return failing(upstream.ClassSubject)
+			}
+			return failing(upstream.ClassScope)
+		}}
+		m := metrics.New("test")
+		c := cache.New(cache.Config{Upstreams: []upstream.Upstream{s}, Metrics: m})
+		defer c.Close()
+		for _, subject := range []string{"refused", "refused", "other"} {
+			if _, err := c.Token(t.Context(), key(s, subject)); err == nil {
+				t.Error("there is a token")
+			}
+		}
+		if n := total(t, m, "token_sidecar_token_lookups_total"); n != 1 {
+			t.Errorf("%v look-ups are counted, want that of the other", n)
+		}
+	})
 }

@@ -16,6 +16,7 @@ func (c *Cache) await(ctx context.Context, key upstream.Key, n need) (upstream.T
 	token, waited, err := c.waitForToken(ctx, key, n)
 	switch s := c.sources[key.Upstream]; {
 	case s == nil:
+	case refusesSubject(err): // what the provider decides of a subject is no failure
 	case err != nil:
 		s.metrics.Failed.Inc()
 	case waited:
@@ -25,6 +26,12 @@ func (c *Cache) await(ctx context.Context, key upstream.Key, n need) (upstream.T
 		s.metrics.Fresh.Inc() // it was put there meanwhile, or is fresh enough to be handed on
 	}
 	return token, err
+}
+
+// refusesSubject reports whether err says that there is no token for the key's subject.
+func refusesSubject(err error) bool {
+	cause := causeOf(err)
+	return cause != nil && cause.Class == upstream.ClassSubject
 }
 
 // waitForToken returns the token of key if it will do for n, else that of its load, which

@@ -44,6 +44,7 @@ type Metrics struct {
 	unaskedBytes    *prometheus.CounterVec
 	redirects       *prometheus.CounterVec
 	secretReloads   *prometheus.CounterVec
+	secretsNotTaken prometheus.Gauge
 	budget          *prometheus.GaugeVec
 	budgetWaiting   *prometheus.GaugeVec
 	budgetSlots     *prometheus.CounterVec
@@ -70,7 +71,7 @@ func (m *Metrics) define(f factory) {
 	m.requestSeconds = f.histograms("request_duration_seconds",
 		"Time from a request's arrival to the end of its answer.", prometheus.DefBuckets, "upstream")
 	m.lookups = f.counters("token_lookups_total",
-		"Token look-ups of requests: fresh and stale came from memory at once, waited had to wait for a load, failed got none.",
+		"Token look-ups of requests: fresh and stale came from memory at once, waited had to wait for a load, failed got none. Those for subjects that the provider refuses are not in it.",
 		"upstream", "result")
 	m.waitSeconds = f.histograms("token_wait_seconds",
 		"How long requests waited for a token. Requests that did not wait are not in it.",
@@ -93,6 +94,8 @@ func (m *Metrics) define(f factory) {
 		"The clock of the token endpoint minus ours, by the date of its last refusal; 0 if they agree, and once a token request succeeds.", "upstream")
 	m.secretReloads = f.counters("secret_reloads_total",
 		"Secret files read again after a change, by outcome.", "outcome")
+	m.secretsNotTaken = f.gauges("secrets_not_taken",
+		"Secret files whose value is not in use now: it is faulty, or takes effect only after a restart.").WithLabelValues()
 	m.budget = f.gauges("token_budget",
 		"Token requests per second that all replicas may make together. Upstreams without a budget are not in it.", "upstream")
 	m.budgetWaiting = f.gauges("token_budget_waiting",
@@ -195,8 +198,11 @@ func (m *Metrics) AuditLines(outcome string, lines int) {
 }
 
 // SecretReload counts one changed secret file, whose new value is in use (ok) or was
-// refused.
-func (m *Metrics) SecretReload(ok bool) { m.secretReloads.WithLabelValues(outcome(ok)).Inc() }
+// refused, and says of how many files the value is not in use now.
+func (m *Metrics) SecretReload(ok bool, notTaken int) {
+	m.secretReloads.WithLabelValues(outcome(ok)).Inc()
+	m.secretsNotTaken.Set(float64(notTaken))
+}
 
 // LogDropped counts n log lines that nobody will see.
 func (m *Metrics) LogDropped(n int) { m.logDropped.Add(float64(n)) }

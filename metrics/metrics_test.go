@@ -58,7 +58,7 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 	budget.Slot("put_off")
 	m.ExpectRedis()
 	m.RedisOperation("get", "miss")
-	m.SecretReload(false)
+	m.SecretReload(false, 2)
 	m.LogDropped(7)
 	if atOnce, all := m.Lookups("pdx"); atOnce != 1 || all != 2 {
 		t.Errorf("%d of %d look-ups were at once", atOnce, all)
@@ -116,6 +116,7 @@ func TestSeriesThatOperatorsRelyOn(t *testing.T) {
 		`token_sidecar_redirects_total{to="refused",upstream="pdx"} 0`,
 		`token_sidecar_redis_operations_total{operation="get",outcome="miss"} 1`,
 		`token_sidecar_secret_reloads_total{outcome="failed"} 1`,
+		`token_sidecar_secrets_not_taken 2`,
 		`token_sidecar_log_lines_dropped_total 7`,
 		`token_sidecar_tokens{state="fresh",upstream="pdx"} 1`,
 		`token_sidecar_tokens{state="stale",upstream="pdx"} 2`,

@@ -25,7 +25,12 @@ func watch(t *testing.T, c *Config, every time.Duration) <-chan change {
 	changes, done := make(chan change, 100), make(chan struct{})
 	go func() {
 		defer close(done)
-		c.watchSecrets(ctx, func(variable string, err error) { changes <- change{variable, err} }, every)
+		c.watchSecrets(ctx, func(variable string, err error, notTaken int) {
+			if len(c.files) == 1 && (err != nil) != (notTaken > 0) {
+				t.Errorf("%d files are not taken: %v", notTaken, err)
+			}
+			changes <- change{variable, err}
+		}, every)
 	}()
 	t.Cleanup(func() {
 		cancel()

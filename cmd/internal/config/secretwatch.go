@@ -24,29 +24,43 @@ const pollEvery = time.Second
 // variable (without _FILE) and nil when a new value is in use or a faulty file
 // is as good as before, and with an error, once for each new fault, when it is
 // not. A certificate whose key does not follow within a few seconds is a fault, too. The
-// error is a Fault or ErrNeedsRestart; it never holds a value.
-func (c *Config) WatchSecrets(ctx context.Context, onChange func(variable string, err error)) {
+// error is a Fault or ErrNeedsRestart; it never holds a value. notTaken is how many files and
+// pairs have a value now that is not in use.
+func (c *Config) WatchSecrets(ctx context.Context, onChange func(variable string, err error, notTaken int)) {
 	c.watchSecrets(ctx, onChange, pollEvery)
 }
 
 // watchSecrets is WatchSecrets with another time between two readings.
-func (c *Config) watchSecrets(ctx context.Context, onChange func(string, error), every time.Duration) {
+func (c *Config) watchSecrets(ctx context.Context, onChange func(string, error, int), every time.Duration) {
 	if len(c.files) == 0 {
 		<-ctx.Done()
 		return
 	}
 	pairs := c.pairs()
+	notTaken := func() (n int) {
+		for _, file := range c.files {
+			if file.fault != "" {
+				n++
+			}
+		}
+		for _, pair := range pairs {
+			if pair.faulty {
+				n++
+			}
+		}
+		return n
+	}
 	poll := time.NewTicker(every)
 	defer poll.Stop()
 	for {
 		for _, file := range c.files {
 			if changed, err := file.reload(); changed {
-				onChange(file.variable, err)
+				onChange(file.variable, err, notTaken())
 			}
 		}
 		for _, pair := range pairs {
 			if changed, err := pair.look(); changed {
-				onChange(pair.variable, err)
+				onChange(pair.variable, err, notTaken())
 			}
 		}
 		select {

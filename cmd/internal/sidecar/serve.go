@@ -235,8 +235,8 @@ func (s *Sidecar) pin() {
 
 // watchSecrets keeps secrets up to date with their files until ctx ends.
 func (s *Sidecar) watchSecrets(ctx context.Context) {
-	s.config.WatchSecrets(ctx, func(variable string, err error) {
-		s.metrics.SecretReload(err == nil)
+	s.config.WatchSecrets(ctx, func(variable string, err error, notTaken int) {
+		s.metrics.SecretReload(err == nil, notTaken)
 		if err != nil {
 			s.log.Error().Str("variable", variable).Err(err).Msg("changed secret file not taken; the old value stays")
 			return
