@@ -16,7 +16,8 @@ func (c *Cache) await(ctx context.Context, key upstream.Key, n need) (upstream.T
 	token, waited, err := c.waitForToken(ctx, key, n)
 	switch s := c.sources[key.Upstream]; {
 	case s == nil:
-	case refusesSubject(err): // what the provider decides of a subject is no failure
+	case refusesSubject(err):
+		s.metrics.Refused.Inc() // which is the provider's decision, and no failure
 	case err != nil:
 		s.metrics.Failed.Inc()
 	case waited:

@@ -71,7 +71,7 @@ func (m *Metrics) define(f factory) {
 	m.requestSeconds = f.histograms("request_duration_seconds",
 		"Time from a request's arrival to the end of its answer.", prometheus.DefBuckets, "upstream")
 	m.lookups = f.counters("token_lookups_total",
-		"Token look-ups of requests: fresh and stale came from memory at once, waited had to wait for a load, failed got none. Those for subjects that the provider refuses are not in it.",
+		"Token look-ups of requests: fresh and stale came from memory at once, waited had to wait for a load, failed got none, refused got none since the provider refuses the subject.",
 		"upstream", "result")
 	m.waitSeconds = f.histograms("token_wait_seconds",
 		"How long requests waited for a token. Requests that did not wait are not in it.",

@@ -18,7 +18,7 @@ import (
 // Its methods are safe for concurrent use and block on nothing.
 type Upstream struct {
 	// The results of token_lookups_total.
-	Fresh, Stale, Waited, Failed prometheus.Counter
+	Fresh, Stale, Waited, Failed, Refused prometheus.Counter
 
 	m        *Metrics
 	name     string
@@ -71,6 +71,7 @@ func (m *Metrics) Upstream(name string) *Upstream {
 		Stale:    m.lookups.WithLabelValues(name, "stale"),
 		Waited:   m.lookups.WithLabelValues(name, "waited"),
 		Failed:   m.lookups.WithLabelValues(name, "failed"),
+		Refused:  m.lookups.WithLabelValues(name, "refused"),
 		m:        m,
 		name:     name,
 		duration: m.requestSeconds.WithLabelValues(name),
@@ -79,7 +80,7 @@ func (m *Metrics) Upstream(name string) *Upstream {
 }
 
 // Lookups returns how many look-ups of tokens there were, and how many of them did not have to
-// wait, as the objective in the chart's rules counts them.
+// wait, as the objective in the chart's rules counts them: without those of refused subjects.
 func (m *Metrics) Lookups(upstream string) (atOnce, all uint64) {
 	for _, result := range []string{"fresh", "stale", "waited", "failed"} {
 		var now dto.Metric

@@ -63,7 +63,7 @@ func (d *demo) tally(ctx context.Context, r request) (tally, error) {
 	}
 	name, _, _ := strings.Cut(r.route, ".")
 	t.waited = s.lookups(name, "waited")
-	t.looked = s.lookups(name, "fresh") + s.lookups(name, "stale") + s.lookups(name, "failed")
+	t.looked = s.lookups(name, "fresh") + s.lookups(name, "stale") + s.lookups(name, "failed") + s.lookups(name, "refused")
 	t.asked = server.TokenRequests()
 	for _, r := range server.TokenRequestLog() {
 		if r.Outcome == upstreamtest.OutcomeIssued {

@@ -118,7 +118,7 @@ func (h *htmlText) objective(o *objectiveReport) {
 	}
 }
 
-// percent writes a share with two decimals at most, never rounded up.
+// percent writes a share with two decimals at most, rounded up from the sixth on only.
 func percent(share float64) string {
 	return strconv.FormatFloat(math.Floor(share*1e4+1e-6)/100, 'f', -1, 64)
 }

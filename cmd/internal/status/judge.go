@@ -51,7 +51,7 @@ func judge(s cache.SourceStatus) verdict {
 func (r *upstreamReport) judgeTarget() {
 	if cause := r.Connections.Unreachable; cause != "" && (r.Severity == severityOK || r.Severity == severityInfo) {
 		r.State, r.Severity, r.Label = "target_unreachable", severityError, "target unreachable"
-		r.Meaning = "There is a token, and the last request to the API had no answer: " + cause + "."
+		r.Meaning = "The last request to the API had no answer: " + cause + "."
 	}
 }
 
