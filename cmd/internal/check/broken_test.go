@@ -122,7 +122,7 @@ func TestBrokenConnectionsAreExplained(t *testing.T) {
 		}, nil, "unavailable/http_response_timeout", "within 2s", "TOKEN_TIMEOUT"},
 		{"reset", genericAnswering(&upstreamtest.Answer{Reset: true}), nil, "unavailable/connection_terminated", "ended the connection", "OAUTH2_0_TOKEN_URL"},
 		{"page", genericAnswering(&upstreamtest.Answer{Header: html, Body: page}), nil, "malformed/200", "HTML page", "OAUTH2_0_TOKEN_URL"},
-		{"page of a firewall", genericAnswering(&upstreamtest.Answer{Status: 403, Header: html, Body: page}), nil, "scope/403", "firewall", "OAUTH2_0_TOKEN_URL"},
+		{"page of a firewall", genericAnswering(&upstreamtest.Answer{Status: 403, Header: html, Body: page}), nil, "malformed/403", "firewall", "OAUTH2_0_TOKEN_URL"},
 		{"page of a gateway", genericAnswering(&upstreamtest.Answer{Status: 401, Header: html, Body: page}), nil, "credential/401", "gateway", "OAUTH2_0_TOKEN_URL"},
 		{"bad request", genericAnswering(&upstreamtest.Answer{Status: 400, Body: page}), nil, "malformed/400", "no token endpoint", "OAUTH2_0_TOKEN_URL"},
 		{"unusable token", genericAnswering(&upstreamtest.Answer{Body: `{"access_token":"` + testkit.Canary + `","token_type":"mac"}`}), nil,

@@ -19,11 +19,11 @@ import (
 var shaping = []string{
 	"CLIENT_ID=other", "KEY_ID=k7", "ALG=PS384", "AUDIENCE=https://aud.example", `CLAIMS={"tenant":7}`, "PARAMS=audience=api",
 	"HEADERS=X-Tenant=7", "BODY=json", "SCOPE_SEPARATOR=,", "SCOPE_IN=assertion", "LIFETIME=200s", "SUBJECT=optional param:user",
-	"GRANT=account_credentials", "SCOPE=write",
+	"GRANT=account_credentials", "SCOPE=write", "DEFAULT_LIFETIME=100s", "NARROW_SCOPE=refuse",
 }
 
 // harmless are settings that do not.
-var harmless = []string{"ALLOWED_SCOPES=write", "DEFAULT_LIFETIME=100s", "TARGETS=x=https://x.example", "TOKEN_BUDGET=100/s"}
+var harmless = []string{"ALLOWED_SCOPES=write", "TARGETS=x=https://x.example", "TOKEN_BUDGET=100/s"}
 
 // Replicas whose settings differ in one thing that shapes a token, as during a rollout,
 // never use each other's token; those that differ in nothing of that kind do.
