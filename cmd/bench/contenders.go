@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,16 +81,22 @@ func (b *bench) contenders() (all []contender, missing []string) {
 			return b.startSidecar(ctx, b.against, target, b.tokens)
 		}})
 	}
-	if path, err := exec.LookPath("nginx"); err == nil {
-		all = append(all, contender{"nginx", b.starter(path, nginxConfig, "-p", b.dir, "-c"),
-			func(target string) bool { return target != tlsH2 }}) // HTTP/2 to a target is not in common versions
-	} else {
-		missing = append(missing, "nginx")
-	}
-	if path, err := exec.LookPath("haproxy"); err == nil {
-		all = append(all, contender{name: "HAProxy", start: b.starter(path, haproxyConfig, "-db", "-f")})
-	} else {
-		missing = append(missing, "haproxy")
+	for _, other := range []struct {
+		name, program string
+		config        func(b *bench, listen, target string) string
+		args          []string // the file of the configuration follows
+		speaks        func(target string) bool
+	}{
+		{"nginx", "nginx", nginxConfig, []string{"-p", b.dir, "-c"},
+			func(target string) bool { return target != tlsH2 }}, // HTTP/2 to a target is not in common versions
+		{"HAProxy", "haproxy", haproxyConfig, []string{"-db", "-f"}, nil},
+		{"Caddy", "caddy", caddyConfig, []string{"run", "--adapter", "caddyfile", "--config"}, nil},
+	} {
+		if path, err := exec.LookPath(other.program); err == nil {
+			all = append(all, contender{other.name, b.starter(path, other.config, other.args...), other.speaks})
+		} else {
+			missing = append(missing, other.program)
+		}
 	}
 	return all, missing
 }
@@ -188,4 +195,28 @@ backend target
   http-request set-header Authorization "Bearer a-constant-token-of-the-usual-length-0123456789abcdef"
   server one %s%s
 `, listen, b.targets.host(target), tls)
+}
+
+func caddyConfig(b *bench, listen, target string) string {
+	transport := map[string]string{plain: "", tlsH1: "tls_trusted_ca_certs " + b.targets.roots + "\n      versions 1.1",
+		tlsH2: "tls_trusted_ca_certs " + b.targets.roots + "\n      versions 2"}[target]
+	_, port, _ := net.SplitHostPort(listen) // with a host in it, Caddy would serve no other
+	return fmt.Sprintf(`{
+  admin off
+  log {
+    output discard
+  }
+}
+http://:%s {
+  bind 127.0.0.1
+  reverse_proxy %s {
+    header_up Host localhost
+    header_up Authorization "Bearer a-constant-token-of-the-usual-length-0123456789abcdef"
+    transport http {
+      keepalive_idle_conns_per_host 512
+      %s
+    }
+  }
+}
+`, port, b.targets.url(target), transport)
 }

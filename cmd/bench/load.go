@@ -151,8 +151,8 @@ func readAnswer(r *bufio.Reader) error {
 			}
 		}
 	}
-	if length < 0 {
-		return errors.New("the answer has no Content-Length")
+	if length <= 0 {
+		return errors.New("the answer has no Content-Length, or is not the target's, which is never empty")
 	}
 	_, err = r.Discard(length)
 	return err
