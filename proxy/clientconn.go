@@ -221,9 +221,9 @@ func (c *clientConn) SetDeadline(t time.Time) error {
 }
 
 // Close implements [net.Conn]. The goroutine that serves the connection calls it behind the last
-// answer, and Shutdown does for many idle connections, one after the other. Only the first waits for
-// the app, as linger says. If something of an answer is missing, the end of the connection must not pass
-// for the end of the answer.
+// answer, and Shutdown calls it for many idle connections, one after the other, which are not
+// lingered over. If something of an answer is missing, the end of the connection must not pass for
+// the end of the answer.
 func (c *clientConn) Close() error {
 	active := c.isActive()
 	missing := c.broken.Load() || c.ending.forced.Load() && active

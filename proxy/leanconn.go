@@ -81,9 +81,6 @@ func (c *leanConn) serve() (read []byte, handOver bool) {
 		c.length = length
 		switch c.serveRequest() {
 		case endConnection:
-			if c.writer.last {
-				linger(c.Conn)
-			}
 			return nil, false
 		case goTheOtherWay:
 			return bytes.Clone(c.buf[c.from:c.to]), true
@@ -188,7 +185,8 @@ const (
 	goTheOtherWay
 )
 
-// serveRequest serves the request of the parsed head.
+// serveRequest serves the request of the parsed head. Shutdown waits for it, and so until the last
+// answer has reached the app.
 func (c *leanConn) serveRequest() (then next) {
 	c.server.active.Add(1)
 	defer c.server.active.Add(-1)
@@ -202,6 +200,9 @@ func (c *leanConn) serveRequest() (then next) {
 		c.exchange = exchange{} // so that no answer is kept while the connection waits
 		if recover() != nil {
 			then = endConnection
+		}
+		if then == endConnection && c.writer.last {
+			linger(c.Conn)
 		}
 	}()
 	x.serve(c.server.lean.fixed)

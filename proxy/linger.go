@@ -14,11 +14,9 @@ const lingerTime = 500 * time.Millisecond
 // that the app can read its answer: else the system would tell it that the connection was reset.
 func linger(c net.Conn) {
 	_ = c.SetDeadline(time.Now().Add(lingerTime))
-	if closeWrite(c) != nil {
-		return
-	}
-	// io.Copy would take eight times the memory, and thousands may be turned away together.
-	for rest, err := make([]byte, 1<<10), error(nil); err == nil; {
+	err := closeWrite(c)
+	rest := make([]byte, 1<<10) // io.Copy takes eight times as much, and thousands may be turned away together
+	for err == nil {
 		_, err = c.Read(rest)
 	}
 }

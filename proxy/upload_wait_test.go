@@ -120,6 +120,31 @@ func TestTheGeneralWayHoldsNothingBack(t *testing.T) {
 	})
 }
 
+// The head of a stream does not wait for the first event of it.
+func TestTheGeneralWaySendsTheHeadOfAStreamAtOnce(t *testing.T) {
+	for _, kind := range []string{"text/event-stream", "application/x-ndjson"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSide(t, setup{pipes: &pipes{}, config: func(c *Config) { c.general = true }})
+			s.up.play(func(r *upRequest) bool {
+				r.say("HTTP/1.1 200 OK\r\nContent-Type: " + kind + "\r\nTransfer-Encoding: chunked\r\n\r\n")
+				time.Sleep(time.Hour)
+				r.say("5\r\nevent\r\n0\r\n\r\n")
+				return true
+			})
+			c := s.dial(s.addr)
+			began := time.Now()
+			c.write("GET /alpha/x" + stalledHead + "\r\n")
+			res, err := http.ReadResponse(c.br, nil)
+			if err != nil || time.Since(began) != 0 {
+				t.Fatalf("%s: the head comes after %v, %v", kind, time.Since(began), err)
+			}
+			if text, err := io.ReadAll(res.Body); err != nil || string(text) != "event" || time.Since(began) != time.Hour {
+				t.Errorf("%s: %q comes after %v, %v", kind, text, time.Since(began), err)
+			}
+		})
+	}
+}
+
 // A request that net/http would have to serve is answered also if that takes none any more.
 func TestRequestsAreAnsweredWhenNetHTTPTakesNoneAnyMore(t *testing.T) {
 	if !leanWay() {
@@ -147,4 +172,42 @@ func TestRequestsAreAnsweredWhenNetHTTPTakesNoneAnyMore(t *testing.T) {
 		}
 		s.untouched()
 	})
+}
+
+// Shutdown waits until the last answer has reached an app that has sent more than is read.
+func TestShutdownWaitsForTheLastAnswer(t *testing.T) {
+	eitherWay(t)
+	s := newSide(t, setup{})
+	came, stopping := make(chan bool, 1), make(chan bool)
+	s.up.play(func(r *upRequest) bool {
+		came <- true
+		<-stopping
+		return hello(r)
+	})
+	addr, server := s.serve(s.proxy.Handler())
+	c := dialRaw(t, addr)
+	get := "GET /alpha/x" + stalledHead + "\r\n"
+	c.write(get)
+	<-came
+	c.write(strings.Repeat(get, 1000))
+	stopped := make(chan time.Time, 1)
+	go func() {
+		_ = server.Shutdown(t.Context())
+		stopped <- time.Now()
+	}()
+	eventually(t, "the Server stops", server.closing.Load)
+	close(stopping)
+	if a := c.read("GET"); a.status != 200 || a.body != "hello" || !a.close {
+		t.Fatalf("the answer is %d %q %v", a.status, a.body, a.err)
+	}
+	answered := time.Now()
+	time.Sleep(lingerTime / 5)
+	left := time.Now()
+	if n, err := c.br.Read(make([]byte, 1)); err != io.EOF && left.Sub(answered) < lingerTime/2 {
+		t.Errorf("behind the answer come %d bytes, and the end is %v", n, err)
+	}
+	_ = c.Close()
+	if at := <-stopped; at.Before(left) && left.Sub(answered) < lingerTime/2 { // else the machine is slow
+		t.Errorf("Shutdown has returned %v before the app left", left.Sub(at))
+	}
 }
