@@ -156,7 +156,7 @@ func (x *exchange) audit(event string) error {
 	}
 	made.Send()
 	err = a.lines.write(text)
-	if err == nil || err == errOnItsWay { // then another line says that the request was refused
+	if err == nil || err == errOnItsWay { // the line is there or may come, so that another one says how it ended
 		x.auditID = id
 	}
 	if err != nil {

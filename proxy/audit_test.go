@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -342,6 +343,63 @@ func TestATornLineSpoilsNoOther(t *testing.T) {
 	if counts["written"] != 4 || counts["failed"] != 2 {
 		t.Errorf("%v", counts)
 	}
+}
+
+// TestLinesBehindAStalledWriteAreGivenUp has the disk stand still. The line that it was given may come;
+// those behind it never do, and no more of them are kept than there may be.
+func TestLinesBehindAStalledWriteAreGivenUp(t *testing.T) {
+	eitherWay(t)
+	synctest.Test(t, func(t *testing.T) {
+		counts := map[string]int{}
+		var mu sync.Mutex
+		reader, disk := io.Pipe() // writing takes as long as nobody reads
+		w := newAuditWriter(&auditOut{to: disk}, func(outcome string, n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			counts[outcome] += n
+		}, zerolog.Nop())
+		ends := make(chan error, maxQueued+2)
+		write := func(text string) {
+			go func() { ends <- w.write([]byte(text + "\n")) }()
+			synctest.Wait()
+		}
+		began := time.Now()
+		write("given")
+		time.Sleep(auditPatience / 2)
+		for range maxQueued {
+			write("behind")
+		}
+		w.note([]byte("note\n"))
+		write("too many")
+		if err := <-ends; err != errNotWritten || time.Since(began) != auditPatience/2 {
+			t.Errorf("one too many: %v after %v", err, time.Since(began))
+		}
+		if err := <-ends; err != errOnItsWay || time.Since(began) != auditPatience {
+			t.Errorf("the line that was given: %v after %v", err, time.Since(began))
+		}
+		for range maxQueued {
+			if err := <-ends; err != errNotWritten || time.Since(began) != 3*auditPatience/2 {
+				t.Fatalf("one behind it: %v after %v", err, time.Since(began))
+			}
+		}
+		all := make(chan string)
+		go func() {
+			text, _ := io.ReadAll(reader)
+			all <- string(text)
+		}()
+		write("later")
+		if err := <-ends; err != nil {
+			t.Error(err)
+		}
+		w.close()
+		_ = disk.Close()
+		if text := <-all; text != "given\nnote\nlater\n" {
+			t.Errorf("what is written is %.60q", text)
+		}
+		if counts["written"] != 3 || counts["failed"] != maxQueued+1 || counts["dropped"] != 0 {
+			t.Errorf("%v", counts)
+		}
+	})
 }
 
 // TestAuditFileIsFollowed moves the file away, as log rotation does, and takes the directory away.

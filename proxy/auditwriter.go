@@ -43,7 +43,7 @@ type batch struct {
 }
 
 const (
-	auditPatience = time.Second // for one line
+	auditPatience = time.Second // for a batch, from its first line on
 	noteDelay     = 20 * time.Millisecond
 	maxQueued     = 1024      // lines
 	maxNotes      = 512 << 10 // bytes
@@ -70,8 +70,8 @@ func newBatch(room int) *batch {
 	return &batch{text: make([]byte, 0, room), settled: make(chan struct{})}
 }
 
-// write returns when the kernel has taken a line. If it fails, the line is not there; with
-// errOnItsWay it may come.
+// write returns when the kernel has taken a line, after auditPatience at the latest. If it fails, the
+// line is not there; with errOnItsWay it may come.
 func (w *auditWriter) write(text []byte) error {
 	w.mu.Lock()
 	b := w.next
