@@ -116,14 +116,13 @@ func (h *health) forgetReadOnly() {
 // tryPause is how long after a try there is no other one.
 const tryPause = 10 * time.Second
 
-// beginTry reports whether another try is due: none has had an answer, or a right was missing, and
-// the last is some time ago. No other operation tells whether all rights are there now. If it is due,
-// it counts as made.
+// beginTry reports whether another try is due: none has had an answer, or an operation was refused,
+// and the last is some time ago. That operation may not be made again for long, and no other one
+// tells whether it would be refused now. If a try is due, it counts as made.
 func (h *health) beginTry() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	missing := h.refused[tryOperation] != "" || slices.Contains(slices.Collect(maps.Values(h.refused)), "NOPERM")
-	if !h.begun || h.known && !missing || time.Since(h.tried) < tryPause {
+	if !h.begun || h.known && len(h.refused) == 0 || time.Since(h.tried) < tryPause {
 		return false
 	}
 	h.tried = time.Now()
