@@ -59,11 +59,11 @@ func (x *exchange) filter(res *http.Response) error {
 func (x *exchange) filterSwitch(res *http.Response) {
 	// ReverseProxy leaves the connection to the target open if the upgrade fails on its way
 	// to the app.
-	connection := res.Body
-	context.AfterFunc(res.Request.Context(), func() { _ = connection.Close() })
-	if both, ok := connection.(io.ReadWriteCloser); ok {
+	if both, ok := res.Body.(io.ReadWriteCloser); ok { // else ReverseProxy refuses the answer
 		res.Body = newTunnel(both)
 	}
+	connection := res.Body
+	context.AfterFunc(res.Request.Context(), func() { _ = connection.Close() })
 	res.Status = "" // the text behind the number is the target's, and net/http has its own
 	upgrade, switches := res.Header["Upgrade"], nominates(res.Header["Connection"], "Upgrade")
 	x.scrub(res.Header)

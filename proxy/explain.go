@@ -51,16 +51,15 @@ func (p *Proxy) ExplainHandler(name string, tell func(Explanation)) (http.Handle
 // handler; needsTLS says that it comes without TLS to a listener that speaks it. It reports false if
 // it would reach one.
 func ExplainHead(head string, needsTLS bool) (Explanation, bool) {
-	length, err := http1.Find([]byte(head), 0)
-	if err == nil {
-		err = new(http1.Head).Parse([]byte(head[:length]))
-	}
 	p := errNoTLS
-	switch {
-	case needsTLS:
-	case err == nil:
-		return Explanation{}, false
-	default:
+	if !needsTLS {
+		length, err := http1.Find([]byte(head), 0)
+		if err == nil {
+			err = new(http1.Head).Parse([]byte(head[:length]))
+		}
+		if err == nil {
+			return Explanation{}, false
+		}
 		p = faultProblem(err)
 	}
 	return Explanation{Status: p.status, Problem: p.code, Detail: p.detail}, true

@@ -47,13 +47,15 @@ func (x *exchange) forwardGeneral() {
 	forwarder.ServeHTTP(&x.out, in)
 }
 
-// filterGeneral is filter on the general way, where answerBody flushes what has come, too. ReverseProxy
-// does so only for answers without a length, and from another goroutine.
+// filterGeneral is filter on the general way. There answerBody flushes what has come before it waits for
+// more, and ReverseProxy must not flush as well, since it does so from a goroutine of its own. It does
+// for answers whose length it does not know, so that it is told one, of which it makes nothing else; and
+// for streams of events, which are left to it.
 func (x *exchange) filterGeneral(res *http.Response) error {
 	if err := x.filter(res); err != nil || res.StatusCode == http.StatusSwitchingProtocols {
 		return err
 	}
-	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind != "text/event-stream" { // those it flushes in any case
+	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind != "text/event-stream" {
 		x.attempt.answer.flushes = true
 		res.ContentLength = max(res.ContentLength, 0)
 	}

@@ -186,9 +186,9 @@ func (p *Proxy) Connections() []metrics.Connections {
 	return all
 }
 
-// exchange is one request of an app and the answer to it. It belongs to the goroutine of
-// its connection, or of its handler where net/http serves that; on the general way informational answers are handled on that of the
-// Transport, while the handler waits for RoundTrip.
+// exchange is one request of an app and the answer to it. It belongs to the goroutine of its
+// connection, or of its handler where net/http serves that. On the general way informational
+// answers are handled on the goroutine of the Transport, while the handler waits for RoundTrip.
 type exchange struct {
 	proxy *Proxy
 	in    *http.Request

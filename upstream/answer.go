@@ -34,7 +34,8 @@ func newAnswer(res *http.Response, body []byte, began time.Time) answer {
 	return a
 }
 
-// isPage reports whether the answer has a body that is not one well-formed JSON object.
+// isPage reports whether the answer has a body that is not one well-formed JSON object. One that is
+// too long was not kept.
 func (a answer) isPage() bool { return a.members == nil && (a.body == nil || len(a.body) > 0) }
 
 // parseObject reads exactly one JSON object, and returns nil if body is anything else.

@@ -117,7 +117,7 @@ func (u *oclc) refusal(a answer, key Key) *Error {
 	case err.Code != "":
 	case a.status < 500 && strings.Contains(message, "No valid authentication credentials found"):
 		err.reclassify(ClassCredential)
-	case a.status == http.StatusForbidden && !a.isPage() && !aboutSubject:
+	case err.Class == ClassSubject && !aboutSubject:
 		err.reclassify(ClassScope)
 	}
 	return err

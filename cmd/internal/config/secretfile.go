@@ -19,21 +19,18 @@ const (
 // readSecretFile returns the text of the file at path without one line break
 // at its end, which editors and echo add. Everything else is kept.
 func readSecretFile(path string) (string, *flaw) {
-	text, flaw := readRegularFile(path, maxFile)
-	if flaw != nil {
-		return "", flaw
+	text, wrong := readRegularFile(path, maxFile)
+	if wrong != nil {
+		return "", wrong
 	}
 	if len(text) == 0 { // as while another program writes it
-		return "", emptyFile()
+		return "", &flaw{"names a file that is empty", "write the value into it", true}
 	}
 	if line, ok := strings.CutSuffix(string(text), "\n"); ok {
 		return strings.TrimSuffix(line, "\r"), nil
 	}
 	return string(text), nil
 }
-
-// emptyFile says that a file has nothing in it.
-func emptyFile() *flaw { return &flaw{"names a file that is empty", "write the value into it", true} }
 
 // readRegularFile reads a file of at most limit bytes. Its flaws do not quote the
 // path: people put the secret itself there by mistake.

@@ -118,7 +118,8 @@ func (h *htmlText) objective(o *objectiveReport) {
 	}
 }
 
-// percent writes a share with two decimals at most, rounded up from the sixth on only.
+// percent writes a share in percent with two decimals at most, the rest cut off. The share comes
+// rounded to six decimals.
 func percent(share float64) string {
 	return strconv.FormatFloat(math.Floor(share*1e4+1e-6)/100, 'f', -1, 64)
 }

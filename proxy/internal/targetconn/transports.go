@@ -7,8 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// perTransport is how many requests have one [Transport] at a time, and so usually one connection: what all of their apps leave unread fits into its buffer, and no answer has to wait
-// for somebody who does not read another one.
+// perTransport is how many requests have one [Transport] at a time, and so usually one connection:
+// what all of their apps leave unread fits into its buffer, and no answer has to wait for somebody
+// who does not read another one.
 const perTransport = connBuffer / streamBuffer
 
 // Transports are all that the requests to one target have. Requests share a Transport, and with it
